@@ -1,0 +1,53 @@
+"""Gatework: write a recurrent cell's equations once; get the layer, and see what it remembers.
+
+Everything public is reached from here. Names are loaded when they are first used, so that the
+equations can be read where neither torch nor NumPy is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatework.cells import all_cells as all_cells
+    from gatework.equations import Cell as Cell
+    from gatework.inspect.record import record as record
+    from gatework.layers import GRU as GRU
+    from gatework.layers import LSTM as LSTM
+    from gatework.layers import RNN as RNN
+    from gatework.layers import GRUCell as GRUCell
+    from gatework.layers import LSTMCell as LSTMCell
+    from gatework.layers import Recurrent as Recurrent
+    from gatework.layers import RNNCell as RNNCell
+    from gatework.read import reference as reference
+    from gatework.read.latex import latex as latex
+    from gatework.tasks.forecast import Forecaster as Forecaster
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Cell": "gatework.equations",
+    "all_cells": "gatework.cells",
+    "reference": "gatework.read",
+    "latex": "gatework.read.latex",
+    "record": "gatework.inspect.record",
+    "Forecaster": "gatework.tasks.forecast",
+} | dict.fromkeys(
+    ("Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), "gatework.layers"
+)
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  (the keys are names)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gatework' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    if module.__name__ == f"gatework.{name}":
+        return module
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

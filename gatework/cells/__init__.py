@@ -1,0 +1,90 @@
+"""The catalogue: one short file per cell, found by being here.
+
+A cell is asked for by class, by name (``"peephole_lstm"``) or, for one's own, by file and
+class (``"my_cells.py:MyCell"``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import re
+from functools import cache
+from pathlib import Path
+
+from gatework.equations import Cell, Spec
+from gatework.errors import CellError
+
+CellLike = str | type[Cell] | Spec
+
+
+@cache
+def all_cells() -> tuple[type[Cell], ...]:
+    """Every cell of the catalogue, in alphabetical order of the names."""
+    found = []
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        found += [v for v in vars(module).values() if _is_cell(v, module.__name__)]
+    return tuple(sorted(found, key=name_of))
+
+
+def name_of(cell: type[Cell] | Spec) -> str:
+    """The name a cell is asked for by: ``PeepholeLSTM`` is ``peephole_lstm``."""
+    name = cell.name if isinstance(cell, Spec) else cell.__name__
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+", name)
+    return "_".join(words).lower()
+
+
+def resolve(cell: CellLike) -> Spec:
+    """The description of a cell given as class, description, name or ``file.py:Class``.
+
+    Raises:
+        CellError: there is no such cell, or the file cannot be read.
+    """
+    if isinstance(cell, Spec):
+        return cell
+    if isinstance(cell, type) and issubclass(cell, Cell) and cell is not Cell:
+        return cell.spec
+    if not isinstance(cell, str):
+        raise CellError(f"A cell is a Cell class or a name, got {cell!r}.")
+    if ":" in cell or cell.endswith(".py"):
+        return _from_file(cell).spec
+    by_name = {name_of(c): c for c in all_cells()}
+    key = cell.lower().replace("-", "_")
+    if key not in by_name:
+        near = difflib.get_close_matches(key, by_name, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise CellError(
+            f"No cell is called {cell!r}.{hint} There are: {', '.join(by_name)}; "
+            f"one's own is given as file.py:Class."
+        )
+    return by_name[key].spec
+
+
+def _from_file(reference: str) -> type[Cell]:
+    path_text, _, name = reference.rpartition(":")
+    path = Path(path_text or reference)
+    if not path_text or path.suffix != ".py" or not path.is_file():
+        raise CellError(f"{reference!r} is no cell: expected file.py:Class with a file that exists.")
+    module_spec = importlib.util.spec_from_file_location(f"_gatework_user_{path.stem}", path)
+    assert module_spec is not None and module_spec.loader is not None  # a .py file has both
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except CellError:
+        raise
+    except Exception as error:  # the user's file may fail in any way; the line says how
+        raise CellError(f"{path}: {type(error).__name__}: {error}") from error
+    cell = getattr(module, name, None)
+    if not _is_cell(cell):
+        cells = [n for n, v in vars(module).items() if _is_cell(v, module.__name__)]
+        raise CellError(f"{path} has no cell {name!r}. Its cells: {', '.join(cells) or 'none'}.")
+    return cell
+
+
+def _is_cell(value: object, module: str | None = None) -> bool:
+    if not (isinstance(value, type) and issubclass(value, Cell) and value is not Cell):
+        return False
+    return module is None or value.__module__ == module

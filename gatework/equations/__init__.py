@@ -1,0 +1,39 @@
+"""What a cell is written in. This floor imports neither torch nor NumPy."""
+
+from gatework.equations.cell import Cell
+from gatework.equations.expr import Constant, Input, Matrix, State, Vector, matrix, vector
+from gatework.equations.ops import (
+    abs_,
+    exp,
+    log,
+    relu,
+    sigmoid,
+    softplus,
+    sqrt,
+    square,
+    tanh,
+)
+from gatework.equations.spec import Equation, Parameter, Spec
+
+__all__ = [
+    "Cell",
+    "Constant",
+    "Equation",
+    "Input",
+    "Matrix",
+    "Parameter",
+    "Spec",
+    "State",
+    "Vector",
+    "abs_",
+    "exp",
+    "log",
+    "matrix",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "sqrt",
+    "square",
+    "tanh",
+    "vector",
+]

@@ -1,0 +1,204 @@
+"""A finished cell as plain data: what everything else in the package reads.
+
+``to_dict`` and ``from_dict`` carry it through JSON, so a saved model keeps the equations that
+it was trained with and needs no code to load, also when the cell was the user's own.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from gatework.equations.expr import SIZES, Apply, Expr, Number, Product, Ref, walk
+from gatework.equations.ops import PRIMITIVES
+from gatework.errors import CellError
+
+NEXT = "_next"
+# Names that generated text uses for itself.
+TAKEN = frozenset({"np", "torch", "linear", "step"})
+
+
+@dataclass(frozen=True)
+class StateSymbol:
+    """A carried state: its name and the letter of its size."""
+
+    name: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A learned matrix (rows x cols) or vector (rows, ``cols`` None); sizes are letters."""
+
+    name: str
+    rows: str
+    cols: str | None = None
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The size letters, one per axis."""
+        return (self.rows,) if self.cols is None else (self.rows, self.cols)
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One named equation, in the order in which it is computed."""
+
+    name: str
+    expr: Expr
+    size: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A recurrent cell: symbols and equations, nothing else.
+
+    Two specs are equal when they compute the same thing by the same equations; the name and
+    the prose do not count.
+    """
+
+    name: str = field(compare=False)
+    doc: str = field(compare=False)
+    source: str = field(compare=False)
+    convention: str = field(compare=False)
+    input: str
+    states: tuple[StateSymbol, ...]
+    parameters: tuple[Parameter, ...]
+    constants: tuple[tuple[str, float], ...]
+    equations: tuple[Equation, ...]
+    torch_kernel: str = field(default="", compare=False)
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[Parameter, ...]]:
+        """Parameters that are stored as one tensor: same stem (``W`` of ``W_i``), same shape.
+
+        They are stacked along the rows in the order of their declaration.
+        """
+        groups: dict[str, list[Parameter]] = {}
+        for parameter in self.parameters:
+            stem = parameter.name.rpartition("_")[0] or parameter.name
+            if stem in groups and groups[stem][0].shape != parameter.shape:
+                stem = parameter.name
+            groups.setdefault(stem, []).append(parameter)
+        return {stem: tuple(members) for stem, members in groups.items()}
+
+    @cached_property
+    def biases(self) -> frozenset[str]:
+        """Vectors that only ever stand as a term of a sum."""
+        vectors = {p.name for p in self.parameters if p.cols is None}
+        terms = {
+            id(arg)
+            for equation in self.equations
+            for node in walk(equation.expr)
+            if isinstance(node, Apply) and node.op in ("add", "sub")
+            for arg in node.args
+        }
+        scaled = {
+            node.name
+            for equation in self.equations
+            for node in walk(equation.expr)
+            if isinstance(node, Ref) and node.name in vectors and id(node) not in terms
+        }
+        return frozenset(vectors - scaled)
+
+    @property
+    def sizes(self) -> frozenset[str]:
+        """The size letters that occur."""
+        used = {s.size for s in self.states} | {e.size for e in self.equations}
+        return frozenset(used | {letter for p in self.parameters for letter in p.shape})
+
+
+def to_dict(spec: Spec) -> dict[str, Any]:
+    """The spec as JSON-ready data."""
+    return {
+        "name": spec.name,
+        "doc": spec.doc,
+        "source": spec.source,
+        "convention": spec.convention,
+        "input": spec.input,
+        "states": [[s.name, s.size] for s in spec.states],
+        "parameters": [[p.name, *p.shape] for p in spec.parameters],
+        "constants": [[name, value] for name, value in spec.constants],
+        "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> Spec:
+    """The spec of ``to_dict``'s data; anything that is no such data is refused.
+
+    Raises:
+        CellError: a field is missing, or a name or an operation is not one of a cell's.
+    """
+    try:
+        spec = Spec(
+            name=str(data["name"]),
+            doc=str(data["doc"]),
+            source=str(data["source"]),
+            convention=str(data["convention"]),
+            input=_name(data["input"]),
+            states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
+            parameters=tuple(
+                Parameter(_name(n), *(_size(s) for s in shape))
+                for n, *shape in data["parameters"]
+            ),
+            constants=tuple((_name(n), float(v)) for n, v in data["constants"]),
+            equations=tuple(
+                Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CellError(f"This is no saved cell: {error}.") from error
+    known = {spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)}
+    known |= {name for name, _ in spec.constants}
+    for equation in spec.equations:
+        for node in walk(equation.expr):
+            if isinstance(node, Ref) and node.name not in known:
+                raise CellError(f"{spec.name}: {equation.name} uses {node.name}, which is not set.")
+        known.add(equation.name)
+    return spec
+
+
+def _expr_to_data(expr: Expr) -> Any:
+    match expr:
+        case Ref(name):
+            return name
+        case Number(value):
+            return value
+        case Apply(op, args):
+            return [op, *(_expr_to_data(a) for a in args)]
+        case Product(matrix, operand):
+            return ["@", _expr_to_data(matrix), _expr_to_data(operand)]
+    raise TypeError(f"not a finished expression: {expr!r}")
+
+
+def _expr_from_data(data: Any) -> Expr:
+    if isinstance(data, str):
+        return Ref(_name(data))
+    if isinstance(data, (int, float)) and math.isfinite(data):
+        return Number(float(data))
+    op, *args = data
+    nodes = tuple(_expr_from_data(a) for a in args)
+    if op == "@":
+        return Product(nodes[0], nodes[1])
+    if op not in PRIMITIVES or len(nodes) != PRIMITIVES[op].arity:
+        raise ValueError(f"unknown operation {op!r} with {len(nodes)} arguments")
+    return Apply(op, nodes)
+
+
+def _name(value: Any) -> str:
+    # Names become names in generated text, so nothing but an identifier may pass.
+    if not isinstance(value, str) or not value.isidentifier() or keyword.iskeyword(value):
+        raise ValueError(f"{value!r} is no name")
+    if value in TAKEN or "__" in value:
+        raise ValueError(f"{value!r} is a reserved name")
+    return value
+
+
+def _size(value: Any) -> str:
+    if value not in SIZES:
+        raise ValueError(f"unknown size {value!r}")
+    return str(value)

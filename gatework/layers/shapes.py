@@ -1,0 +1,127 @@
+"""Shape checks whose errors say what was got, what was expected and the likely cause.
+
+Each message keeps the wording that torch uses in the same place and adds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gatework.errors import ShapeError
+
+
+def check_input(
+    layer: str, x: Tensor, input_size: int, batch_first: bool, dtype: torch.dtype
+) -> None:
+    """The input of a layer: 2 or 3 axes, the last one ``input_size``, the weights' dtype."""
+    axes = "(B, T, F)" if batch_first else "(T, B, F)"
+    if x.dim() not in (2, 3):
+        raise ShapeError(
+            f"{layer}: Expected input to be 2D or 3D, got {x.dim()}D: shape {tuple(x.shape)}. "
+            f"A batch is {axes} (batch_first={batch_first}), one sequence (T, F)."
+        )
+    if x.dtype != dtype and not torch._C._is_any_autocast_enabled():
+        raise ShapeError(
+            f"{layer}: input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
+            f"Convert input: input.to({dtype}), or convert model: model.to({x.dtype})."
+        )
+    if x.shape[-1] != input_size:
+        raise ShapeError(
+            f"{layer}: input.size(-1) must be equal to input_size. Expected {input_size}, got "
+            f"{x.shape[-1]}: shape {tuple(x.shape)} where {axes if x.dim() == 3 else '(T, F)'} "
+            f"with F={input_size} is expected.{_hint_features(x, input_size)}"
+        )
+    steps_axis = 0 if x.dim() == 2 or not batch_first else 1
+    if x.shape[steps_axis] == 0:
+        raise ShapeError(
+            f"{layer}: Expected sequence length to be larger than 0, got shape {tuple(x.shape)} "
+            f"where {axes if x.dim() == 3 else '(T, F)'} is expected."
+        )
+
+
+def _hint_features(x: Tensor, input_size: int) -> str:
+    places = [axis for axis, size in enumerate(x.shape[:-1]) if size == input_size]
+    if places:
+        return (
+            f" Axis {places[-1]} has size {input_size}: if the features are there, "
+            f"use x.transpose({places[-1]}, -1)."
+        )
+    if input_size == 1:
+        return " For one feature per step add an axis: x.unsqueeze(-1)."
+    return ""
+
+
+def check_states(
+    layer: str,
+    states: Sequence[Tensor],
+    expected: Sequence[tuple[int, ...]],
+    x: Tensor,
+    batch_first: bool,
+) -> None:
+    """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
+    for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
+        if tuple(state.shape) == shape:
+            continue
+        which = f"hidden[{position}]" if len(states) > 1 else "hidden"
+        letters = "(layers * directions, B, size)" if len(shape) == 3 else "(layers * directions, size)"
+        if state.dim() != len(shape):
+            raise ShapeError(
+                f"{layer}: For {'batched 3-D' if len(shape) == 3 else 'unbatched 2-D'} input, "
+                f"{which} should also be {len(shape)}-D but got {state.dim()}-D: shape "
+                f"{tuple(state.shape)}, expected {shape} = {letters}."
+            )
+        raise ShapeError(
+            f"{layer}: Expected {which} size {shape}, got {list(state.shape)}: expected {letters}."
+            f"{_hint_batch(state.shape, shape, x, batch_first)}"
+        )
+
+
+def _hint_batch(
+    got: Sequence[int], expected: tuple[int, ...], x: Tensor, batch_first: bool
+) -> str:
+    if len(expected) == 3 and tuple(got) == (expected[1], expected[0], expected[2]):
+        return " Its first two axes are exchanged; batch_first does not apply to states."
+    other = x.shape[1] if batch_first else x.shape[0]
+    if len(expected) == 3 and tuple(got) == (expected[0], other, expected[2]):
+        return _hint_batch_first(x, batch_first)
+    return ""
+
+
+def check_lengths(
+    layer: str, lengths: Tensor | Sequence[int], x: Tensor, batch_first: bool
+) -> Tensor:
+    """Lengths as a (B,) int64 tensor on the CPU, each between 0 and T."""
+    batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
+    values = torch.as_tensor(lengths)
+    if values.is_floating_point() or values.dtype == torch.bool:
+        raise ShapeError(f"{layer}: lengths are whole numbers, got {values.dtype}.")
+    values = values.to(device="cpu", dtype=torch.int64)
+    if tuple(values.shape) != (batch,):
+        hint = ""
+        if tuple(values.shape) == (steps,):
+            hint = _hint_batch_first(x, batch_first)
+        raise ShapeError(
+            f"{layer}: lengths has shape {tuple(values.shape)}, expected one for each of the "
+            f"{batch} sequences of the input {tuple(x.shape)}.{hint}"
+        )
+    if batch and not 0 <= int(values.min()) <= int(values.max()) <= steps:
+        raise ShapeError(
+            f"{layer}: lengths lie in 0..T with T={steps}, got {int(values.min())}.."
+            f"{int(values.max())} for input {tuple(x.shape)}."
+        )
+    return values
+
+
+def _hint_batch_first(x: Tensor, batch_first: bool) -> str:
+    if batch_first:
+        return (
+            f" This looks like (T, B, F) data: the layer has batch_first=True and reads "
+            f"{tuple(x.shape)} as (B, T, F)."
+        )
+    return (
+        f" This looks like batch_first data: the layer reads {tuple(x.shape)} as (T, B, F); "
+        f"pass batch_first=True if it is (B, T, F)."
+    )

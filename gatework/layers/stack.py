@@ -1,0 +1,184 @@
+"""The forward pass that every layer shares: from what users pass to a ``Call``, and back.
+
+A layer brings its cell, its sizes and its ``stack_weights()``; the mixin does batch_first,
+single sequences, packed sequences, lengths, initial states and the choice of the path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from gatework import paths
+from gatework.equations import Spec
+from gatework.errors import ShapeError
+from gatework.layers.shapes import check_input, check_lengths, check_states
+from gatework.paths import Call, Result, Weights
+
+States = Tensor | tuple[Tensor, ...]
+
+
+class StackForward:
+    """Mixin: ``forward`` for a stack of layers of one cell."""
+
+    # Given by the layer.
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+    training: bool
+    path: str
+
+    @property
+    def spec(self) -> Spec:
+        """The description of the layer's cell."""
+        raise NotImplementedError
+
+    def stack_weights(self) -> Weights:
+        """The parameters, as the paths want them."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: States | None = None,
+        lengths: Tensor | list[int] | None = None,
+    ) -> tuple[Any, Any]:
+        """Run the stack over a batch of sequences.
+
+        Args:
+            input: (T, B, F), or (B, T, F) with batch_first, or one sequence (T, F), or a
+                PackedSequence.
+            hx: initial states, (L*D, B, size) each, also with batch_first; one tensor for a
+                cell with one state, else a tuple in the order of the cell's states. Default 0.
+            lengths: (B,) whole numbers in 0..T. Steps behind a sequence's end are not seen by
+                any direction; their outputs are zero, and the final states are those at the end.
+
+        Returns:
+            output: (T, B, D*H), or (B, T, D*H) with batch_first, or as the input came.
+            states: the final states, in the form of ``hx``.
+
+        Raises:
+            ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
+            PathError: the path asked for does not support this call.
+        """
+        call, form = self.prepare(input, hx, lengths)
+        return form.restore(paths.choose(call, self.path).run(call))
+
+    def prepare(
+        self,
+        input: Tensor | PackedSequence,
+        hx: States | None = None,
+        lengths: Tensor | list[int] | None = None,
+        record: bool = False,
+    ) -> tuple[Call, _Form]:
+        """The call that ``forward`` makes, and the way back from its result."""
+        name = type(self).__name__
+        form = _Form(self.batch_first)
+        weights = self.stack_weights()
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ShapeError(f"{name}: a PackedSequence has its lengths; do not pass lengths=.")
+            x, lengths, hx = form.unpack(input, hx)
+            check_input(name, x, self.input_size, False, self.weight_dtype())
+        else:
+            check_input(name, input, self.input_size, self.batch_first, self.weight_dtype())
+            x = form.standard(input)
+        states = self._states(name, x, hx, form)
+        checked = None if lengths is None else check_lengths(name, lengths, x, False)
+        call = Call(
+            self.spec,
+            x,
+            states,
+            weights,
+            checked,
+            self.num_layers,
+            2 if self.bidirectional else 1,
+            self.dropout,
+            self.training,
+            record,
+        )
+        return call, form
+
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of the parameters, which the input must have."""
+        dtype: torch.dtype = next(self.parameters()).dtype  # type: ignore[attr-defined]
+        return dtype
+
+    def _states(self, name: str, x: Tensor, hx: States | None, form: _Form) -> tuple[Tensor, ...]:
+        """The initial states as (L*D, B, size), zero where none are given."""
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        widths = [sizes[s.size] for s in self.spec.states]
+        if hx is None:
+            return tuple(x.new_zeros(rows, x.shape[1], width) for width in widths)
+        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        if len(states) != len(widths):
+            names = ", ".join(s.name for s in self.spec.states)
+            raise ShapeError(
+                f"{name}: expected {len(widths)} initial state(s) ({names}), got {len(states)}."
+            )
+        batch = (x.shape[1],) if form.is_batched else ()
+        expected = [(rows, *batch, width) for width in widths]
+        shown = x.transpose(0, 1) if self.batch_first and form.packed is None else x
+        check_states(name, states, expected, shown, self.batch_first)
+        return states if form.is_batched else tuple(s.unsqueeze(1) for s in states)
+
+
+class _Form:
+    """How the input came, so that the result goes back in the same form."""
+
+    def __init__(self, batch_first: bool) -> None:
+        self.batch_first = batch_first
+        self.is_batched = True
+        self.packed: PackedSequence | None = None
+        self.lengths: Tensor | None = None
+
+    def standard(self, x: Tensor) -> Tensor:
+        """Any tensor input as (T, B, F)."""
+        self.is_batched = x.dim() == 3
+        if not self.is_batched:
+            return x.unsqueeze(1)
+        return x.transpose(0, 1) if self.batch_first else x
+
+    def unpack(
+        self, packed: PackedSequence, hx: States | None
+    ) -> tuple[Tensor, Tensor, States | None]:
+        """A packed batch as (T, B, F) and lengths, rows and states in the packed order."""
+        self.packed = packed
+        order = packed.sorted_indices
+        x, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        self.lengths = lengths
+        if hx is not None and order is not None:
+            one = isinstance(hx, Tensor)
+            given = (hx,) if isinstance(hx, Tensor) else hx
+            # Wrong shapes are left to the check that follows.
+            moved = tuple(s.index_select(1, order) if s.dim() == 3 else s for s in given)
+            hx = moved[0] if one else moved
+        return x, lengths, hx
+
+    def restore(self, result: Result) -> tuple[Any, Any]:
+        """Output and final states as torch.nn would return them for such an input."""
+        output: Any = result.output
+        states = result.states
+        if self.packed is not None:
+            assert self.lengths is not None
+            data = pack_padded_sequence(output, self.lengths).data
+            back = self.packed.unsorted_indices
+            output = PackedSequence(
+                data, self.packed.batch_sizes, self.packed.sorted_indices, back
+            )
+            if back is not None:
+                states = tuple(s.index_select(1, back) for s in states)
+        elif not self.is_batched:
+            output = output.squeeze(1)
+            states = tuple(s.squeeze(1) for s in states)
+        elif self.batch_first:
+            output = output.transpose(0, 1)
+        return output, states[0] if len(states) == 1 else states

@@ -1,0 +1,134 @@
+"""The vendor path: torch's own kernels, for the cells that they compute exactly.
+
+Which cells those are is not told but compared: a cell runs here when its equations are those of
+a catalogue cell that names a torch kernel, whoever wrote them down. Torch keeps two bias
+vectors where the equations have one; ``to_torch`` and ``from_torch`` say how the two relate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from gatework.cells import all_cells
+from gatework.equations import Spec
+from gatework.paths.call import Call, Groups, Result
+
+
+class VendorPath:
+    """torch.lstm, torch.gru, torch.rnn_tanh and torch.rnn_relu."""
+
+    name = "vendor"
+
+    def supports(self, call: Call) -> str | None:
+        """``None`` for torch's own cells, unless every gate is to be recorded."""
+        if kernel(call.spec) is None:
+            return "torch has no kernel with these equations"
+        if call.record:
+            return "torch's kernels do not show their gates"
+        return None
+
+    def run(self, call: Call) -> Result:
+        """One call of the kernel for the whole stack."""
+        if call.lengths is not None:
+            return _run_packed(call)
+        output, states = _call_kernel(call, (call.x,), batch_first=(False,))
+        return Result(output, states)
+
+
+@cache
+def kernel(spec: Spec) -> str | None:
+    """The torch function that computes these equations, if there is one."""
+    for cell in all_cells():
+        if cell.torch_kernel and cell.spec == spec:
+            return cell.torch_kernel
+    return None
+
+
+def to_torch(groups: Groups) -> list[Tensor]:
+    """One layer and direction as torch's kernels take it: w_ih, w_hh, b_ih, b_hh and w_hr.
+
+    The equations' one bias goes to b_ih; b_hh holds only what has a place of its own there.
+    """
+    bias = groups["b"]
+    own = groups["d"] if "d" in groups else bias.new_zeros(0)
+    hidden_bias = torch.cat([bias.new_zeros(len(bias) - len(own)), own])
+    projection = [groups["V"]] if "V" in groups else []
+    return [groups["W"], groups["U"], bias, hidden_bias, *projection]
+
+
+def from_torch(spec: Spec, tensors: Sequence[Tensor], hidden_size: int) -> dict[str, Tensor]:
+    """The cell's parameter groups from torch's tensors of one layer and direction."""
+    has_projection = "V" in spec.groups
+    weight_ih, weight_hh, *rest = tensors
+    groups = {"W": weight_ih, "U": weight_hh}
+    if has_projection:
+        groups["V"] = rest.pop()
+    own = len(spec.groups.get("d", ())) * hidden_size
+    if not rest:  # bias=False
+        rest = [weight_ih.new_zeros(len(weight_ih)), weight_ih.new_zeros(len(weight_ih))]
+    bias_ih, bias_hh = rest
+    if not own:
+        return groups | {"b": bias_ih + bias_hh}
+    shared = len(bias_hh) - own
+    padded = torch.cat([bias_hh[:shared], bias_hh.new_zeros(own)])
+    return groups | {"b": bias_ih + padded, "d": bias_hh[shared:]}
+
+
+def _call_kernel(
+    call: Call, inputs: tuple[Tensor, ...], batch_first: tuple[bool, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    name = kernel(call.spec)
+    assert name is not None  # supports() said so
+    flat, has_biases = call.weights.torch_flat()
+    states: Any = call.states if len(call.states) > 1 else call.states[0]
+    # A packed call takes (data, batch_sizes, states, ...), a padded one (data, states, ...).
+    output, *finals = getattr(torch._VF, name)(
+        *inputs,
+        states,
+        flat,
+        has_biases,
+        call.num_layers,
+        call.dropout,
+        call.training,
+        call.num_directions == 2,
+        *batch_first,
+    )
+    return output, tuple(finals)
+
+
+def _run_packed(call: Call) -> Result:
+    """Lengths: the kernel takes a packed batch, which cannot hold empty sequences.
+
+    An empty sequence runs as one of length one; what it gave is then put right.
+    """
+    assert call.lengths is not None
+    steps = call.x.shape[0]
+    lengths = call.lengths.cpu()
+    if int(lengths.max()) == 0:
+        width = call.states[0].shape[-1] * call.num_directions
+        return Result(call.x.new_zeros(*call.x.shape[:2], width), call.states)
+    is_sorted = bool((lengths[:-1] >= lengths[1:]).all())
+    packed = pack_padded_sequence(call.x, lengths.clamp(min=1), enforce_sorted=is_sorted)
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    if order is not None:
+        call = replace(call, states=tuple(s.index_select(1, order) for s in call.states))
+    data, finals = _call_kernel(call, (packed.data, packed.batch_sizes), batch_first=())
+    result = PackedSequence(data, packed.batch_sizes, order, back)
+    output, _ = pad_packed_sequence(result, total_length=steps)
+    first = call.states
+    if back is not None:
+        finals = tuple(s.index_select(1, back) for s in finals)
+        first = tuple(s.index_select(1, back) for s in first)
+    empty = (lengths == 0).to(call.x.device).unsqueeze(-1)
+    if bool((lengths == 0).any()):
+        output = output.masked_fill(empty, 0)
+        finals = tuple(torch.where(empty, a, b) for a, b in zip(first, finals, strict=True))
+    return Result(output, finals)
+

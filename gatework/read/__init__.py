@@ -1,0 +1,1 @@
+"""From a cell to something to read: the reference, LaTeX, tables."""

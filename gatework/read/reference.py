@@ -1,0 +1,250 @@
+"""The reference: a cell's equations, run as they are written.
+
+``step`` runs one time step in NumPy and returns every named gate; ``source`` prints the Python
+text it runs. The same text in PyTorch is what the reference path of the layers runs, with
+autograd. Nothing here is fast; everything else is measured against it.
+
+Shapes: B batch, F input features, H hidden units, P projected units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gatework.cells import CellLike, name_of, resolve
+from gatework.equations.expr import Apply, Product, Ref, walk
+from gatework.equations.ops import PRIMITIVES, Primitive
+from gatework.equations.spec import Spec
+from gatework.errors import CellError, ShapeError
+from gatework.read.render import Spelling, render
+
+PRODUCTS = {"numpy": "{operand} @ {matrix}.T", "torch": "linear({operand}, {matrix})"}
+
+
+def step(
+    cell: CellLike, weights: Mapping[str, ArrayLike], x: ArrayLike, *states: ArrayLike
+) -> dict[str, NDArray[Any]]:
+    """One time step in plain NumPy, gate by gate.
+
+    Args:
+        cell: a cell class, description, name or ``file.py:Class``.
+        weights: every parameter by its name in the equations; matrices (rows, columns),
+            vectors (rows,). ``random_weights`` makes a set.
+        x: the input, (F,) or (B, F).
+        states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c).
+
+    Returns:
+        Every equation by its name, in the order of computation; the new states are
+        ``h_next``, ``c_next`` and so on.
+
+    Raises:
+        CellError: no such cell, or a weight is missing or unknown.
+        ShapeError: a weight, the input or a state has the wrong shape.
+    """
+    spec = resolve(cell)
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    values = [np.asarray(x), *(np.asarray(s) for s in states)]
+    if len(states) != len(spec.states):
+        names = ", ".join(s.name for s in spec.states)
+        raise ShapeError(
+            f"{spec.name} carries {len(spec.states)} state(s) ({names}), got {len(states)}. "
+            f"Call step(cell, weights, x, {names})."
+        )
+    _check_shapes(spec, arrays, values)
+    named = [arrays[p.name] for p in spec.parameters]
+    result: dict[str, NDArray[Any]] = compiled(spec, "numpy")(*values, *named)
+    return result
+
+
+def source(cell: CellLike, backend: str = "numpy", *, packed: bool = False) -> str:
+    """The Python text of one step; ``backend`` is ``"numpy"`` or ``"torch"``.
+
+    With ``packed`` the parameters are the stacked groups (``W``, ``U``, ``b``) and the products
+    with the input are taken as ready (``W__x``), as a layer computes them for all steps at once.
+    """
+    spec = resolve(cell)
+    return _packed_source(spec, backend) if packed else _plain_source(spec, backend)
+
+
+@lru_cache(maxsize=256)
+def compiled(spec: Spec, backend: str, packed: bool = False) -> Callable[..., dict[str, Any]]:
+    """The function of ``source``: takes its arguments in the order that the text shows."""
+    namespace: dict[str, Any] = {"np": np}
+    if backend == "torch":
+        import torch  # noqa: PLC0415  (a NumPy step needs no torch)
+
+        namespace = {"torch": torch, "linear": torch.nn.functional.linear}
+    # The text is made from a checked Spec: names are identifiers, operations are table rows.
+    exec(compile(source(spec, backend, packed=packed), f"<{spec.name}>", "exec"), namespace)
+    function: Callable[..., dict[str, Any]] = namespace["step"]
+    return function
+
+
+def random_weights(
+    cell: CellLike,
+    input_size: int,
+    hidden_size: int,
+    proj_size: int = 0,
+    seed: int = 0,
+) -> dict[str, NDArray[np.float64]]:
+    """Weights by name, uniform in ±1/sqrt(hidden_size) as torch initialises them, float64."""
+    spec = resolve(cell)
+    sizes = {"F": input_size, "H": hidden_size, "P": proj_size}
+    if "P" in spec.sizes and not 0 < proj_size:
+        raise ShapeError(f"{spec.name} needs proj_size, got {proj_size}.")
+    random = np.random.default_rng(seed)
+    bound = hidden_size**-0.5
+    return {
+        p.name: random.uniform(-bound, bound, [sizes[letter] for letter in p.shape])
+        for p in spec.parameters
+    }
+
+
+def packed_products(spec: Spec) -> dict[str, str]:
+    """Groups that can be multiplied in one product, with the symbol that they multiply.
+
+    They are the groups of which every matrix multiplies the same input or state, and nothing
+    else. For an LSTM: ``{"W": "x", "U": "h"}``.
+    """
+    operands: dict[str, set[str]] = {}
+    leaves = {spec.input, *(s.name for s in spec.states)}
+    for equation in spec.equations:
+        for node in walk(equation.expr):
+            if isinstance(node, Product) and isinstance(node.matrix, Ref):
+                leaf = node.operand.name if isinstance(node.operand, Ref) else ""
+                operands.setdefault(node.matrix.name, set()).add(leaf)
+    found = {}
+    for stem, members in spec.groups.items():
+        used = set().union(*(operands.get(p.name, {""}) for p in members))
+        if len(used) == 1 and used <= leaves:
+            found[stem] = used.pop()
+    return found
+
+
+def packed_arguments(spec: Spec) -> list[str]:
+    """The arguments of the packed step: ready input products, states, groups."""
+    products = packed_products(spec)
+    ready = [f"{stem}__{leaf}" for stem, leaf in products.items() if leaf == spec.input]
+    kept = [stem for stem in spec.groups if products.get(stem) != spec.input]
+    return [*ready, *([spec.input] if uses_input(spec) else []), *_states(spec), *kept]
+
+
+def uses_input(spec: Spec) -> bool:
+    """Whether a step reads the input other than through its ready products."""
+    products = packed_products(spec)
+    ready = {p.name for s, leaf in products.items() if leaf == spec.input for p in spec.groups[s]}
+
+    def reads(node: Any) -> bool:
+        match node:
+            case Product(Ref(matrix), Ref()) if matrix in ready:
+                return False
+            case Product(_, operand):
+                return reads(operand)
+            case Apply(_, args):
+                return any(reads(a) for a in args)
+        return isinstance(node, Ref) and node.name == spec.input
+
+    return any(reads(e.expr) for e in spec.equations)
+
+
+def _states(spec: Spec) -> list[str]:
+    return [s.name for s in spec.states]
+
+
+def _plain_source(spec: Spec, backend: str) -> str:
+    arguments = [spec.input, *_states(spec), *(p.name for p in spec.parameters)]
+    return _text(spec, backend, arguments, [], {})
+
+
+def _packed_source(spec: Spec, backend: str) -> str:
+    products = packed_products(spec)
+    arguments = packed_arguments(spec)
+    lines = []
+    replaced = {}
+    for stem, members in spec.groups.items():
+        names = [p.name for p in members]
+        if stem in products:
+            leaf = products[stem]
+            replaced |= {(name, leaf): f"{name}__{leaf}" for name in names}
+            names = [f"{name}__{leaf}" for name in names]
+            ready = f"{stem}__{leaf}"
+            whole = ready if leaf == spec.input else PRODUCTS[backend].format(matrix=stem, operand=leaf)
+            axis = -1
+        else:
+            whole, axis = stem, 0
+        if len(names) > 1:
+            lines.append(f"{', '.join(names)} = {whole}.chunk({len(names)}, {axis})")
+        elif names != [whole]:
+            lines.append(f"{names[0]} = {whole}")
+    return _text(spec, backend, arguments, lines, replaced)
+
+
+def _text(
+    spec: Spec,
+    backend: str,
+    arguments: list[str],
+    unpacking: list[str],
+    products: Mapping[tuple[str, str], str],
+) -> str:
+    used = {
+        node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)
+    }
+    helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
+    spelling = Spelling(
+        name=lambda name: name,
+        apply=_python_apply,
+        product=lambda m, operand: PRODUCTS[backend].format(matrix=m, operand=operand),
+        encloses=lambda row: not row.infix,
+        products=products,
+    )
+    lines = []
+    for row in helpers:
+        lines += [f"def {row.name}_(a):", f"    return {getattr(row, backend)}", ""]
+    lines += [f"def step({', '.join(arguments)}):"]
+    lines += [f"    {name} = {value!r}" for name, value in spec.constants]
+    lines += [f"    {line}" for line in unpacking]
+    lines += [f"    {e.name} = {render(e.expr, spelling)}" for e in spec.equations]
+    names = ", ".join(f"{e.name!r}: {e.name}" for e in spec.equations)
+    return "\n".join([*lines, f"    return {{{names}}}", ""])
+
+
+def _python_apply(row: Primitive, args: list[str]) -> str:
+    if not row.infix:
+        return f"{row.name}_({', '.join(args)})"
+    return f"{row.infix}{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
+
+
+def _check_shapes(
+    spec: Spec, weights: Mapping[str, NDArray[Any]], values: list[NDArray[Any]]
+) -> None:
+    expected = [p.name for p in spec.parameters]
+    if missing := [name for name in expected if name not in weights]:
+        raise CellError(f"{spec.name}: weights lack {', '.join(missing)}; it has {expected}.")
+    if unknown := [name for name in weights if name not in expected]:
+        raise CellError(f"{spec.name} has no weight {', '.join(unknown)}; it has {expected}.")
+    sizes: dict[str, tuple[int, str]] = {}
+    leaves = [(spec.input, ("F",)), *((s.name, (s.size,)) for s in spec.states)]
+    shaped = [(n, s, weights[n].shape) for n, s in ((p.name, p.shape) for p in spec.parameters)]
+    shaped += [(n, s, v.shape[-1:]) for (n, s), v in zip(leaves, values, strict=True)]
+    for name, letters, shape in shaped:
+        if len(shape) != len(letters):
+            raise ShapeError(f"{spec.name}: {name} has shape {shape}, expected {letters}.")
+        for letter, size in zip(letters, shape, strict=True):
+            first, owner = sizes.setdefault(letter, (size, name))
+            if first != size:
+                raise ShapeError(
+                    f"{spec.name}: {name} has shape {shape}, expected {letters} with "
+                    f"{letter}={first} as in {owner}."
+                )
+    batches = {v.shape[:-1] for v in values} - {()}
+    if len(batches) > 1:
+        raise ShapeError(
+            f"{spec.name}: {name_of(spec)} step got input and states of different batch: "
+            f"{[v.shape for v in values]}."
+        )
+

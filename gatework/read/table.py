@@ -1,0 +1,85 @@
+"""A cell's parameters and cost per step, as numbers and as plain text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gatework.cells import CellLike, name_of, resolve
+from gatework.equations.expr import Apply, Product, Ref, walk
+from gatework.equations.spec import Spec
+from gatework.read.render import Spelling, render
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step of one sequence costs."""
+
+    parameters: int
+    multiply_adds: int  # in matrix products
+    elementwise: int  # primitives, one per unit
+
+
+def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) -> Cost:
+    """Parameters and operations per step and sequence at the given sizes."""
+    spec = resolve(cell)
+    sizes = {"F": input_size, "H": hidden_size, "P": proj_size}
+    shapes = {p.name: p.shape for p in spec.parameters}
+    products = elementwise = 0
+    for equation in spec.equations:
+        for node in walk(equation.expr):
+            if isinstance(node, Product) and isinstance(node.matrix, Ref):
+                rows, cols = shapes[node.matrix.name]
+                products += sizes[rows] * sizes[cols]
+            elif isinstance(node, Apply):
+                elementwise += sizes[equation.size]
+    count = sum(math.prod(sizes[letter] for letter in p.shape) for p in spec.parameters)
+    return Cost(count, products, elementwise)
+
+
+def summary(cell: CellLike, input_size: int = 32, hidden_size: int = 64, proj_size: int = 16) -> str:
+    """One cell as plain text: source, equations, parameters and cost per step."""
+    spec = resolve(cell)
+    at = {"F": input_size, "H": hidden_size, "P": proj_size}
+    sizes = {letter: at[letter] for letter in "FHP" if letter in spec.sizes}
+    total = cost(spec, **{_ARGUMENT[k]: v for k, v in sizes.items()})
+    lines = [f"{name_of(spec)}  ({spec.name})", "", spec.doc.partition("\n")[0]]
+    lines += [f"source      {spec.source}"] if spec.source else []
+    lines += [f"convention  {spec.convention}"] if spec.convention else []
+    lines += ["", "equations   (h is the state before the step, h_next after it)"]
+    lines += [f"  {line}" for line in equations(spec)]
+    lines += ["", "parameters"]
+    for stem, members in spec.groups.items():
+        shape = " x ".join(members[0].shape)
+        names = ", ".join(p.name for p in members)
+        lines.append(f"  {stem:<4}{len(members)} x ({shape}):  {names}")
+    where = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
+    lines += [
+        "",
+        f"cost per step and sequence at {where}",
+        f"  parameters                    {total.parameters:>10,}",
+        f"  multiply-adds in products     {total.multiply_adds:>10,}",
+        f"  elementwise operations        {total.elementwise:>10,}",
+    ]
+    return "\n".join(lines)
+
+
+def equations(spec: Spec) -> list[str]:
+    """The equations as they stand in the class body."""
+    spelling = Spelling(
+        name=lambda name: name,
+        apply=lambda row, args: (
+            f"{row.name}({', '.join(args)})"
+            if not row.infix
+            else f"{row.infix}{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
+        ),
+        product=lambda m, operand: f"{m} @ {operand}",
+        encloses=lambda row: not row.infix,
+        products={},
+    )
+    width = max(len(e.name) for e in spec.equations)
+    return [f"{e.name:<{width}} = {render(e.expr, spelling)}" for e in spec.equations]
+
+
+_ARGUMENT = {"F": "input_size", "H": "hidden_size", "P": "proj_size"}
+
