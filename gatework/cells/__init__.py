@@ -11,8 +11,10 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import sys
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from gatework.equations import Cell, Spec
 from gatework.errors import CellError
@@ -67,10 +69,12 @@ def _from_file(reference: str) -> type[Cell]:
     path_text, _, name = reference.rpartition(":")
     path = Path(path_text or reference)
     if not path_text or path.suffix != ".py" or not path.is_file():
-        raise CellError(f"{reference!r} is no cell: expected file.py:Class with a file that exists.")
+        raise CellError(f"{reference!r} is no cell: expected file.py:Class, and the file to exist.")
     module_spec = importlib.util.spec_from_file_location(f"_gatework_user_{path.stem}", path)
-    assert module_spec is not None and module_spec.loader is not None  # a .py file has both
+    assert module_spec is not None  # a .py file has both
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module.__name__] = module  # dataclasses in the user's file look themselves up
     try:
         module_spec.loader.exec_module(module)
     except CellError:
@@ -84,7 +88,7 @@ def _from_file(reference: str) -> type[Cell]:
     return cell
 
 
-def _is_cell(value: object, module: str | None = None) -> bool:
+def _is_cell(value: object, module: str | None = None) -> TypeGuard[type[Cell]]:
     if not (isinstance(value, type) and issubclass(value, Cell) and value is not Cell):
         return False
     return module is None or value.__module__ == module

@@ -4,7 +4,7 @@ from gatework.equations import Cell, Input, Matrix, State, matrix, sigmoid, tanh
 
 
 class ProjectedLSTM(Cell):
-    """LSTM with a recurrent projection (LSTMP): the gates see a shorter state than the cell keeps."""
+    """LSTM with a recurrent projection (LSTMP): the gates see a shorter state than the cell's."""
 
     source = "Sak, Senior & Beaufays 2014, arXiv:1402.1128"
     convention = "gates in the order i, f, g, o; as torch.nn.LSTM(proj_size=...)"

@@ -35,7 +35,7 @@ RESERVED = {*TEXTS, "spec", *TAKEN}
 
 
 class _Body(dict[str, Any]):
-    """The namespace of a cell's class body: catches names used before they are set, or set twice."""
+    """The namespace of a class body: catches names used before they are set, or set twice."""
 
     def __init__(self, cell: str) -> None:
         super().__init__()
@@ -161,7 +161,8 @@ class _Finisher:
                 self.fail(f"{name} is reserved. Give this symbol another name.")
             if name.startswith("_") or "__" in name:
                 self.fail(f"{name}: a leading or double underscore is reserved. Rename it.")
-            if isinstance(value, Symbol) and id(value) in self.names:
+            delayed = isinstance(value, State) and name.endswith(NEXT)  # g_next = h
+            if isinstance(value, Symbol) and id(value) in self.names and not delayed:
                 self.fail(
                     f"{name} and {self.names[id(value)]} are the same symbol. Declare each one."
                 )
@@ -169,7 +170,9 @@ class _Finisher:
             self.names.setdefault(id(value), name)
 
     def of_type(self, kind: type) -> dict[str, Any]:
-        return {n: v for n, v in self.named.items() if isinstance(v, kind)}
+        return {
+            n: v for n, v in self.named.items() if isinstance(v, kind) and self.names[id(v)] == n
+        }
 
     def check_next(self, states: dict[str, State]) -> None:
         for name in states:
@@ -281,7 +284,9 @@ class _Finisher:
     def apply_size(self, expr: Apply, where: str) -> str | None:
         sizes = {self.size(a, where) for a in expr.args} - {None}
         if len(sizes) > 1:
-            parts = ", ".join(f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args)
+            parts = ", ".join(
+                f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args
+            )
             self.fail(
                 f"{where}: {expr.op} of different sizes: {parts}. Bring one to the other's size "
                 f"with a matrix."

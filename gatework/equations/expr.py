@@ -10,6 +10,7 @@ Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected uni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, overload
@@ -56,7 +57,9 @@ class Expr:
 
     def __pow__(self, power: float) -> Apply:
         if power != 2:
-            raise CellError(f"** takes only the exponent 2 in a cell, got {power!r}; multiply it out.")
+            raise CellError(
+                f"** takes only the exponent 2 in a cell, got {power!r}; multiply it out."
+            )
         return Apply("square", (self,))
 
     def __bool__(self) -> bool:
@@ -118,6 +121,8 @@ class State(Symbol):
     __slots__ = ("size",)
 
     def __init__(self, size: str = "H") -> None:
+        if size == "F":
+            raise CellError("A state has size 'H' or 'P': each layer has other input features.")
         self.size = _checked_size(size)
 
 
@@ -150,16 +155,22 @@ class Constant(Symbol):
     __slots__ = ("value",)
 
     def __init__(self, value: float) -> None:
-        self.value = float(value)
+        self.value = finite(value)
 
 
 def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
-    """Declare several matrices at once: ``W_r, W_z, W_n = matrix(3, x)``."""
+    """Declare several matrices at once.
+
+    ``W_r, W_z = matrix(2, x)``; their gates are packed in this order.
+    """
     return tuple(Matrix(source, rows) for _ in range(count))
 
 
 def vector(count: int, size: str = "H") -> tuple[Vector, ...]:
-    """Declare several vectors at once: ``b_r, b_z = vector(2)``."""
+    """Declare several vectors at once.
+
+    ``b_r, b_z = vector(2)``; their gates are packed in this order.
+    """
     return tuple(Vector(size) for _ in range(count))
 
 
@@ -172,10 +183,17 @@ def lift(value: Any) -> Expr:
     if isinstance(value, Expr):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Number(float(value))
+        return Number(finite(value))
     raise CellError(
         f"An equation holds symbols and numbers; got {type(value).__name__}: {value!r}."
     )
+
+
+def finite(value: float) -> float:
+    """The number, which generated text must be able to spell."""
+    if not math.isfinite(value):
+        raise CellError(f"An equation holds finite numbers; got {value!r}.")
+    return float(value)
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

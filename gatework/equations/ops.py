@@ -46,9 +46,7 @@ sigmoid = Primitive(
     numpy="0.5 + 0.5 * np.tanh(0.5 * a)",
     torch="torch.sigmoid(a)",
 )
-tanh = Primitive(
-    "tanh", r"\tanh\left({0}\right)", numpy="np.tanh(a)", torch="torch.tanh(a)"
-)
+tanh = Primitive("tanh", r"\tanh\left({0}\right)", numpy="np.tanh(a)", torch="torch.tanh(a)")
 relu = Primitive(
     "relu",
     r"\operatorname{{relu}}\left({0}\right)",

@@ -7,19 +7,18 @@ it was trained with and needs no code to load, also when the cell was the user's
 from __future__ import annotations
 
 import keyword
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from gatework.equations.expr import SIZES, Apply, Expr, Number, Product, Ref, walk
+from gatework.equations.expr import SIZES, Apply, Expr, Number, Product, Ref, finite, walk
 from gatework.equations.ops import PRIMITIVES
 from gatework.errors import CellError
 
 NEXT = "_next"
 # Names that generated text uses for itself.
-TAKEN = frozenset({"np", "torch", "linear", "step"})
+TAKEN = frozenset({"np", "torch", "linear", "step", *(f"{name}_" for name in PRIMITIVES)})
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,15 @@ class Spec:
     def groups(self) -> dict[str, tuple[Parameter, ...]]:
         """Parameters that are stored as one tensor: same stem (``W`` of ``W_i``), same shape.
 
-        They are stacked along the rows in the order of their declaration.
+        They are stacked along the rows in the order of their declaration. A stem that is itself
+        a symbol (``h`` of ``h_scale``) groups nothing.
         """
+        symbols = {self.input, *(s.name for s in self.states), *(n for n, _ in self.constants)}
         groups: dict[str, list[Parameter]] = {}
         for parameter in self.parameters:
             stem = parameter.name.rpartition("_")[0] or parameter.name
-            if stem in groups and groups[stem][0].shape != parameter.shape:
+            other_shape = stem in groups and groups[stem][0].shape != parameter.shape
+            if other_shape or stem in symbols:
                 stem = parameter.name
             groups.setdefault(stem, []).append(parameter)
         return {stem: tuple(members) for stem, members in groups.items()}
@@ -142,24 +144,37 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             input=_name(data["input"]),
             states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
             parameters=tuple(
-                Parameter(_name(n), *(_size(s) for s in shape))
-                for n, *shape in data["parameters"]
+                Parameter(_name(n), *(_size(s) for s in shape)) for n, *shape in data["parameters"]
             ),
-            constants=tuple((_name(n), float(v)) for n, v in data["constants"]),
+            constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             equations=tuple(
                 Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]
             ),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CellError(f"This is no saved cell: {error}.") from error
-    known = {spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)}
-    known |= {name for name, _ in spec.constants}
+    _check_names(spec)
+    return spec
+
+
+def _check_names(spec: Spec) -> None:
+    """Every name is set once and before its use, only matrices multiply, and states go on."""
+    declared = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
+    declared += [name for name, _ in spec.constants]
+    computed = [e.name for e in spec.equations]
+    if len({*declared, *computed}) < len(declared) + len(computed):
+        raise CellError(f"{spec.name}: a name is set twice.")
+    if not spec.states or not {s.name + NEXT for s in spec.states} <= set(computed):
+        raise CellError(f"{spec.name}: a state has no next value.")
+    matrices = {Ref(p.name) for p in spec.parameters if p.cols is not None}
+    known = set(declared)
     for equation in spec.equations:
         for node in walk(equation.expr):
             if isinstance(node, Ref) and node.name not in known:
                 raise CellError(f"{spec.name}: {equation.name} uses {node.name}, which is not set.")
+            if isinstance(node, Product) and node.matrix not in matrices:
+                raise CellError(f"{spec.name}: {equation.name} multiplies by what is no matrix.")
         known.add(equation.name)
-    return spec
 
 
 def _expr_to_data(expr: Expr) -> Any:
@@ -178,8 +193,8 @@ def _expr_to_data(expr: Expr) -> Any:
 def _expr_from_data(data: Any) -> Expr:
     if isinstance(data, str):
         return Ref(_name(data))
-    if isinstance(data, (int, float)) and math.isfinite(data):
-        return Number(float(data))
+    if isinstance(data, (int, float)):
+        return Number(finite(data))
     op, *args = data
     nodes = tuple(_expr_from_data(a) for a in args)
     if op == "@":

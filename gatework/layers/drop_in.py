@@ -63,7 +63,8 @@ class _DropIn(StackForward, nn.RNNBase):
 
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the parameters, which the input must have."""
-        return self._flat_weights[0].dtype  # type: ignore[union-attr]
+        dtype: torch.dtype = self._flat_weights[0].dtype  # type: ignore[union-attr]
+        return dtype
 
     def extra_repr(self) -> str:
         """As torch, with what is beyond torch where it is not at its default."""
@@ -121,6 +122,9 @@ class GRU(_DropIn):
         device, dtype: as torch.nn.GRU.
         path: ``"auto"``, or the name of the path that must be used.
 
+    Raises:
+        ValueError: a proj_size is given; torch has it for the LSTM alone.
+
     Shapes:
         See ``forward``, which also takes ``lengths``.
     """
@@ -137,8 +141,10 @@ class GRU(_DropIn):
         device: Device = None,
         dtype: torch.dtype | None = None,
         *,
+        proj_size: int = 0,
         path: str = paths.AUTO,
     ) -> None:
+        check_no_projection(proj_size)
         super().__init__(
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             0, device, dtype, forget_bias=None, path=path,
@@ -159,7 +165,8 @@ class RNN(_DropIn):
         path: ``"auto"``, or the name of the path that must be used.
 
     Raises:
-        ValueError: nonlinearity is neither "tanh" nor "relu".
+        ValueError: nonlinearity is neither "tanh" nor "relu", or a proj_size is given; torch
+            has it for the LSTM alone.
 
     Shapes:
         See ``forward``, which also takes ``lengths``.
@@ -178,8 +185,10 @@ class RNN(_DropIn):
         device: Device = None,
         dtype: torch.dtype | None = None,
         *,
+        proj_size: int = 0,
         path: str = paths.AUTO,
     ) -> None:
+        check_no_projection(proj_size)
         self.nonlinearity = nonlinearity
         check_nonlinearity(nonlinearity)
         super().__init__(
@@ -194,6 +203,12 @@ class RNN(_DropIn):
 
 
 SIMPLE: dict[str, type[Cell]] = {"tanh": RNN_CELL, "relu": ReluRNN}
+
+
+def check_no_projection(proj_size: int) -> None:
+    """Zero; anything else raises as torch does."""
+    if proj_size:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
 
 
 def check_nonlinearity(name: str) -> None:
@@ -215,4 +230,3 @@ def set_forget_bias(module: nn.Module, spec: Spec, value: float) -> None:
         for name, bias in biases.items():
             part = bias.chunk(len(gates))[gates.index("b_f")]
             part.fill_(value if name.startswith("bias_ih") else 0.0)
-

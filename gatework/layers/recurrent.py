@@ -98,12 +98,13 @@ class Recurrent(StackForward, nn.Module):
 
     def group_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The stored parameters of one layer and direction, by stem."""
+        return {s: shape for s, shape in self._shapes(layer).items() if self._is_stored(s)}
+
+    def _shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         features = self.input_size if layer == 0 else self.output_size
         sizes = {"F": features, "H": self.hidden_size, "P": self.proj_size}
         shapes = {}
         for stem, members in self._spec.groups.items():
-            if not self.bias and self._is_bias(stem):
-                continue
             rows, *cols = (sizes[letter] for letter in members[0].shape)
             shapes[stem] = (rows * len(members), *cols)
         return shapes
@@ -139,13 +140,11 @@ class Recurrent(StackForward, nn.Module):
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction: the parameter groups by stem; zeros where bias=False."""
         found: dict[str, Tensor] = {}
-        for stem, members in self._spec.groups.items():
-            name = self._name(stem, layer, direction)
-            if name in self._parameters:
-                found[stem] = getattr(self, name)
+        for stem, shape in self._shapes(layer).items():
+            if self._is_stored(stem):
+                found[stem] = getattr(self, self._name(stem, layer, direction))
             else:
-                weight = next(iter(self.parameters()))
-                found[stem] = weight.new_zeros(self.hidden_size * len(members))
+                found[stem] = next(iter(self.parameters())).new_zeros(shape)
         return found
 
     def torch_flat(self) -> tuple[list[Tensor], bool]:
@@ -173,8 +172,9 @@ class Recurrent(StackForward, nn.Module):
             for direction in range(2 if self.bidirectional else 1):
                 yield layer, direction
 
-    def _is_bias(self, stem: str) -> bool:
-        return all(p.name in self._spec.biases for p in self._spec.groups[stem])
+    def _is_stored(self, stem: str) -> bool:
+        is_bias = all(p.name in self._spec.biases for p in self._spec.groups[stem])
+        return self.bias or not is_bias
 
     @staticmethod
     def _name(stem: str, layer: int, direction: int) -> str:

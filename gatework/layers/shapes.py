@@ -66,7 +66,7 @@ def check_states(
         if tuple(state.shape) == shape:
             continue
         which = f"hidden[{position}]" if len(states) > 1 else "hidden"
-        letters = "(layers * directions, B, size)" if len(shape) == 3 else "(layers * directions, size)"
+        letters = f"(layers * directions, {'B, ' if len(shape) == 3 else ''}size)"
         if state.dim() != len(shape):
             raise ShapeError(
                 f"{layer}: For {'batched 3-D' if len(shape) == 3 else 'unbatched 2-D'} input, "
@@ -79,9 +79,7 @@ def check_states(
         )
 
 
-def _hint_batch(
-    got: Sequence[int], expected: tuple[int, ...], x: Tensor, batch_first: bool
-) -> str:
+def _hint_batch(got: Sequence[int], expected: tuple[int, ...], x: Tensor, batch_first: bool) -> str:
     if len(expected) == 3 and tuple(got) == (expected[1], expected[0], expected[2]):
         return " Its first two axes are exchanged; batch_first does not apply to states."
     other = x.shape[1] if batch_first else x.shape[0]

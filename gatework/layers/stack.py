@@ -85,6 +85,11 @@ class StackForward:
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ShapeError(f"{name}: a PackedSequence has its lengths; do not pass lengths=.")
+            if input.data.dim() != 2:
+                raise ShapeError(
+                    f"{name}: a PackedSequence holds (steps, F) data, got "
+                    f"{tuple(input.data.shape)}. Pack sequences of shape (T, F)."
+                )
             x, lengths, hx = form.unpack(input, hx)
             check_input(name, x, self.input_size, False, self.weight_dtype())
         else:
@@ -171,9 +176,7 @@ class _Form:
             assert self.lengths is not None
             data = pack_padded_sequence(output, self.lengths).data
             back = self.packed.unsorted_indices
-            output = PackedSequence(
-                data, self.packed.batch_sizes, self.packed.sorted_indices, back
-            )
+            output = PackedSequence(data, self.packed.batch_sizes, self.packed.sorted_indices, back)
             if back is not None:
                 states = tuple(s.index_select(1, back) for s in states)
         elif not self.is_batched:

@@ -50,7 +50,7 @@ def choose(call: Call, name: str = AUTO) -> Path:
     Raises:
         PathError: the path of that name does not support the call; the reason is given.
     """
-    reasons = []
+    reasons: list[str] = []
     for path in PATHS:
         if name not in (AUTO, path.name):
             continue

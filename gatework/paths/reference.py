@@ -7,8 +7,8 @@ directions, lengths, initial states, dropout between layers, and the recording o
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import dropout, linear
 
 from gatework.equations.spec import NEXT
 from gatework.paths.call import Call, Groups, Result
@@ -45,7 +45,7 @@ class ReferencePath:
                 recorded.append(gates)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if layer < call.num_layers - 1 and call.dropout > 0:
-                x = F.dropout(x, call.dropout, call.training)
+                x = dropout(x, call.dropout, call.training)
         states = tuple(torch.stack(rows) for rows in zip(*finals, strict=True))
         return Result(x, states, recorded if call.record else [])
 
@@ -75,7 +75,7 @@ def _run_steps(
     step = reference.compiled(spec, "torch", packed=True)
     products = reference.packed_products(spec)
     # The products with the input need no earlier step: one large product for all steps.
-    ready = [F.linear(x, groups[g]).unbind(0) for g, leaf in products.items() if leaf == spec.input]
+    ready = [linear(x, groups[g]).unbind(0) for g, leaf in products.items() if leaf == spec.input]
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     inputs = [x.unbind(0)] if reference.uses_input(spec) else []
     nexts = [s.name + NEXT for s in spec.states]

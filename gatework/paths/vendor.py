@@ -106,16 +106,15 @@ def _call_kernel(
 def _run_packed(call: Call) -> Result:
     """Lengths: the kernel takes a packed batch, which cannot hold empty sequences.
 
-    An empty sequence runs as one of length one; what it gave is then put right.
+    An empty sequence runs as one zero step; what it gave is then put right.
     """
     assert call.lengths is not None
     steps = call.x.shape[0]
     lengths = call.lengths.cpu()
-    if int(lengths.max()) == 0:
-        width = call.states[0].shape[-1] * call.num_directions
-        return Result(call.x.new_zeros(*call.x.shape[:2], width), call.states)
+    empty = (lengths == 0).to(call.x.device).unsqueeze(-1)
+    x = call.x.masked_fill(empty, 0) if bool(empty.any()) else call.x
     is_sorted = bool((lengths[:-1] >= lengths[1:]).all())
-    packed = pack_padded_sequence(call.x, lengths.clamp(min=1), enforce_sorted=is_sorted)
+    packed = pack_padded_sequence(x, lengths.clamp(min=1), enforce_sorted=is_sorted)
     order, back = packed.sorted_indices, packed.unsorted_indices
     if order is not None:
         call = replace(call, states=tuple(s.index_select(1, order) for s in call.states))
@@ -126,9 +125,7 @@ def _run_packed(call: Call) -> Result:
     if back is not None:
         finals = tuple(s.index_select(1, back) for s in finals)
         first = tuple(s.index_select(1, back) for s in first)
-    empty = (lengths == 0).to(call.x.device).unsqueeze(-1)
-    if bool((lengths == 0).any()):
+    if x is not call.x:
         output = output.masked_fill(empty, 0)
         finals = tuple(torch.where(empty, a, b) for a, b in zip(first, finals, strict=True))
     return Result(output, finals)
-

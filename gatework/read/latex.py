@@ -7,10 +7,11 @@ from gatework.equations.ops import Primitive
 from gatework.equations.spec import NEXT, Spec
 from gatework.read.render import Spelling, render
 
-GREEK = frozenset(
+LETTERS = (
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi "
-    "psi omega".split()
+    "psi omega"
 )
+GREEK = frozenset(LETTERS.split())
 
 
 def latex(cell: CellLike) -> str:
@@ -24,9 +25,7 @@ def latex(cell: CellLike) -> str:
     """
     spec = resolve(cell)
     spelling = _spelling(spec)
-    lines = [
-        f"{spelling.name(e.name)} &= {render(e.expr, spelling)}" for e in spec.equations
-    ]
+    lines = [f"{spelling.name(e.name)} &= {render(e.expr, spelling)}" for e in spec.equations]
     lines += [f"{symbol(name)} &= {value:g}" for name, value in spec.constants]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 

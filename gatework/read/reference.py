@@ -24,6 +24,7 @@ from gatework.errors import CellError, ShapeError
 from gatework.read.render import Spelling, render
 
 PRODUCTS = {"numpy": "{operand} @ {matrix}.T", "torch": "linear({operand}, {matrix})"}
+PARTS = {"numpy": "np.split({whole}, {count}, {axis})", "torch": "{whole}.chunk({count}, {axis})"}
 
 
 def step(
@@ -95,7 +96,7 @@ def random_weights(
     """Weights by name, uniform in ±1/sqrt(hidden_size) as torch initialises them, float64."""
     spec = resolve(cell)
     sizes = {"F": input_size, "H": hidden_size, "P": proj_size}
-    if "P" in spec.sizes and not 0 < proj_size:
+    if "P" in spec.sizes and proj_size <= 0:
         raise ShapeError(f"{spec.name} needs proj_size, got {proj_size}.")
     random = np.random.default_rng(seed)
     bound = hidden_size**-0.5
@@ -165,20 +166,21 @@ def _packed_source(spec: Spec, backend: str) -> str:
     products = packed_products(spec)
     arguments = packed_arguments(spec)
     lines = []
-    replaced = {}
+    replaced: dict[tuple[str, str], str] = {}
     for stem, members in spec.groups.items():
         names = [p.name for p in members]
         if stem in products:
             leaf = products[stem]
             replaced |= {(name, leaf): f"{name}__{leaf}" for name in names}
             names = [f"{name}__{leaf}" for name in names]
-            ready = f"{stem}__{leaf}"
-            whole = ready if leaf == spec.input else PRODUCTS[backend].format(matrix=stem, operand=leaf)
-            axis = -1
+            whole, axis = f"{stem}__{leaf}", -1
+            if leaf != spec.input:
+                whole = PRODUCTS[backend].format(matrix=stem, operand=leaf)
         else:
             whole, axis = stem, 0
         if len(names) > 1:
-            lines.append(f"{', '.join(names)} = {whole}.chunk({len(names)}, {axis})")
+            parts = PARTS[backend].format(whole=whole, count=len(names), axis=axis)
+            lines.append(f"{', '.join(names)} = {parts}")
         elif names != [whole]:
             lines.append(f"{names[0]} = {whole}")
     return _text(spec, backend, arguments, lines, replaced)
@@ -191,9 +193,7 @@ def _text(
     unpacking: list[str],
     products: Mapping[tuple[str, str], str],
 ) -> str:
-    used = {
-        node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)
-    }
+    used = {node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)}
     helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
     spelling = Spelling(
         name=lambda name: name,
@@ -247,4 +247,3 @@ def _check_shapes(
             f"{spec.name}: {name_of(spec)} step got input and states of different batch: "
             f"{[v.shape for v in values]}."
         )
-

@@ -52,7 +52,6 @@ def _apply(row: Primitive, args: tuple[Expr, ...], spelling: Spelling) -> tuple[
     texts = []
     for position, arg in enumerate(args):
         text, level = _render(arg, spelling)
-        # The right side of - and / binds tighter than the operation itself.
-        needed = row.precedence + (1 if position == 1 and row.infix in "-/" else 0)
-        texts.append(text if level >= needed else f"({text})")
+        # Operations of one rank are read from the left, so the right side must bind tighter.
+        texts.append(text if level >= row.precedence + position else f"({text})")
     return spelling.apply(row, texts), row.precedence

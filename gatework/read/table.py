@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gatework.cells import CellLike, name_of, resolve
-from gatework.equations.expr import Apply, Product, Ref, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.spec import Spec
 from gatework.read.render import Spelling, render
 
@@ -27,17 +28,31 @@ def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) 
     shapes = {p.name: p.shape for p in spec.parameters}
     products = elementwise = 0
     for equation in spec.equations:
-        for node in walk(equation.expr):
+        for node, letter in _sized(equation.expr, equation.size, shapes):
             if isinstance(node, Product) and isinstance(node.matrix, Ref):
-                rows, cols = shapes[node.matrix.name]
-                products += sizes[rows] * sizes[cols]
+                products += math.prod(sizes[axis] for axis in shapes[node.matrix.name])
             elif isinstance(node, Apply):
-                elementwise += sizes[equation.size]
+                elementwise += sizes[letter]
     count = sum(math.prod(sizes[letter] for letter in p.shape) for p in spec.parameters)
     return Cost(count, products, elementwise)
 
 
-def summary(cell: CellLike, input_size: int = 32, hidden_size: int = 64, proj_size: int = 16) -> str:
+def _sized(
+    expr: Expr, size: str, shapes: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[Expr, str]]:
+    """Every node with its size letter: what a matrix multiplies has the size of its columns."""
+    yield expr, size
+    match expr:
+        case Product(Ref(matrix), operand):
+            yield from _sized(operand, shapes[matrix][1], shapes)
+        case Apply(_, args):
+            for arg in args:
+                yield from _sized(arg, size, shapes)
+
+
+def summary(
+    cell: CellLike, input_size: int = 32, hidden_size: int = 64, proj_size: int = 16
+) -> str:
     """One cell as plain text: source, equations, parameters and cost per step."""
     spec = resolve(cell)
     at = {"F": input_size, "H": hidden_size, "P": proj_size}
@@ -71,7 +86,9 @@ def equations(spec: Spec) -> list[str]:
         apply=lambda row, args: (
             f"{row.name}({', '.join(args)})"
             if not row.infix
-            else f"{row.infix}{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
+            else f"{row.infix}{args[0]}"
+            if row.arity == 1
+            else f"{args[0]} {row.infix} {args[1]}"
         ),
         product=lambda m, operand: f"{m} @ {operand}",
         encloses=lambda row: not row.infix,
@@ -82,4 +99,3 @@ def equations(spec: Spec) -> list[str]:
 
 
 _ARGUMENT = {"F": "input_size", "H": "hidden_size", "P": "proj_size"}
-

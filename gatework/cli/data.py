@@ -1,0 +1,66 @@
+"""``gatework check``: the data doctor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from gatework.data.cube import Columns
+
+CHECK_EXAMPLE = "Example: gatework check sales.csv --target sold --time day --id shop --horizon 14"
+COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+BAD_DATA = 2
+
+Data = Annotated[
+    str, typer.Argument(help="A CSV or Parquet file, or a bundled series (airpassengers, sunspots).")
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(help="Column to forecast; give it again for one series per column."),
+]
+Time = Annotated[str | None, typer.Option(help="Column of time stamps.")]
+Id = Annotated[str | None, typer.Option(help="Column that tells the series apart.")]
+Feature = Annotated[
+    list[str] | None, typer.Option(help="Further input column; give it again for more.")
+]
+
+
+def check(
+    data: Data,
+    target: Target = None,
+    time: Time = None,
+    id: Id = None,
+    feature: Feature = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Steps to read.")] = None,
+) -> None:
+    """Look at a table before any training: columns, ids, steps, gaps, missing and odd values."""
+    from gatework.data.doctor import ERROR, check as examine  # noqa: PLC0415
+
+    findings = examine(data, columns(target, time, id, feature), horizon, context)
+    console = Console(soft_wrap=True)
+    for finding in findings:
+        colour = COLOURS[finding.level]
+        console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)
+    if any(f.level == ERROR for f in findings):
+        raise typer.Exit(BAD_DATA)
+
+
+def columns(
+    target: list[str] | None, time: str | None, id: str | None, feature: list[str] | None
+) -> Columns:
+    """The column options as the data floor takes them."""
+    from gatework.data.cube import Columns  # noqa: PLC0415
+
+    return Columns(one_or_many(target), time, id, tuple(feature or ()))
+
+
+def one_or_many(target: list[str] | None) -> str | list[str] | None:
+    """A repeated option as the estimators take it: none, one name, or several."""
+    if not target:
+        return None
+    return target[0] if len(target) == 1 else target

@@ -1,0 +1,84 @@
+"""The ``gatework`` command: its sub-commands, and the one place where errors become lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gatework import __version__
+from gatework.cli import data, forecast
+from gatework.errors import GateworkError
+
+BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
+
+app = typer.Typer(
+    name="gatework",
+    help="Recurrent networks from their equations: fit, look inside, forecast.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+fit = typer.Typer(help="Fit a model to data.", no_args_is_help=True)
+app.add_typer(fit, name="fit")
+fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
+app.command("predict", epilog=forecast.PREDICT_EXAMPLE)(forecast.predict)
+app.command("report", epilog=forecast.REPORT_EXAMPLE)(forecast.report)
+app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
+
+
+@app.command("cells", epilog="Example: gatework cells peephole_lstm")
+def cells(
+    name: Annotated[str | None, typer.Argument(help="A cell's name, or file.py:Class.")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the equations as LaTeX.")] = False,
+) -> None:
+    """List the cells of the catalogue, or show one: equations, parameters, cost per step."""
+    from gatework.cells import all_cells, name_of  # noqa: PLC0415
+    from gatework.read.latex import latex as to_latex  # noqa: PLC0415
+    from gatework.read.table import summary  # noqa: PLC0415
+
+    if name is not None:
+        typer.echo(to_latex(name) if latex else summary(name))
+        return
+    table = Table("name", "what it is", "source", box=None, pad_edge=False)
+    for cell in all_cells():
+        table.add_row(name_of(cell), escape(cell.spec.doc.partition("\n")[0]), escape(cell.source))
+    Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Recurrent networks from their equations: fit, look inside, forecast."""
+    if version:
+        typer.echo(f"gatework {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; whatever goes wrong is one line and an exit status."""
+    try:
+        app()
+    except (GateworkError, OSError) as error:
+        _fail(f"error: {error}", BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("stopped", INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("GATEWORK_DEBUG"):
+            raise
+        _fail(
+            f"internal error: {type(error).__name__}: {error}. This is a bug in Gatework; "
+            f"set GATEWORK_DEBUG=1 to see where.",
+            BUG,
+        )
+
+
+def _fail(message: str, status: int) -> None:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,296 @@
+"""The cube: N series, T steps, F features, on one regular grid; missing values are NaN.
+
+``load_cube`` makes it of a table (wide, or long with an id column) or of arrays, and writes down
+in plain words what it found and did: gaps filled, stamps repeated, values missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatework.data.bundled import SERIES
+from gatework.data.table import Table, is_numeric, numbers, read_table, texts
+from gatework.data.times import Step, find_step, looks_like_times, positions, read_times
+from gatework.errors import DataError
+
+# A grid this many times longer than its rows points to a wrong date, not to gaps.
+LONGEST_GRID = 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what. Several targets are several series, one per column (wide form)."""
+
+    target: str | Sequence[str] | None = None
+    time: str | None = None
+    id: str | None = None
+    features: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Series side by side; the target is feature 0.
+
+    Attributes:
+        values: (N, T, F) float64 in the user's units; NaN where missing or behind the end.
+        lengths: (N,) steps of each series.
+        ids: (N,) names of the series.
+        names: (F,) names of the features.
+        starts: (N,) time stamp of each first step (whole numbers where there are none).
+        step: the distance between steps.
+        notes: what was found and done, one sentence each.
+    """
+
+    values: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    starts: tuple[Any, ...]
+    step: Step
+    notes: tuple[str, ...] = ()
+    has_times: bool = False
+
+    def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
+        """The time stamps of some steps of one series, also of steps behind its end."""
+        return self.step.add(self.starts[series], index)
+
+    def until(self, ends: NDArray[np.int64]) -> Cube:
+        """The first ``ends[n]`` steps of each series; nothing of the rest is in it."""
+        return _stacked(
+            [row[:end] for row, end in zip(self.values, ends, strict=True)],
+            self.ids,
+            self.names,
+            self.starts,
+            self.step,
+            self.notes,
+            self.has_times,
+        )
+
+    def series(self, position: int) -> NDArray[np.float64]:
+        """One series without what is behind its end, (T, F)."""
+        return self.values[position, : self.lengths[position]]
+
+
+def load_cube(data: Any, columns: Columns | None = None) -> Cube:
+    """Make the cube of anything that holds series.
+
+    Args:
+        data: a path or a bundled name; a data frame; an array (T,), (N, T) or (N, T, F) with
+            the target first; a list of arrays (T,) or (T, F) of different lengths; or a cube.
+        columns: which column is what, for tables. What is left out is found where only one
+            column can be meant.
+
+    Raises:
+        DataError: in one line, what is wrong and what to do.
+    """
+    if isinstance(data, Cube):
+        return data
+    if isinstance(data, np.ndarray) or (
+        isinstance(data, (list, tuple)) and not isinstance(data, str)
+    ):
+        return _from_arrays(data)
+    if hasattr(data, "__array__") and hasattr(data, "detach"):
+        return _from_arrays(data.detach().cpu().numpy())
+    return _TableReader(read_table(data), _with_bundled(data, columns or Columns())).read()
+
+
+def _with_bundled(data: Any, columns: Columns) -> Columns:
+    known = SERIES.get(data) if isinstance(data, str) else None
+    if known is None:
+        return columns
+    return Columns(
+        columns.target or known.target, columns.time or known.time, columns.id, columns.features
+    )
+
+
+def _from_arrays(data: Any) -> Cube:
+    if isinstance(data, np.ndarray) and data.dtype != object:
+        if data.ndim not in (1, 2, 3):
+            raise DataError(f"An array of series is (T,), (N, T) or (N, T, F), got {data.shape}.")
+        parts = [data] if data.ndim == 1 else list(data)
+    else:
+        parts = [np.asarray(part) for part in data]
+    try:
+        series = [np.asarray(p, dtype=np.float64) for p in parts]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The series are not numbers: {error}.") from error
+    series = [s[:, None] if s.ndim == 1 else s for s in series]
+    if not series or any(s.ndim != 2 or s.shape[0] == 0 or s.shape[1] == 0 for s in series):
+        shapes = [p.shape for p in parts]
+        raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {shapes}.")
+    if len({s.shape[1] for s in series}) > 1:
+        raise DataError(f"The series have different features: {[s.shape for s in series]}.")
+    series = [np.where(np.isfinite(s), s, np.nan) for s in series]
+    names = ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
+    ids = tuple(str(i) for i in range(len(series)))
+    return _stacked(series, ids, names, (0,) * len(series), Step("rows"), _missing(series, names))
+
+
+def _stacked(
+    series: list[NDArray[np.float64]],
+    ids: tuple[str, ...],
+    names: tuple[str, ...],
+    starts: tuple[Any, ...],
+    step: Step,
+    notes: Sequence[str],
+    has_times: bool = False,
+) -> Cube:
+    lengths = np.array([len(s) for s in series], dtype=np.int64)
+    values = np.full((len(series), int(lengths.max()), len(names)), np.nan)
+    for row, part in zip(values, series, strict=True):
+        row[: len(part)] = part
+    return Cube(values, lengths, ids, names, starts, step, tuple(notes), has_times)
+
+
+def _missing(series: list[NDArray[np.float64]], names: tuple[str, ...]) -> list[str]:
+    notes = []
+    for feature, name in enumerate(names):
+        count = sum(int(np.isnan(s[:, feature]).sum()) for s in series)
+        total = sum(len(s) for s in series)
+        if count:
+            notes.append(
+                f"{count} of {total} values of {name!r} are missing (empty or not finite); the "
+                f"model sees a mask there."
+            )
+    return notes
+
+
+@dataclass
+class _TableReader:
+    """A table on its way to the cube."""
+
+    table: Table
+    columns: Columns
+    notes: list[str] = field(default_factory=list)
+
+    def read(self) -> Cube:
+        targets = self.targets()
+        features = list(self.columns.features)
+        data = {name: numbers(self.table, name) for name in [*targets, *features]}
+        self.count_missing(data)
+        times = self.times(targets)
+        ids = None if self.columns.id is None else texts(self.table, self.columns.id)
+        parts = self.parts(ids, times)
+        step, placed = self.grid(parts)
+        series, names, starts = [], [], []
+        for (label, rows, stamps), places in zip(parts, placed, strict=True):
+            for target in targets:
+                full = np.full((int(places[-1]) + 1, 1 + len(features)), np.nan)
+                full[places] = np.stack([data[n][rows] for n in (target, *features)], axis=1)
+                series.append(full)
+                names.append(label if len(targets) == 1 else f"{label}/{target}" if label else target)
+                # Dates without a regular step cannot be continued; such rows are just counted.
+                counted = step.kind == "rows" and stamps.dtype.kind == "M"
+                starts.append(0 if counted else stamps[0])
+        first = targets[0] if len(targets) == 1 else "value"
+        ids_out = tuple(n or first for n in names)
+        return _stacked(
+            series, ids_out, (first, *features), tuple(starts), step, self.notes, times is not None
+        )
+
+    def targets(self) -> list[str]:
+        asked = self.columns.target
+        if asked is not None:
+            return [asked] if isinstance(asked, str) else list(asked)
+        taken = {self.columns.time, self.columns.id, *self.columns.features}
+        found = [c for c in self.table.columns if c not in taken and is_numeric(self.table, c)]
+        if len(found) != 1:
+            there = f"numeric ones: {', '.join(found)}" if found else "it has no numeric column"
+            raise DataError(f"Say which column of {self.table.name} is the target; {there}.")
+        self.notes.append(f"Column {found[0]!r} is taken as the target, the only numeric one.")
+        return found
+
+    def count_missing(self, data: dict[str, NDArray[np.float64]]) -> None:
+        for name, values in data.items():
+            missing = int(np.isnan(values).sum())
+            if missing == len(values):
+                raise DataError(f"Column {name!r} of {self.table.name} has no finite number at all.")
+            if missing:
+                self.notes.append(
+                    f"{missing} of {len(values)} values of {name!r} are missing (empty or not "
+                    f"finite); the model sees a mask there."
+                )
+
+    def times(self, targets: list[str]) -> NDArray[Any] | None:
+        name = self.columns.time
+        if name is None:
+            taken = {self.columns.id, *targets, *self.columns.features}
+            free = [c for c in self.table.columns if c not in taken]
+            found = [c for c in free if looks_like_times(self.table, c)]
+            if len(found) != 1:
+                self.notes.append(
+                    "No time column is given; the rows are taken as consecutive steps."
+                )
+                return None
+            name = found[0]
+            self.notes.append(f"Column {name!r} is taken as the time, the only one with dates.")
+        return read_times(self.table, name)
+
+    def parts(
+        self, ids: NDArray[np.str_] | None, times: NDArray[Any] | None
+    ) -> list[tuple[str, NDArray[np.int64], NDArray[Any]]]:
+        """For each id its rows in order of time, and their stamps."""
+        count = self.table.arrow.num_rows
+        if ids is None:
+            groups = [("", np.arange(count))]
+        else:
+            labels, codes = np.unique(ids, return_inverse=True)
+            order = np.argsort(codes, kind="stable")
+            cuts = np.flatnonzero(np.diff(codes[order])) + 1
+            groups = list(zip(map(str, labels), np.split(order, cuts), strict=True))
+        if times is None:
+            return [(label, rows, np.arange(len(rows))) for label, rows in groups]
+        parts, repeated, unsorted = [], 0, 0
+        for label, rows in groups:
+            stamps = times[rows]
+            unsorted += bool((np.diff(stamps.astype(np.int64)) < 0).any())
+            rows = rows[np.argsort(stamps, kind="stable")]
+            stamps = times[rows]
+            last = np.append(stamps[1:] != stamps[:-1], True)
+            repeated += int((~last).sum())
+            parts.append((label, rows[last], stamps[last]))
+        if unsorted:
+            where = "The rows are" if ids is None else f"The rows of {unsorted} of {len(groups)} ids are"
+            self.notes.append(f"{where} not in order of time; they were sorted.")
+        if repeated:
+            self.notes.append(
+                f"{repeated} rows repeat a time stamp{' of the same id' if ids is not None else ''}; "
+                f"the last row of each is used."
+            )
+            self.check_repeats(ids is None, repeated, count)
+        return parts
+
+    def check_repeats(self, no_id: bool, repeated: int, count: int) -> None:
+        if no_id and repeated * 3 > count:
+            raise DataError(
+                f"{repeated} of {count} rows of {self.table.name} repeat a time stamp: several "
+                f"series seem to be in one column. Name the column that tells them apart (id)."
+            )
+
+    def grid(
+        self, parts: list[tuple[str, NDArray[np.int64], NDArray[Any]]]
+    ) -> tuple[Step, list[NDArray[np.int64]]]:
+        """The common step, and the place of every row on it."""
+        stamps = [t for _, _, t in parts]
+        step = find_step(stamps)
+        if step is not None:
+            placed = [positions(t, step) for t in stamps]
+            filled = sum(int(p[-1]) + 1 - len(p) for p in placed)
+            rows = sum(len(p) for p in placed)
+            if filled <= (LONGEST_GRID - 1) * rows:
+                if filled:
+                    self.notes.append(
+                        f"{filled} steps of {step.words()} are absent from the table (gaps); they "
+                        f"are kept as missing values."
+                    )
+                return step, placed
+        self.notes.append(
+            "The time steps are not regular; the rows are taken as consecutive steps. "
+            "Bring the table to a regular step if that is wrong."
+        )
+        return Step("rows"), [np.arange(len(t)) for t in stamps]

@@ -1,0 +1,137 @@
+"""The data doctor: what a table holds and what would trouble a training run, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.table import Table, is_numeric, numbers, read_table
+from gatework.data.times import looks_like_times
+from gatework.errors import DataError
+
+OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about the data and how serious it is."""
+
+    level: str
+    text: str
+
+
+def check(
+    data: Any, columns: Columns | None = None, horizon: int | None = None, context: int | None = None
+) -> list[Finding]:
+    """Look at a table as a training run would, before any training.
+
+    Args:
+        data: as for ``load_cube``.
+        columns: which column is what; what is left out is found where possible.
+        horizon, context: steps of a window, to find series that are shorter.
+
+    Returns:
+        Findings from the whole to the detail; an ``error`` is what would stop a run.
+
+    Raises:
+        DataError: only when there is no table at all (no such file, an empty one).
+    """
+    columns = columns or Columns()
+    findings = []
+    if isinstance(data, (str, Table)) or hasattr(data, "columns") or hasattr(data, "joinpath"):
+        table = read_table(data)
+        findings += _columns(table, columns)
+    try:
+        cube = load_cube(data, columns)
+    except DataError as error:
+        return [*findings, Finding(ERROR, str(error))]
+    findings.append(Finding(OK, overview(cube)))
+    findings += [Finding(NOTE, note) for note in cube.notes]
+    findings += _series(cube)
+    if horizon is not None:
+        findings += _windows(cube, horizon, context or 2 * horizon)
+    return findings
+
+
+def _columns(table: Table, columns: Columns) -> list[Finding]:
+    rows = table.arrow.num_rows
+    findings = [Finding(OK, f"{table.name}: {rows} rows, {len(table.columns)} columns.")]
+    for name in table.columns:
+        if is_numeric(table, name) and not (name in (columns.time, columns.id)):
+            values = numbers(table, name)
+            seen = values[~np.isnan(values)]
+            text = f"Column {name!r}: numbers from {seen.min():g} to {seen.max():g}"
+            missing = rows - len(seen)
+            level = OK
+            if missing:
+                text += f", {missing} missing"
+            if seen.min() == seen.max():
+                level, text = WARNING, f"{text}; constant, a model learns nothing from it"
+            findings.append(Finding(level, f"{text}."))
+        elif name == columns.time or looks_like_times(table, name):
+            findings.append(Finding(OK, f"Column {name!r}: time stamps."))
+        else:
+            distinct = len(table.column(name).unique())
+            findings.append(Finding(OK, f"Column {name!r}: text, {distinct} different values."))
+    return findings
+
+
+def overview(cube: Cube) -> str:
+    """What the series are, in one sentence: how many, how long, how far apart, since when."""
+    count = len(cube.ids)
+    low, high = int(cube.lengths.min()), int(cube.lengths.max())
+    steps = f"{low}" if low == high else f"{low} to {high}"
+    text = f"{count} series of {steps} steps" if count > 1 else f"One series of {steps} steps"
+    if cube.has_times and cube.step.kind != "rows":
+        first = min(str(np.datetime64(s, "D")) for s in cube.starts)
+        text += f", one every {cube.step.words()}, from {first}"
+    season = f"{cube.step.season} steps" if cube.step.season > 1 else "none known"
+    return f"{text}; season: {season}; target {cube.names[0]!r}."
+
+
+def _series(cube: Cube) -> list[Finding]:
+    """What is wrong with single series: constant ones, long gaps, all missing."""
+    findings = []
+    constant, empty, gappy = [], [], []
+    for position, name in enumerate(cube.ids):
+        target = cube.series(position)[:, 0]
+        seen = target[~np.isnan(target)]
+        if not len(seen):
+            empty.append(name)
+        elif seen.min() == seen.max():
+            constant.append(name)
+        longest = _longest_run(np.isnan(target))
+        if len(seen) and longest > max(2, len(target) // 10):
+            gappy.append(f"{name!r} ({longest} steps)")
+    for names, what in ((constant, "are constant"), (empty, "have no value at all")):
+        if names:
+            shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+            findings.append(Finding(WARNING, f"{len(names)} of {len(cube.ids)} series {what}: {shown}."))
+    if gappy:
+        shown = ", ".join(gappy[:5]) + (" ..." if len(gappy) > 5 else "")
+        findings.append(Finding(WARNING, f"Long runs of missing values: {shown}."))
+    return findings
+
+
+def _windows(cube: Cube, horizon: int, context: int) -> list[Finding]:
+    needed = context + horizon
+    short = [cube.ids[i] for i, n in enumerate(cube.lengths) if n < needed]
+    if not short:
+        return [Finding(OK, f"Every series holds a window of {context} + {horizon} steps.")]
+    level = ERROR if len(short) == len(cube.ids) else WARNING
+    shown = ", ".join(map(repr, short[:5])) + (" ..." if len(short) > 5 else "")
+    return [
+        Finding(
+            level,
+            f"{len(short)} of {len(cube.ids)} series are shorter than a window (context {context} "
+            f"+ horizon {horizon} = {needed} steps): {shown}.",
+        )
+    ]
+
+
+def _longest_run(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))

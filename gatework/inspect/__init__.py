@@ -1,0 +1,1 @@
+"""Looking inside a fitted network: the recording of all gates, and the report."""

@@ -1,0 +1,188 @@
+"""The report: one offline HTML file about a fitted forecaster.
+
+``summarise`` gathers everything as JSON-ready data, ``render`` makes the page of it; so a report
+can be made again without the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from gatework import __version__
+from gatework.cells import name_of, resolve
+from gatework.data.cube import Cube
+from gatework.data.doctor import overview
+from gatework.equations import Spec
+from gatework.equations.expr import Apply, Number, Ref
+from gatework.equations.spec import NEXT, Equation
+from gatework.inspect import figures
+from gatework.inspect.record import record
+from gatework.read.table import equations
+from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.forecast import Forecaster
+
+SHOWN_WINDOWS = 4
+SHOWN_UNITS = 48
+# What letters mean in the cells of the literature; others are shown under their letter alone.
+WORDS = {"f": "forget gate", "i": "input gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
+STATE_WORDS = {"c": "cell state", "h": "hidden state"}
+
+
+def summarise(
+    model: Forecaster, cube: Cube, begin: NDArray[np.int64], data_name: str
+) -> dict[str, Any]:
+    """Everything a report shows, JSON-ready.
+
+    Args:
+        model: a fitted forecaster.
+        cube: the whole data, with the held-out part at the end of each series.
+        begin: (N,) first held-out step of each series.
+        data_name: what the data is called.
+    """
+    evaluation = model.evaluate(cube, begin)
+    spec = resolve(model.cell)
+    return {
+        "data": {
+            "name": data_name,
+            "overview": overview(cube),
+            "notes": list(dict.fromkeys([*cube.notes, *model.notes_])),
+            "target": cube.names[0],
+            "series": len(cube.ids),
+            "held_out": int((cube.lengths - begin).max()),
+        },
+        "model": {
+            "cell": name_of(spec),
+            "doc": spec.doc.partition("\n")[0],
+            "source": spec.source,
+            "equations": equations(spec),
+            "hidden_size": model.hidden_size,
+            "num_layers": model.num_layers,
+            "horizon": model.horizon,
+            "context": model.context_,
+            "parameters": sum(p.numel() for p in model.network_.parameters()),
+            "scaling": model.scaling,
+            "seed": model.seed,
+        },
+        "training": {"history": model.history_, "best_epoch": model.best_epoch_},
+        "evaluation": evaluation.to_dict(),
+        "windows": [_window(cube, evaluation, w, model.context_) for w in _chosen(evaluation)],
+        "inside": _inside(model, cube, evaluation),
+    }
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """The page, complete in itself: no script, no link, no font from elsewhere."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = _number
+    template = environment.from_string(
+        (files("gatework.inspect") / "report.html.j2").read_text(encoding="utf-8")
+    )
+    evaluation, inside = summary["evaluation"], summary["inside"]
+    names = list(evaluation["errors"])
+    drawn = {
+        "losses": figures.losses(summary["training"]["history"], summary["training"]["best_epoch"]),
+        "forecasts": figures.forecasts(summary["windows"], names),
+        "by_step": figures.by_step(evaluation["by_step"], summary["data"]["target"]),
+        "inside": figures.inside(np.array(inside["series"], dtype=float), inside["panels"], inside["title"]),
+    }
+    # The figures are our own SVG, made of numbers and of text that matplotlib has escaped.
+    svg = {name: Markup(text) for name, text in drawn.items()}  # noqa: S704
+    return template.render(**summary, svg=svg, version=__version__)
+
+
+def _chosen(evaluation: Evaluation) -> NDArray[np.int64]:
+    """A few windows, spread over all series and the whole held-out time, the last one among them."""
+    count = len(evaluation.rows)
+    return np.unique(np.linspace(0, count - 1, min(count, SHOWN_WINDOWS)).round().astype(np.int64))
+
+
+def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> dict[str, Any]:
+    row, origin = int(evaluation.rows[window]), int(evaluation.origins[window])
+    return {
+        "title": _when(cube, row, origin),
+        "context": _plain(cube.values[row, max(0, origin - 2 * context) : origin, 0]),
+        "truth": _plain(evaluation.truth[window]),
+        "forecasts": {name: _plain(f[window]) for name, f in evaluation.forecasts.items()},
+    }
+
+
+def _when(cube: Cube, row: int, origin: int) -> str:
+    name = cube.ids[row]
+    if not cube.has_times or cube.step.kind == "rows":
+        return f"{name}, forecast from step {origin + 1}"
+    stamp = np.datetime64(cube.times(row, np.array([origin]))[0])
+    months = cube.step.kind == "months" and stamp == stamp.astype("datetime64[M]")
+    unit = "M" if months else "D" if stamp == stamp.astype("datetime64[D]") else "m"
+    return f"{name}, forecast from {np.datetime_as_string(stamp, unit=unit)}".replace("T", " ")
+
+
+def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, Any]:
+    """Gates and states of the first layer over the context of the last held-out window."""
+    last = len(evaluation.rows) - 1
+    windows = model.windows(cube, evaluation.rows[[last]], evaluation.origins[[last]])
+    batch = windows.batch(np.array([0]))
+    network = model.network_
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        inputs, _ = network.inputs(batch.context.to(device), batch.seen.to(device))
+        recording = record(network.recurrent, inputs)
+    row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
+    spec = recording.spec
+    return {
+        "title": f"input: {_when(cube, row, origin)}",
+        "series": _plain(cube.values[row, origin - model.context_ : origin, 0]),
+        "panels": [
+            _panel(name, recording[name][:, 0].cpu().numpy(), signed)
+            for name, signed in _shown(spec)
+        ],
+    }
+
+
+def _shown(spec: Spec) -> list[tuple[str, bool]]:
+    """The equations to show: the gates, forget and input first, and the state that remembers."""
+    gates = [e.name for e in spec.equations if _is_gate(e, spec)]
+    gates.sort(key=lambda name: "fi".find(name) if name in "fi" else 2)
+    state = spec.states[-1].name
+    return [*((name, False) for name in gates), (state + NEXT, True)]
+
+
+def _is_gate(equation: Equation, spec: Spec) -> bool:
+    """Whether the values lie between 0 and 1 by the last operation: sigmoid(...) or 1 - gate."""
+    match equation.expr:
+        case Apply("sigmoid", _):
+            return True
+        case Apply("sub", (Number(1.0), Ref(name))):
+            return any(_is_gate(e, spec) for e in spec.equations if e.name == name)
+    return False
+
+
+def _panel(name: str, values: NDArray[Any], signed: bool) -> dict[str, Any]:
+    """One map, units sorted by their mean so that like stands by like."""
+    letter = name.removesuffix(NEXT)
+    words = STATE_WORDS.get(letter, "state") if name.endswith(NEXT) else WORDS.get(letter, "gate")
+    order = np.argsort(values.mean(axis=0))
+    kept = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), SHOWN_UNITS)).astype(int))]
+    return {
+        "title": f"{words} {letter}",
+        "values": np.round(values[:, kept].T.astype(float), 4).tolist(),
+        "signed": signed,
+    }
+
+
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN."""
+    return [None if np.isnan(v) else float(v) for v in values]
+
+
+def _number(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,0 +1,1 @@
+"""Estimators for whole jobs, with scikit-learn's conventions: fit, predict, score, save, load."""

@@ -1,0 +1,144 @@
+"""How good forecasts are: beside the naive ones, on the same windows, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    root_mean_squared_error,
+)
+
+from gatework.data.cube import Cube
+
+Array = NDArray[np.float64]
+NAIVE, SEASONAL = "naive", "seasonal naive"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors over all known steps of all windows, in the user's units; MAPE and sMAPE in percent."""
+
+    mae: float
+    rmse: float
+    mape: float  # over the steps whose truth is not 0; NaN if there is none
+    smape: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Forecasts of some windows beside the truth and the baselines.
+
+    Attributes:
+        model: name of the model's row.
+        forecasts: row name -> (M, H), the model's first.
+        truth: (M, H), NaN where unknown.
+        rows, origins: (M,) series and first step of each window.
+        season: steps of the seasonal baseline; 1: there is none.
+    """
+
+    model: str
+    forecasts: dict[str, Array]
+    truth: Array
+    rows: NDArray[np.int64]
+    origins: NDArray[np.int64]
+    season: int
+
+    def errors(self) -> dict[str, Errors]:
+        """The table: one row for the model and one for each baseline."""
+        return {name: _errors(self.truth, forecast) for name, forecast in self.forecasts.items()}
+
+    def by_step(self) -> dict[str, Array]:
+        """Mean absolute error of each step of the horizon, (H,)."""
+        return {name: _mean_over_windows(np.abs(self.truth - f)) for name, f in self.forecasts.items()}
+
+    def skill(self) -> float:
+        """1 - MAE / MAE of the better baseline: above 0 the model is worth having."""
+        table = self.errors()
+        best = min(e.mae for name, e in table.items() if name != self.model)
+        own = table[self.model].mae
+        return 1 - own / best if best > 0 else (0.0 if own == 0 else -np.inf)
+
+    def verdict(self) -> str:
+        """In words: whether the model beats the baselines, and by how much."""
+        table = self.errors()
+        own = table[self.model].mae
+        others = {name: e.mae for name, e in table.items() if name != self.model}
+        best = min(others, key=others.__getitem__)
+        shown = f"MAE {own:.4g} against {others[best]:.4g}"
+        windows = f"{len(self.truth)} held-out window{'s' if len(self.truth) != 1 else ''}"
+        if own < others[best]:
+            return f"The {self.model} beats the {best} forecast: {shown} ({self.skill():.0%} less) on {windows}."
+        return (
+            f"The {self.model} does not beat the {best} forecast: {shown} on {windows}. "
+            f"As it stands, use the {best} forecast."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tables as JSON-ready data."""
+        return {
+            "windows": len(self.truth),
+            "errors": {name: vars(e) for name, e in self.errors().items()},
+            "by_step": {name: v.tolist() for name, v in self.by_step().items()},
+            "verdict": self.verdict(),
+        }
+
+
+def baselines(
+    cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64], horizon: int, season: int
+) -> dict[str, Array]:
+    """The naive forecast (the last value) and the seasonal one (the value a season ago), (M, H).
+
+    Missing values are stepped over: the last value there is, or that of an earlier season.
+    """
+    steps = np.arange(horizon)
+    found = {NAIVE: np.empty((len(rows), horizon))}
+    if season > 1:
+        found[SEASONAL] = np.empty((len(rows), horizon))
+    for position in np.unique(rows):
+        mine = rows == position
+        target = cube.values[position, :, 0]
+        last = _filled(target, 1)
+        found[NAIVE][mine] = last[origins[mine] - 1][:, None]
+        if season > 1:
+            seasonal = _filled(target, season)
+            back = origins[mine][:, None] + steps - season * (steps // season + 1)
+            value = np.where(back >= 0, seasonal[np.maximum(back, 0)], np.nan)
+            found[SEASONAL][mine] = np.where(np.isnan(value), found[NAIVE][mine], value)
+    return found
+
+
+def _filled(values: Array, period: int) -> Array:
+    """Missing values replaced by the one ``period`` (or 2, 3, ... periods) before."""
+    steps = np.arange(len(values))
+    place = np.where(np.isnan(values), -1, steps)
+    for phase in range(min(period, len(values))):
+        place[phase::period] = np.maximum.accumulate(place[phase::period])
+    return np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+
+
+def _errors(truth: Array, forecast: Array) -> Errors:
+    known = ~np.isnan(truth) & ~np.isnan(forecast)
+    if not known.any():
+        return Errors(np.nan, np.nan, np.nan, np.nan)
+    t, f = truth[known], forecast[known]
+    size = np.abs(t) + np.abs(f)
+    ratio = np.divide(2 * np.abs(t - f), size, out=np.zeros_like(size), where=size > 0)
+    nonzero = t != 0
+    mape = mean_absolute_percentage_error(t[nonzero], f[nonzero]) if nonzero.any() else np.nan
+    return Errors(
+        float(mean_absolute_error(t, f)),
+        float(root_mean_squared_error(t, f)),
+        100 * float(mape),
+        100 * float(ratio.mean()),
+    )
+
+
+def _mean_over_windows(values: Array) -> Array:
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    return np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))

@@ -1,0 +1,422 @@
+"""Forecasting: an estimator over series, direct multi-step, many series at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from gatework.cells import CellLike, all_cells, name_of, resolve
+from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.scaling import Scaler
+from gatework.data.times import Step
+from gatework.data.windows import Batch, Windows, check_long_enough, places, split
+from gatework.equations.spec import from_dict, to_dict
+from gatework.errors import DataError, ModelError
+from gatework.tasks import saving
+from gatework.tasks.evaluation import Evaluation, baselines
+from gatework.tasks.network import ForecastNetwork
+from gatework.training.loop import Settings, Watcher, fit
+
+TASK = "forecast"
+LOSSES = {
+    "mae": lambda error: error.abs(),
+    "mse": lambda error: error.square(),
+    "huber": lambda error: torch.where(error.abs() < 1, 0.5 * error.square(), error.abs() - 0.5),
+}
+
+
+class Forecaster(BaseEstimator):  # type: ignore[misc]
+    """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
+
+    A recurrent stack of any cell reads the context; a linear head gives all steps at once. One
+    model serves all series. scikit-learn's conventions hold: arguments are kept as given,
+    ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
+
+    Args:
+        cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
+        hidden_size: units of each layer.
+        num_layers: layers on top of each other.
+        horizon: steps to forecast.
+        context: steps to read; ``None``: two seasons, or three horizons where none is known,
+            less where the series are short.
+        target, time, id, features: columns of a table; ``features`` are further inputs, read up
+            to the present. Several targets are several series (wide form). What is left out is
+            found where only one column can be meant.
+        season: steps of the seasonal baseline; ``None``: by the distance of the time stamps
+            (monthly 12, hourly 24, daily 7 ...).
+        scaling: ``"standard"``, ``"log"`` (of 1 + y, then standard) or ``"none"``; fitted on the
+            training part of each series only.
+        relative: read and forecast the target relative to its last value.
+        dropout: between layers.
+        forget_bias: initial bias of the forget gate, for cells that have one.
+        loss: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
+        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
+            ``gatework.training.loop.Settings``.
+        validation: share of each series, at its end, that decides when to stop; 0: none.
+
+    Attributes:
+        network_: the trained network. scaler_: the fitted scaling. context_, season_: in steps.
+        history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
+        notes_: what was found in the data and done about it.
+    """
+
+    def __init__(
+        self,
+        cell: CellLike = "lstm",
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        horizon: int = 12,
+        context: int | None = None,
+        *,
+        target: str | Sequence[str] | None = None,
+        time: str | None = None,
+        id: str | None = None,
+        features: Sequence[str] = (),
+        season: int | None = None,
+        scaling: str = "standard",
+        relative: bool = True,
+        dropout: float = 0.0,
+        forget_bias: float | None = None,
+        loss: str = "mae",
+        epochs: int = 300,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1e-2,
+        clip: float = 1.0,
+        patience: int = 30,
+        validation: float = 0.2,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.horizon = horizon
+        self.context = context
+        self.target = target
+        self.time = time
+        self.id = id
+        self.features = features
+        self.season = season
+        self.scaling = scaling
+        self.relative = relative
+        self.dropout = dropout
+        self.forget_bias = forget_bias
+        self.loss = loss
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip = clip
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+    ) -> Self:
+        """Train on all of ``X`` but its validation part, which lies at the end of each series.
+
+        Args:
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            y: not used; the target is part of ``X``.
+            folder: where checkpoints are written.
+            resume: go on from the checkpoint in ``folder``.
+            watcher: told of every batch and epoch.
+
+        Raises:
+            DataError: the data cannot be used, or no series is long enough.
+            TrainingError: a loss is not finite, or a checkpoint does not fit.
+        """
+        self._check()
+        cube = self.load_data(X)
+        self.step_, self.names_ = cube.step, cube.names
+        self.season_ = self.season or cube.step.season
+        cut = split(cube, self.horizon, self.validation)
+        self.context_ = self.context or self._default_context(cut.train)
+        short = check_long_enough(cube, cut, self.context_, self.horizon)
+        self.notes_ = [*cube.notes, *short]
+        self.scaler_ = Scaler.fit(cube, cut.train, self.scaling)
+        problem = self._problem(cube, cut.train, cut.validation)
+        progress = fit(
+            problem,
+            self._settings(),
+            None if folder is None else Path(folder),
+            resume,
+            self._identity(problem),
+            watcher,
+        )
+        self.network_ = problem.model.eval()
+        self.history_ = progress.history
+        self.best_epoch_ = progress.best_epoch
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features than the training data.
+        """
+        cube = self._known(X)
+        return self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+
+    def predict_table(self, X: Any) -> pa.Table:
+        """``predict`` as a table with the columns id, time, step and the target's name."""
+        cube = self._known(X)
+        values = self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        steps = np.arange(self.horizon)
+        times = np.concatenate([cube.times(i, n + steps) for i, n in enumerate(cube.lengths)])
+        if times.dtype.kind == "M" and (times == times.astype("datetime64[D]")).all():
+            times = times.astype("datetime64[D]")
+        return pa.table(
+            {
+                "id": np.repeat(np.array(cube.ids), self.horizon),
+                "time": times,
+                "step": np.tile(steps + 1, len(cube.ids)),
+                cube.names[0]: values.ravel(),
+            }
+        )
+
+    def evaluate(self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1) -> Evaluation:
+        """Forecasts of windows of ``X`` beside the truth and the naive forecasts.
+
+        Args:
+            X: data as for ``fit``.
+            begin: (N,) first step of each series whose forecast counts; default: the first that
+                has a whole context before it.
+            stride: steps between windows.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: no series holds a window.
+        """
+        cube = self._known(X)
+        begin = np.zeros_like(cube.lengths) if begin is None else begin
+        rows, origins = places(cube, begin, cube.lengths, self.context_, self.horizon, stride)
+        if not len(rows):
+            raise DataError(
+                f"No window to evaluate: context {self.context_} + horizon {self.horizon} steps "
+                f"are more than the data holds there."
+            )
+        naive = baselines(cube, rows, origins, self.horizon, self.season_)
+        future = origins[:, None] + np.arange(self.horizon)
+        model = name_of(resolve(self.cell))
+        return Evaluation(
+            model,
+            {model: self._forecast(cube, rows, origins), **naive},
+            cube.values[rows[:, None], future, 0],
+            rows,
+            origins,
+            self.season_,
+        )
+
+    def score(self, X: Any, y: None = None) -> float:
+        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``; higher is better."""
+        return float(self.evaluate(X).skill())
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model as a folder: model.safetensors and config.json, no pickle."""
+        self._fitted()
+        parameters = self.get_params(deep=False) | {"cell": None}
+        config = {
+            "parameters": parameters,
+            "cell": to_dict(resolve(self.cell)),
+            "context": self.context_,
+            "season": self.season_,
+            "step": vars(self.step_),
+            "names": self.names_,
+            "scaler": self.scaler_.to_dict(),
+            "history": self.history_,
+            "best_epoch": self.best_epoch_,
+            "notes": self.notes_,
+        }
+        saving.save_model(folder, TASK, config, self.network_)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Forecaster:
+        """The forecaster that ``save`` wrote; its predictions are the same.
+
+        Raises:
+            ModelError: there is no such model, or it is damaged.
+        """
+        config = saving.load_config(folder, TASK)
+        try:
+            cell = from_dict(config["cell"])
+            known = {name_of(c): c.spec for c in all_cells()}
+            name = name_of(cell)
+            # The saved equations count; the name stands for them only while they are the same.
+            given: CellLike = name if known.get(name) == cell else cell
+            model = cls(**(config["parameters"] | {"cell": given}))
+            model.context_, model.season_ = config["context"], config["season"]
+            model.step_, model.names_ = Step(**config["step"]), tuple(config["names"])
+            model.scaler_ = Scaler.from_dict(config["scaler"])
+            model.history_, model.best_epoch_ = config["history"], config["best_epoch"]
+            model.notes_ = config["notes"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder}/config.json is damaged: {error!r}.") from error
+        model.network_ = model._network(len(model.names_)).eval()
+        saving.load_weights(folder, model.network_)
+        return model
+
+    def load_data(self, X: Any) -> Cube:
+        """``X`` as a cube, by the columns that were given to the estimator."""
+        return load_cube(X, Columns(self.target, self.time, self.id, tuple(self.features)))
+
+    def windows(self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> Windows:
+        """Windows of a cube in the units of the fitted model."""
+        scaled = torch.from_numpy(self.scaler_.scaled(cube))
+        return Windows(scaled, rows, origins, self.context_, self.horizon)
+
+    def _check(self) -> None:
+        whole = {"horizon": self.horizon, "hidden_size": self.hidden_size}
+        whole |= {"num_layers": self.num_layers, "epochs": self.epochs, "batch_size": self.batch_size}
+        whole |= {k: v for k, v in (("context", self.context), ("season", self.season)) if v is not None}
+        for name, value in whole.items():
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise DataError(f"{name} is a whole number above zero, got {value!r}.")
+        if not 0 <= self.validation < 1:
+            raise DataError(f"validation is a share in [0, 1), got {self.validation!r}.")
+        if self.loss not in LOSSES:
+            raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
+
+    def _default_context(self, train: NDArray[np.int64]) -> int:
+        wanted = 2 * self.season_ if self.season_ > 1 else 3 * self.horizon
+        room = int(train.max(initial=0)) - self.horizon
+        # Half of what is left stays free for windows to begin in.
+        return max(1, min(wanted, room // 2 if room > 1 else room))
+
+    def _settings(self) -> Settings:
+        return Settings(
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.weight_decay,
+            self.clip,
+            self.patience,
+            self.seed,
+            self.device,
+        )
+
+    def _network(self, features: int) -> ForecastNetwork:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return ForecastNetwork(
+                resolve(self.cell),
+                features,
+                self.hidden_size,
+                self.num_layers,
+                self.horizon,
+                self.dropout,
+                self.forget_bias,
+                self.relative,
+            )
+
+    def _problem(self, cube: Cube, train: NDArray[np.int64], end: NDArray[np.int64]) -> _Problem:
+        start = np.zeros_like(train)
+        parts = {
+            "train": self.windows(cube, *places(cube, start, train, self.context_, self.horizon)),
+            "validation": self.windows(cube, *places(cube, train, end, self.context_, self.horizon)),
+        }
+        if not len(parts["train"]):
+            raise DataError(
+                "No training window has both a value in its context and one in its target; too "
+                "many values are missing."
+            )
+        return _Problem(self._network(len(cube.names)), parts, self.loss, cube)
+
+    def _identity(self, problem: _Problem) -> dict[str, Any]:
+        """What a checkpoint must have been made with to fit."""
+        data = problem.parts["train"].scaled.cpu().numpy().tobytes()
+        cell = json.dumps(to_dict(resolve(self.cell)), sort_keys=True)
+        keys = ("hidden_size", "num_layers", "horizon", "loss", "relative", "dropout", "scaling")
+        return {
+            "task": TASK,
+            "cell": hashlib.sha256(cell.encode()).hexdigest()[:12],
+            "data": hashlib.sha256(data).hexdigest()[:12],
+            "context": self.context_,
+            "validation": self.validation,
+            "forget_bias": self.forget_bias,
+            **{key: getattr(self, key) for key in keys},
+        }
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise ModelError("This Forecaster is not fitted yet; call fit(X) first.")
+
+    def _known(self, X: Any) -> Cube:
+        self._fitted()
+        cube = self.load_data(X)
+        if len(cube.names) != len(self.names_):
+            raise DataError(
+                f"The model was fitted on {len(self.names_)} features {list(self.names_)}, the data "
+                f"has {len(cube.names)}: {list(cube.names)}."
+            )
+        return cube
+
+    def _forecast(
+        self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        windows = self.windows(cube, rows, origins)
+        device = next(self.network_.parameters()).device
+        parts = []
+        with torch.no_grad():
+            for index in torch.arange(len(rows)).split(1024):
+                batch = windows.batch(index)
+                forecast = self.network_(batch.context.to(device), batch.seen.to(device))
+                parts.append(forecast.cpu().numpy())
+        return self.scaler_.unscaled(cube, rows, np.concatenate(parts))
+
+
+@dataclass
+class _Problem:
+    """The forecaster's side of the training loop."""
+
+    model: ForecastNetwork
+    parts: dict[str, Windows]
+    loss: str
+    cube: Cube
+
+    @property
+    def train_size(self) -> int:
+        return len(self.parts["train"])
+
+    @property
+    def validation_size(self) -> int:
+        return len(self.parts["validation"])
+
+    def to(self, device: torch.device) -> None:
+        self.parts = {k: replace(w, scaled=w.scaled.to(device)) for k, w in self.parts.items()}
+
+    def losses(self, index: Tensor, part: str) -> Tensor:
+        batch: Batch = self.parts[part].batch(index)
+        error = self.model(batch.context, batch.seen) - batch.target
+        weighted = LOSSES[self.loss](error) * batch.known
+        return weighted.sum(dim=1) / batch.known.sum(dim=1)
+
+    def describe(self, index: int) -> str:
+        windows = self.parts["train"]
+        row, origin = int(windows.rows[index]), int(windows.origins[index])
+        first = self.cube.times(row, np.array([origin - windows.context]))[0]
+        return (
+            f"series {self.cube.ids[row]!r}, the window of {windows.context} + {windows.horizon} "
+            f"steps from {first}"
+        )

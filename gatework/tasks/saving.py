@@ -1,0 +1,96 @@
+"""Saved models: a folder with model.safetensors and config.json, and no pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from gatework import __version__
+from gatework.errors import ModelError
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def save_model(folder: str | Path, task: str, config: dict[str, Any], model: torch.nn.Module) -> None:
+    """Write both files; each appears whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()}
+    temporary = folder / f"{WEIGHTS}.tmp"
+    temporary.write_bytes(save(tensors))
+    temporary.replace(folder / WEIGHTS)
+    about = {"format": FORMAT, "gatework": __version__, "task": task}
+    write_json(folder / CONFIG, about | config)
+
+
+def load_config(folder: str | Path, task: str) -> dict[str, Any]:
+    """The configuration of a saved model of one task.
+
+    Raises:
+        ModelError: there is no such model, it is damaged, of another task or of a newer version.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} holds no saved model ({CONFIG} is missing). Fit one with `gatework fit`, or "
+            f"go on with an unfinished run by --resume."
+        )
+    config = read_json(path)
+    if config.get("task") != task:
+        raise ModelError(f"{folder} holds a model for {config.get('task')!r}, expected {task!r}.")
+    if config.get("format", 0) > FORMAT:
+        raise ModelError(
+            f"{folder} was saved by Gatework {config.get('gatework')}; update to load it."
+        )
+    return config
+
+
+def load_weights(folder: str | Path, model: torch.nn.Module) -> None:
+    """Put the saved weights into a model of the same shape.
+
+    Raises:
+        ModelError: the file is missing or damaged, or does not fit.
+    """
+    path = Path(folder) / WEIGHTS
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{path} cannot be loaded: {first}") from error
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write JSON under a temporary name and rename it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=1, default=_plain), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read JSON that ``write_json`` wrote.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is no configuration of a model.")
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item() if not isinstance(value, np.datetime64) else str(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON-ready")

@@ -1,0 +1,258 @@
+"""The one training loop: AdamW, gradient clipping, early stopping, checkpoints, resume.
+
+It knows nothing of series or text: a task gives it a ``Problem``. ``accelerate`` moves the model
+to the device and, under torchrun, averages gradients between processes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gatework.errors import TrainingError
+from gatework.training import checkpoint
+from gatework.training.checkpoint import Progress
+
+
+class Problem(Protocol):
+    """What is to be learnt."""
+
+    model: nn.Module
+    train_size: int
+    validation_size: int  # 0: no validation part, and no early stopping
+
+    def to(self, device: torch.device) -> None:
+        """Move the data to the device of the model."""
+
+    def losses(self, index: Tensor, part: str) -> Tensor:
+        """The loss of each example, (B,); ``part`` is ``"train"`` or ``"validation"``."""
+
+    def describe(self, index: int) -> str:
+        """One training example in words, for errors: which series, which place."""
+
+
+class Watcher(Protocol):
+    """Who wants to see the run."""
+
+    def start(self, epochs: int, train_size: int, done: int) -> None:
+        """The run begins: epochs at most, training examples in each, epochs already done."""
+
+    def batch(self, examples: int) -> None:
+        """So many more training examples are done."""
+
+    def epoch(self, record: dict[str, float]) -> None:
+        """An epoch is done; its losses."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training part, at most.
+        batch_size: examples per step.
+        learning_rate, weight_decay: of AdamW.
+        clip: largest norm of the gradient; 0: no clipping.
+        patience: epochs without a better validation loss before stopping; 0: never stop early.
+        seed: of everything random.
+        device: ``"cpu"``, ``"cuda"`` ...; ``None``: the best there is.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    patience: int = 20
+    seed: int = 0
+    device: str | None = None
+
+
+def fit(
+    problem: Problem,
+    settings: Settings,
+    folder: Path | None = None,
+    resume: bool = False,
+    identity: dict[str, Any] | None = None,
+    watcher: Watcher | None = None,
+) -> Progress:
+    """Train ``problem.model``; it ends with the weights of the best epoch.
+
+    Args:
+        problem: model and data.
+        settings: how to train.
+        folder: where a checkpoint is written after every epoch (and before the first), if given.
+        resume: go on from the checkpoint in ``folder``: the numbers are those of a run that was
+            never interrupted. Only ``epochs`` may differ from the first run.
+        identity: what a checkpoint must have been made with to fit (data, model), JSON-ready.
+        watcher: told of every batch and epoch.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite (the first bad batch, example and
+            parameter are named), or the checkpoint does not fit.
+    """
+    # The user's own random numbers are left as they were.
+    with torch.random.fork_rng():
+        return _Run(problem, settings, folder, identity or {}, watcher).run(resume)
+
+
+class _Run:
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        folder: Path | None,
+        identity: dict[str, Any],
+        watcher: Watcher | None,
+    ) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.path = None if folder is None else folder / checkpoint.NAME
+        fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "device")}
+        self.identity = identity | fixed
+        self.watcher = watcher
+        torch.manual_seed(settings.seed)
+        self.order = torch.Generator().manual_seed(settings.seed)
+        self.accelerator = _accelerator(settings.device)
+        optimizer = torch.optim.AdamW(
+            problem.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.model, self.optimizer = self.accelerator.prepare(problem.model, optimizer)
+        problem.to(self.accelerator.device)
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+
+    def run(self, resume: bool) -> Progress:
+        self.keep_best()
+        if resume:
+            if self.path is None:
+                raise TrainingError("To resume, name the folder that holds the checkpoint.")
+            self.progress, self.best = checkpoint.read(
+                self.path, self.identity, self.problem.model, self.optimizer, self.order
+            )
+        elif self.path is not None:
+            self.write()
+        if self.watcher is not None:
+            self.watcher.start(self.settings.epochs, self.problem.train_size, self.progress.epoch)
+        for epoch in range(self.progress.epoch + 1, self.settings.epochs + 1):
+            if self.stops_early():
+                break
+            self.one_epoch(epoch)
+            self.write()
+        self.problem.model.load_state_dict(self.best)
+        return self.progress
+
+    def one_epoch(self, epoch: int) -> None:
+        begin = time.perf_counter()
+        train = self.train_epoch(epoch)
+        seconds = time.perf_counter() - begin
+        validation = self.validate() if self.problem.validation_size else train
+        self.progress.epoch = epoch
+        record = {"epoch": epoch, "train": train, "validation": validation}
+        self.progress.history.append(record)
+        # Without a validation part there is nothing to choose by: the last epoch counts.
+        if validation < self.progress.best_loss or not self.problem.validation_size:
+            self.progress.best_loss, self.progress.best_epoch = validation, epoch
+            self.keep_best()
+        if self.watcher is not None:
+            speed = self.problem.train_size / max(seconds, 1e-9)
+            self.watcher.epoch(record | {"examples_per_second": speed})
+
+    def train_epoch(self, epoch: int) -> float:
+        self.model.train()
+        order = torch.randperm(self.problem.train_size, generator=self.order)
+        total = 0.0
+        for number, index in enumerate(order.split(self.settings.batch_size), start=1):
+            self.optimizer.zero_grad()
+            losses = self.problem.losses(index, "train")
+            loss = losses.mean()
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                self.fail(epoch, number, index, losses, loss)
+            self.accelerator.backward(loss)
+            limit = self.settings.clip or math.inf
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+            if not bool(torch.isfinite(norm)):
+                self.fail(epoch, number, index, losses, None)
+            self.optimizer.step()
+            total += value * len(index)
+            if self.watcher is not None:
+                self.watcher.batch(len(index))
+        return total / self.problem.train_size
+
+    def validate(self) -> float:
+        self.model.eval()
+        total = 0.0
+        with torch.no_grad():
+            for index in torch.arange(self.problem.validation_size).split(1024):
+                total += float(self.problem.losses(index, "validation").sum())
+        return total / self.problem.validation_size
+
+    def stops_early(self) -> bool:
+        patience, progress = self.settings.patience, self.progress
+        if not patience or not self.problem.validation_size:
+            return False
+        return progress.epoch - progress.best_epoch >= patience
+
+    def keep_best(self) -> None:
+        state = self.problem.model.state_dict()
+        self.best = {name: value.detach().clone() for name, value in state.items()}
+
+    def write(self) -> None:
+        if self.path is not None and self.accelerator.is_main_process:
+            checkpoint.write(
+                self.path,
+                self.identity,
+                self.progress,
+                self.problem.model,
+                self.best,
+                self.optimizer,
+                self.order,
+            )
+
+    def fail(
+        self, epoch: int, number: int, index: Tensor, losses: Tensor, loss: Tensor | None
+    ) -> NoReturn:
+        """Stop the run and say what broke: the batch, the example, the parameter."""
+        what = "gradient" if loss is None else f"loss ({float(loss.detach())})"
+        bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
+        example = self.problem.describe(int(index[bad[0]])) if bad else "no single example"
+        parameter = self.broken_parameter(loss)
+        kept = f" The last good epoch is kept in {self.path}." if self.path and epoch > 1 else ""
+        raise TrainingError(
+            f"The {what} is not finite in epoch {epoch}, batch {number}: first at {example}; "
+            f"parameter: {parameter}. Try a smaller learning rate, scaling, or look at that data."
+            f"{kept}"
+        )
+
+    def broken_parameter(self, loss: Tensor | None) -> str:
+        named = list(self.problem.model.named_parameters())
+        for name, parameter in named:
+            if not bool(torch.isfinite(parameter).all()):
+                return f"{name} (its values)"
+        if loss is not None and loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        for name, parameter in named:
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                return f"{name} (its gradient)"
+        return "none, all are finite"
+
+
+def _accelerator(device: str | None) -> Accelerator:
+    kind = torch.device(device).type if device else None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(f"device {device!r} was asked for, but torch sees no GPU; use 'cpu'.")
+    # Accelerate keeps one device for the life of the process; another one needs a fresh state.
+    from accelerate.state import AcceleratorState  # noqa: PLC0415
+
+    if AcceleratorState._shared_state and kind not in (None, AcceleratorState().device.type):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=kind == "cpu")
+

@@ -1,0 +1,22 @@
+"""Equations and cells are read where neither torch nor NumPy is installed."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+import gatework
+from gatework.cells import all_cells, resolve
+from gatework.equations import Cell
+
+assert len(all_cells()) > 8
+assert resolve("gru") and gatework.Cell is Cell and gatework.all_cells() is all_cells()
+heavy = {"torch", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_no_torch_and_no_numpy_below_the_reading_floor():
+    command = [sys.executable, "-c", SCRIPT]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,224 @@
+"""Every cell against somebody else's computation of it, and proof that the comparison bites."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import witnesses
+from shared import CELLS, each_cell, projection
+from tolerances import DIFFERENCES, EXACT
+
+from gatework.cells import name_of, resolve
+from gatework.equations.expr import Apply, Expr, Number, Product, Ref, children
+from gatework.read import reference
+
+STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 5, 4
+
+PAIRS = [
+    (name, run) for t in (witnesses.DIFFERENTIABLE, witnesses.VALUES) for name, run in t.items()
+]
+IDS = [f"{name}-{run.__qualname__.split('.')[0]}" for name, run in PAIRS]
+
+
+def problem(cell, seed=3):
+    """Named weights, input and states: float64, random, all unequal, all to be differentiated."""
+    spec = resolve(cell)
+    size = projection(cell)
+    arrays = reference.random_weights(cell, FEATURES, HIDDEN, **size, seed=seed)
+    weights = {n: torch.from_numpy(2 * a).requires_grad_() for n, a in arrays.items()}
+    random = torch.Generator().manual_seed(seed)
+    widths = {"H": HIDDEN, "P": size.get("proj_size")}
+    shapes = [(STEPS, BATCH, FEATURES), *((BATCH, widths[s.size]) for s in spec.states)]
+    x, *states = (
+        torch.randn(s, dtype=torch.float64, generator=random).requires_grad_() for s in shapes
+    )
+    return weights, x, tuple(states)
+
+
+def ours(spec, weights, x, states):
+    """The reference over all steps."""
+    step = reference.compiled(spec, "torch")
+    outputs = []
+    for row in x:
+        gates = step(row, *states, *(weights[p.name] for p in spec.parameters))
+        states = tuple(gates[f"{s.name}_next"] for s in spec.states)
+        outputs.append(states[0])
+    return torch.stack(outputs), states
+
+
+def loss(output, states):
+    """One number in which every output and final state has a weight of its own."""
+    flat = torch.cat([output.flatten(), *(s.flatten() for s in states)])
+    return flat @ torch.linspace(-1, 1, len(flat), dtype=flat.dtype)
+
+
+def leaves(weights, x, states):
+    return [*weights.values(), x, *states]
+
+
+def test_every_cell_has_a_witness():
+    assert {name for name, _ in PAIRS} == {name_of(c) for c in CELLS}
+
+
+@pytest.mark.parametrize(("name", "witness"), PAIRS, ids=IDS)
+def test_values_are_the_witness_s(name, witness):
+    given = problem(name)
+    output, states = ours(resolve(name), *given)
+    expected, finals = witness(*given)
+    torch.testing.assert_close(output, expected, **EXACT)
+    for state, final in zip(states, finals, strict=True):
+        torch.testing.assert_close(state, final, **EXACT)
+
+
+@pytest.mark.parametrize("name", witnesses.DIFFERENTIABLE)
+def test_gradients_are_the_witness_s(name):
+    given = problem(name)
+    got = torch.autograd.grad(loss(*ours(resolve(name), *given)), leaves(*given))
+    run = witnesses.DIFFERENTIABLE[name]
+    expected = torch.autograd.grad(loss(*run(*given)), leaves(*given))
+    for ours_, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours_, theirs, **EXACT)
+
+
+@pytest.mark.parametrize("name", witnesses.VALUES)
+def test_gradients_are_the_differences_of_the_witness(name):
+    weights, x, states = given = problem(name)
+    got = torch.autograd.grad(loss(*ours(resolve(name), *given)), leaves(*given))
+    for tensor, gradient in zip(leaves(weights, x, states), got, strict=True):
+        expected = differences(lambda: loss(*witnesses.VALUES[name](*given)), tensor)
+        torch.testing.assert_close(gradient, expected, **DIFFERENCES)
+
+
+@torch.no_grad()
+def differences(function, tensor, step=1e-5):
+    """Central differences of a function with respect to every element of a tensor."""
+    found = torch.zeros_like(tensor)
+    for position in range(tensor.numel()):
+        value = tensor.view(-1)[position].item()
+        ends = []
+        for moved in (value + step, value - step):
+            tensor.view(-1)[position] = moved
+            ends.append(function())
+        tensor.view(-1)[position] = value
+        found.view(-1)[position] = (ends[0] - ends[1]) / (2 * step)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted({*witnesses.VALUES} - {*witnesses.DIFFERENTIABLE}))
+def test_gradients_of_the_reference_are_its_own_differences(name):
+    spec = resolve(name)
+    weights, x, states = problem(name)
+
+    def run(*tensors):
+        named = dict(zip(weights, tensors, strict=False))
+        output, finals = ours(spec, named, tensors[len(named)], tensors[len(named) + 1 :])
+        return output, *finals
+
+    assert torch.autograd.gradcheck(run, leaves(weights, x, states), fast_mode=True)
+
+
+# Exact limits: what a saturated gate must do to the last bit.
+
+
+def saturated(cell, **biases):
+    weights, x, states = problem(cell)
+    full = {name: torch.full_like(weights[name], value) for name, value in biases.items()}
+    return weights | full, x, states
+
+
+def test_gru_with_an_open_update_gate_keeps_its_state():
+    for name in ("gru", "gru_reset_before"):
+        weights, x, (h,) = saturated(name, b_z=witnesses.OPEN)
+        output, _ = ours(resolve(name), weights, x, (h,))
+        assert torch.equal(output, h.expand_as(output))
+
+
+@pytest.mark.parametrize(
+    ("name", "biases"),
+    [
+        ("lstm", {"b_f": witnesses.OPEN, "b_i": -witnesses.OPEN}),
+        ("projected_lstm", {"b_f": witnesses.OPEN, "b_i": -witnesses.OPEN}),
+        ("peephole_lstm", {"b_f": witnesses.OPEN, "b_i": -witnesses.OPEN}),
+        ("coupled_lstm", {"b_i": -witnesses.OPEN}),
+        ("lstm_1997", {"b_i": -witnesses.OPEN}),
+    ],
+)
+def test_the_error_carousel_carries_state_and_gradient_unchanged(name, biases):
+    weights, x, (h, c) = saturated(name, **biases)
+    _, (_, last) = ours(resolve(name), weights, x, (h, c))
+    assert torch.equal(last, c)
+    (gradient,) = torch.autograd.grad(last.sum(), c)
+    assert torch.equal(gradient, torch.ones_like(c))
+
+
+# Mutations: each small change of one equation must be seen by the comparison with the witness.
+
+SWAPPED = ("sub", "div")
+EXCHANGED = {"add": "sub", "sub": "add", "mul": "add", "sigmoid": "tanh", "tanh": "sigmoid"}
+EXCHANGED |= {"relu": "tanh"}
+
+
+def mutants(spec):
+    """Every spec with one small change, and what was changed."""
+    sizes = {spec.input: "F"} | {s.name: s.size for s in spec.states}
+    shapes = {p.name: p.shape for p in spec.parameters}
+    for position, equation in enumerate(spec.equations):
+        for expr, what in changed(equation.expr, sizes, shapes):
+            row = replace(equation, expr=expr)
+            rows = (*spec.equations[:position], row, *spec.equations[position + 1 :])
+            yield f"{equation.name}: {what}", replace(spec, equations=rows)
+        sizes[equation.name] = equation.size
+
+
+def changed(expr, sizes, shapes):
+    """The expression with one change, at every place in it."""
+    yield from changed_here(expr, sizes, shapes)
+    for position, child in enumerate(children(expr)):
+        for other, what in changed(child, sizes, shapes):
+            parts = (*children(expr)[:position], other, *children(expr)[position + 1 :])
+            yield (Product(*parts) if isinstance(expr, Product) else Apply(expr.op, parts)), what
+
+
+def changed_here(expr: Expr, sizes, shapes):
+    match expr:
+        case Number(value):
+            yield Number(value + 1), f"{value} + 1"
+        case Ref(name):
+            alike = sizes if name in sizes else shapes
+            for other in alike:
+                if other != name and alike[other] == alike[name]:
+                    yield Ref(other), f"{other} for {name}"
+        case Apply(op, args):
+            if op in SWAPPED:
+                yield Apply(op, args[::-1]), f"{op} swapped"
+            if op in EXCHANGED:
+                yield Apply(EXCHANGED[op], args), f"{EXCHANGED[op]} for {op}"
+            if len(args) == 1:
+                yield args[0], f"no {op}"
+            else:
+                yield args[0], f"{op}: the left side alone"
+                yield args[1], f"{op}: the right side alone"
+
+
+def agrees(computed, expected):
+    """The comparison of the tests above, as a truth value."""
+    (output, states), (theirs, finals) = computed, expected
+    pairs = zip((output, *states), (theirs, *finals), strict=True)
+    return all(a.shape == b.shape and torch.allclose(a, b, **EXACT) for a, b in pairs)
+
+
+@torch.no_grad()
+@each_cell
+def test_every_small_change_is_noticed(cell):
+    given = problem(cell)
+    expected = (witnesses.DIFFERENTIABLE | witnesses.VALUES)[name_of(cell)](*given)
+    assert agrees(ours(cell.spec, *given), expected)
+    missed = [w for w, mutant in mutants(cell.spec) if agrees(ours(mutant, *given), expected)]
+    assert missed == []  # no change here gives an equal function, so none is excused
+
+
+def test_the_changes_are_many_and_different():
+    found = [mutant for _, mutant in mutants(resolve("lstm"))]
+    assert len(found) > 100
+    assert len({*found}) == len(found)
+    assert resolve("lstm") not in found
