@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gatework.cells import all_cells as all_cells
     from gatework.equations import Cell as Cell
+    from gatework.errors import GateworkError as GateworkError
+    from gatework.errors import ShapeError as ShapeError
     from gatework.inspect.record import record as record
     from gatework.layers import GRU as GRU
     from gatework.layers import LSTM as LSTM
@@ -28,6 +30,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Cell": "gatework.equations",
+    "GateworkError": "gatework.errors",
+    "ShapeError": "gatework.errors",
     "all_cells": "gatework.cells",
     "reference": "gatework.read",
     "latex": "gatework.read.latex",
