@@ -38,7 +38,7 @@ class Case:
     cells: tuple[str, ...] = ("lstm", "gru")
     published: str = ""
     remark: str = ""
-    last_step: bool = False
+    as_published: str = ""  # the published measure: MAPE of the last step, over truth or forecast
     measured: dict[str, list[Evaluation]] = field(default_factory=dict)
 
 
@@ -58,24 +58,30 @@ CASES = (
         24,
         {"horizon": 6, "scaling": "log", "hidden_size": 20, "epochs": 300, "validation": 0.0},
         published="LSTM MAPE 2.71 % (h=20, 300 epochs; darts, examples/04-RNN-examples.ipynb)",
-        remark="The published model is told the calendar (month and year as inputs that are known in "
-        "the future) and was chosen by its loss on the very months that it is scored on; ours reads "
-        "the series alone, trains the same 300 epochs without choosing, and everything after 1958 is "
-        "held out. The published backtest counts the sixth month of each forecast, so that figure "
-        "stands in a column of its own.",
-        last_step=True,
+        remark="The published model is told the calendar (month and year, known in the future); ours "
+        "reads the series alone, trains the same 300 epochs, and holds out everything after 1958. The "
+        "published backtest counts the sixth month of each forecast alone: that figure has a column.",
+        as_published="truth",
     ),
     Case(
         "Sunspots, 36 months ahead from 1940",
         "sunspots",
         519,
-        {"horizon": 36, "context": 125, "hidden_size": 10, "scaling": "log", "epochs": 100,
-         "patience": 20},
+        {
+            "horizon": 36,
+            "context": 125,
+            "hidden_size": 10,
+            "scaling": "log",
+            "epochs": 100,
+            "patience": 20,
+        },
         stride=10,
         published="GRU MAPE 66.0 %, exponential smoothing 115.0 % (h=10; darts, the same notebook)",
-        remark="Trained until September 1940, a forecast every 10 months after that. MAPE is a poor "
-        "measure here: near the minima the truth is close to 0. The windows of the published "
-        "figure were read only in part, so the two stand side by side without a claim.",
+        remark="Trained until September 1940, a forecast every 10 months after that, as published. The "
+        "published figure counts the 36th month alone and divides by the forecast, not by the truth "
+        "(the notebook passes the two to the metric in that order): that figure has a column. Near "
+        "the minima the truth is close to 0, so plain MAPE says little here.",
+        as_published="forecast",
     ),
     Case(
         "Sunspots, 12 months ahead",
@@ -110,14 +116,14 @@ def run(case: Case) -> None:
 def table(case: Case) -> str:
     """The rows of one case: mean and standard deviation over the seeds, then the baselines."""
     head = ["forecast", "MAE", "RMSE", "MAPE %", "sMAPE %"]
-    head += ["MAPE % of the last step"] if case.last_step else []
+    head += ["as published, %"] if case.as_published else []
     head += ["beats the naive forecasts"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for cell, evaluations in case.measured.items():
         errors = [e.errors()[e.model] for e in evaluations]
         row = [cell, *(spread([getattr(e, m) for e in errors]) for m in METRICS)]
-        if case.last_step:
-            row.append(spread([last_step_mape(e, e.model) for e in evaluations]))
+        if case.as_published:
+            row.append(spread([last_step(e, e.model, case.as_published) for e in evaluations]))
         wins = sum(e.skill() > 0 for e in evaluations)
         lines.append("| " + " | ".join([*row, f"{wins} of {len(evaluations)} seeds"]) + " |")
     first = next(iter(case.measured.values()))[0]
@@ -125,7 +131,7 @@ def table(case: Case) -> str:
         if name == first.model:
             continue
         row = [name, *(f"{getattr(errors, m):.2f}" for m in METRICS)]
-        row += [f"{last_step_mape(first, name):.2f}"] if case.last_step else []
+        row += [f"{last_step(first, name, case.as_published):.2f}"] if case.as_published else []
         lines.append("| " + " | ".join([*row, "–"]) + " |")
     return "\n".join(lines)
 
@@ -135,10 +141,12 @@ def spread(values: list[float]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
 
 
-def last_step_mape(evaluation: Evaluation, row: str) -> float:
-    """MAPE of the last step of the horizon alone, in percent."""
-    truth = evaluation.truth[:, -1]
-    return float(100 * np.mean(np.abs(evaluation.forecasts[row][:, -1] / truth - 1)))
+def last_step(evaluation: Evaluation, row: str, divisor: str) -> float:
+    """Mean error of the last step of the horizon relative to the truth or the forecast, in percent."""
+    truth, forecast = evaluation.truth[:, -1], evaluation.forecasts[row][:, -1]
+    return float(
+        100 * np.mean(np.abs((forecast - truth) / {"truth": truth, "forecast": forecast}[divisor]))
+    )
 
 
 def page() -> str:
@@ -164,7 +172,9 @@ def page() -> str:
 
 def main() -> None:
     """Run all cases, or those whose title holds a word, and print or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--write", type=Path, help="write the page to this file")
     parser.add_argument("--only", default="", help="run the cases whose title holds this")
     options = parser.parse_args()

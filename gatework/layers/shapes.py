@@ -25,7 +25,7 @@ def check_input(
         )
     if x.dtype != dtype and not torch._C._is_any_autocast_enabled():
         raise ShapeError(
-            f"{layer}: input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
+            f"{layer}: RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
             f"Convert input: input.to({dtype}), or convert model: model.to({x.dtype})."
         )
     if x.shape[-1] != input_size:

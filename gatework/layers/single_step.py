@@ -102,9 +102,21 @@ def _check(cell: nn.RNNCellBase, x: Tensor, hx: Tensor | tuple[Tensor, Tensor] |
     expected = (*x.shape[:-1], hidden)
     states = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
     for position, state in enumerate(states):
-        if tuple(state.shape) != expected:
-            which = f"hx[{position}]" if len(states) > 1 else "hx"
-            raise ShapeError(
-                f"{name}: {which} has shape {tuple(state.shape)}, expected {expected} for input "
-                f"{tuple(x.shape)} and hidden_size={hidden}."
+        if tuple(state.shape) == expected:
+            continue
+        which = f"hx[{position}]" if len(states) > 1 else "hx"
+        if state.dim() not in (1, 2):
+            called = which if len(states) > 1 else "hidden"
+            what = f"Expected {called} to be 1D or 2D, got {state.dim()}D instead"
+        elif state.shape[-1] != hidden:
+            what = (
+                f"hidden{position} has inconsistent hidden_size: got {state.shape[-1]}, "
+                f"expected {hidden}"
             )
+        else:
+            what = f"Input batch size {x.shape[0]} doesn't match hidden{position} batch size"
+            what += f" {state.shape[0]}" if state.dim() == 2 else ": it has no batch"
+        raise ShapeError(
+            f"{name}: {what}: {which} has shape {tuple(state.shape)}, expected {expected} for "
+            f"input {tuple(x.shape)}."
+        )
