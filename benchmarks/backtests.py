@@ -58,9 +58,10 @@ CASES = (
         24,
         {"horizon": 6, "scaling": "log", "hidden_size": 20, "epochs": 300, "validation": 0.0},
         published="LSTM MAPE 2.71 % (h=20, 300 epochs; darts, examples/04-RNN-examples.ipynb)",
-        remark="The published model is told the calendar (month and year, known in the future); ours "
-        "reads the series alone, trains the same 300 epochs, and holds out everything after 1958. The "
-        "published backtest counts the sixth month of each forecast alone: that figure has a column.",
+        remark="The published model is told the calendar (month and year, known in the future); "
+        "ours reads the series alone, trains the same 300 epochs, and holds out everything after "
+        "1958. The published backtest counts the sixth month of each forecast alone: that figure "
+        "has a column.",
         as_published="truth",
     ),
     Case(
@@ -77,9 +78,9 @@ CASES = (
         },
         stride=10,
         published="GRU MAPE 66.0 %, exponential smoothing 115.0 % (h=10; darts, the same notebook)",
-        remark="Trained until September 1940, a forecast every 10 months after that, as published. The "
-        "published figure counts the 36th month alone and divides by the forecast, not by the truth "
-        "(the notebook passes the two to the metric in that order): that figure has a column. Near "
+        remark="Trained until September 1940, a forecast every 10 months after that, as published. "
+        "The published figure counts the 36th month alone and divides by the forecast, not by the "
+        "truth (the notebook passes the two to the metric in that order): that figure has a column. Near "
         "the minima the truth is close to 0, so plain MAPE says little here.",
         as_published="forecast",
     ),
@@ -142,7 +143,7 @@ def spread(values: list[float]) -> str:
 
 
 def last_step(evaluation: Evaluation, row: str, divisor: str) -> float:
-    """Mean error of the last step of the horizon relative to the truth or the forecast, in percent."""
+    """Mean error of the last step, relative to the truth or to the forecast, in percent."""
     truth, forecast = evaluation.truth[:, -1], evaluation.forecasts[row][:, -1]
     return float(
         100 * np.mean(np.abs((forecast - truth) / {"truth": truth, "forecast": forecast}[divisor]))
@@ -156,9 +157,9 @@ def page() -> str:
         "",
         "Measured by `make results` (`python benchmarks/backtests.py --write docs/results.md`), "
         f"seeds {SEEDS[0]} to {SEEDS[-1]}, mean ± standard deviation over the seeds; torch "
-        f"{torch.__version__.partition('+')[0]}, Python {platform.python_version()}, CPU. Scaling is "
-        "fitted and training stopped on the years before the scored ones. The naive forecasts stand "
-        "beside every row, on the same windows: naive repeats the last value, seasonal naive the "
+        f"{torch.__version__.partition('+')[0]}, Python {platform.python_version()}, CPU. Scaling "
+        "is fitted and training stopped on the years before the scored ones. The naive forecasts "
+        "stand beside every row, on the same windows: naive repeats the last value, seasonal naive the "
         "value of twelve months ago.",
     ]
     for case in CASES:

@@ -27,6 +27,15 @@ def made(cls, sample):
     return cls(*sample.constructor_input.args, **sample.constructor_input.kwargs)
 
 
+def make_and_call(cls, sample):
+    module = made(cls, sample)
+    return module(*sample.forward_input.args, **sample.forward_input.kwargs)
+
+
+def wrong_calls(info):
+    return info.module_error_inputs_func(info, requires_grad=False, training=True, **OPTIONS)
+
+
 def tensors(value):
     if isinstance(value, torch.Tensor):
         return [value]
@@ -63,10 +72,9 @@ def test_errors_are_of_torchs_type_and_words(info):
     if info.module_error_inputs_func is None:
         pytest.skip("torch has no wrong calls of this class")
     cls = PAIRS[info.module_cls]
-    for case in info.module_error_inputs_func(info, requires_grad=False, training=True, **OPTIONS):
+    for case in wrong_calls(info):
         sample = case.module_error_input
         with pytest.raises(case.error_type) as raised:
-            module = made(cls, sample)
-            module(*sample.forward_input.args, **sample.forward_input.kwargs)
+            make_and_call(cls, sample)
         # torch's words stand in ours; the class name may differ in front.
         assert re.search(case.error_regex, str(raised.value)), (case.error_regex, raised.value)
