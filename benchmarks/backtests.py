@@ -80,8 +80,8 @@ CASES = (
         published="GRU MAPE 66.0 %, exponential smoothing 115.0 % (h=10; darts, the same notebook)",
         remark="Trained until September 1940, a forecast every 10 months after that, as published. "
         "The published figure counts the 36th month alone and divides by the forecast, not by the "
-        "truth (the notebook passes the two to the metric in that order): that figure has a column. Near "
-        "the minima the truth is close to 0, so plain MAPE says little here.",
+        "truth (the notebook passes the two to the metric in that order): it has a column. "
+        "Near the minima the truth is close to 0, so plain MAPE says little here.",
         as_published="forecast",
     ),
     Case(
@@ -159,8 +159,8 @@ def page() -> str:
         f"seeds {SEEDS[0]} to {SEEDS[-1]}, mean ± standard deviation over the seeds; torch "
         f"{torch.__version__.partition('+')[0]}, Python {platform.python_version()}, CPU. Scaling "
         "is fitted and training stopped on the years before the scored ones. The naive forecasts "
-        "stand beside every row, on the same windows: naive repeats the last value, seasonal naive the "
-        "value of twelve months ago.",
+        "stand beside every row, on the same windows: naive repeats the last value, seasonal naive "
+        "the value of twelve months ago.",
     ]
     for case in CASES:
         settings = ", ".join(f"{k}={v!r}" for k, v in case.settings.items())

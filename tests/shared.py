@@ -4,10 +4,29 @@ import pytest
 import torch
 
 import gatework as gw
+import gatework.equations as eq
 from gatework.cells import all_cells, name_of, resolve
 
 CELLS = all_cells()
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=name_of)
+
+
+class EveryPrimitive(gw.Cell):
+    """Every row of the table of primitives, a constant, numbers, three sizes, nested products."""
+
+    source = "by hand"
+    x, h, c = eq.Input(), eq.State("P"), eq.State()
+    alpha = eq.Constant(0.125)
+    W_a, W_b = eq.matrix(2, x)
+    s = eq.Vector("F")
+    b_p = eq.Vector("P")
+    U = eq.Matrix(h)
+    V = eq.Matrix(c, rows="P")
+    a = eq.sigmoid(W_a @ (s * x) + U @ h)
+    b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
+    d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
+    c_next = eq.tanh(d)
+    h_next = V @ (c_next * a) + b_p
 
 
 def projection(cell, size=2):

@@ -5,11 +5,11 @@ import json
 import textwrap
 
 import pytest
-from shared import each_cell
+from shared import EveryPrimitive, each_cell
 
 import gatework.equations as eq
 from gatework.cells import resolve
-from gatework.equations import Cell, Constant, Input, Matrix, State, Vector, matrix, sigmoid, tanh
+from gatework.equations import Cell, Constant, Input, Matrix, State, Vector, tanh
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import CellError
 
@@ -236,23 +236,6 @@ def test_a_state_may_take_over_another_one():
 
     assert [s.name for s in Delayed.spec.states] == ["h", "g"]
     assert Delayed.spec.equations[-1].expr == eq.expr.Ref("h")
-
-
-class EveryPrimitive(Cell):
-    """Uses every row of the table, a constant, numbers and three sizes."""
-
-    source = "by hand"
-    x, h, c = Input(), State("P"), State()
-    alpha = Constant(0.125)
-    W_a, W_b = matrix(2, x)
-    s = Vector("F")
-    U = Matrix(h)
-    V = Matrix(c, rows="P")
-    a = sigmoid(W_a @ (s * x) + U @ h)
-    b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
-    d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a) + alpha * eq.square(b)
-    c_next = tanh(d)
-    h_next = V @ (c_next * a)
 
 
 @each_cell

@@ -71,6 +71,14 @@ class Spec:
     equations: tuple[Equation, ...]
     torch_kernel: str = field(default="", compare=False)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Asked for at every call of a layer, so it is worked out once.
+        return hash((self.input, self.states, self.parameters, self.constants, self.equations))
+
     @cached_property
     def groups(self) -> dict[str, tuple[Parameter, ...]]:
         """Parameters that are stored as one tensor: same stem (``W`` of ``W_i``), same shape.

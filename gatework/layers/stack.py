@@ -90,19 +90,20 @@ class StackForward:
                     f"{name}: a PackedSequence holds (steps, F) data, got "
                     f"{tuple(input.data.shape)}. Pack sequences of shape (T, F)."
                 )
-            x, lengths, hx = form.unpack(input, hx)
+            x, lengths = form.unpack(input)
             check_input(name, x, self.input_size, False, self.weight_dtype())
         else:
             check_input(name, input, self.input_size, self.batch_first, self.weight_dtype())
             x = form.standard(input)
         states = self._states(name, x, hx, form)
-        checked = None if lengths is None else check_lengths(name, lengths, x, False)
+        if lengths is not None:
+            lengths = check_lengths(name, lengths, form.as_given(x), form.is_turned)
         call = Call(
             self.spec,
             x,
             states,
             weights,
-            checked,
+            lengths,
             self.num_layers,
             2 if self.bidirectional else 1,
             self.dropout,
@@ -131,9 +132,8 @@ class StackForward:
             )
         batch = (x.shape[1],) if form.is_batched else ()
         expected = [(rows, *batch, width) for width in widths]
-        shown = x.transpose(0, 1) if self.batch_first and form.packed is None else x
-        check_states(name, states, expected, shown, self.batch_first)
-        return states if form.is_batched else tuple(s.unsqueeze(1) for s in states)
+        check_states(name, states, expected, form.as_given(x), form.is_turned)
+        return form.standard_states(states)
 
 
 class _Form:
@@ -142,6 +142,7 @@ class _Form:
     def __init__(self, batch_first: bool) -> None:
         self.batch_first = batch_first
         self.is_batched = True
+        self.is_turned = False  # the input came as (B, T, F)
         self.packed: PackedSequence | None = None
         self.lengths: Tensor | None = None
 
@@ -150,28 +151,30 @@ class _Form:
         self.is_batched = x.dim() == 3
         if not self.is_batched:
             return x.unsqueeze(1)
-        return x.transpose(0, 1) if self.batch_first else x
+        self.is_turned = self.batch_first
+        return self.as_given(x)
 
-    def unpack(
-        self, packed: PackedSequence, hx: States | None
-    ) -> tuple[Tensor, Tensor, States | None]:
-        """A packed batch as (T, B, F) and lengths, rows and states in the packed order."""
+    def as_given(self, x: Tensor) -> Tensor:
+        """The standard axes (T, B, F) in the order in which the input came, or back again."""
+        return x.transpose(0, 1) if self.is_turned else x
+
+    def unpack(self, packed: PackedSequence) -> tuple[Tensor, Tensor]:
+        """A packed batch as (T, B, F) and lengths, in the packed order."""
         self.packed = packed
-        order = packed.sorted_indices
-        x, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
-        self.lengths = lengths
-        if hx is not None and order is not None:
-            one = isinstance(hx, Tensor)
-            given = (hx,) if isinstance(hx, Tensor) else hx
-            # Wrong shapes are left to the check that follows.
-            moved = tuple(s.index_select(1, order) if s.dim() == 3 else s for s in given)
-            hx = moved[0] if one else moved
-        return x, lengths, hx
+        x, self.lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        return x, self.lengths
+
+    def standard_states(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Checked states as (L*D, B, size), in the packed order where there is one."""
+        if not self.is_batched:
+            return tuple(s.unsqueeze(1) for s in states)
+        order = None if self.packed is None else self.packed.sorted_indices
+        return states if order is None else tuple(s.index_select(1, order) for s in states)
 
     def restore(self, result: Result) -> tuple[Any, Any]:
         """Output and final states as torch.nn would return them for such an input."""
-        output: Any = result.output
         states = result.states
+        output: Any = self.as_given(result.output)
         if self.packed is not None:
             assert self.lengths is not None
             data = pack_padded_sequence(output, self.lengths).data
@@ -182,6 +185,4 @@ class _Form:
         elif not self.is_batched:
             output = output.squeeze(1)
             states = tuple(s.squeeze(1) for s in states)
-        elif self.batch_first:
-            output = output.transpose(0, 1)
         return output, states[0] if len(states) == 1 else states
