@@ -1,0 +1,399 @@
+"""The training loop: resume to the bit, early stopping, checkpoints that survive, honest errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data_tools import quick, same_weights, sine, state
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from gatework.errors import DataError, TrainingError
+from gatework.training import checkpoint, files
+from gatework.training.loop import Settings, fit
+
+Y = sine(60, noise=0.3)
+PLAIN = {"epochs": 6, "batch_size": 8}
+# Dropout between layers draws from the random state in every batch.
+DROPOUT = PLAIN | {"num_layers": 2, "dropout": 0.5}
+
+
+class Stopper:
+    """A watcher that interrupts a run after so many batches, as Ctrl-C would."""
+
+    def __init__(self, batches, error=KeyboardInterrupt):
+        self.left = batches
+        self.error = error
+
+    def start(self, epochs, train_size, done):
+        self.done = done
+
+    def batch(self, examples):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+    def epoch(self, record):
+        pass
+
+
+def equal_runs(one, two):
+    assert same_weights(one, two)
+    assert one.history_ == two.history_
+    assert one.best_epoch_ == two.best_epoch_
+    assert np.array_equal(one.predict(Y), two.predict(Y))
+
+
+# Resume.
+
+
+@pytest.mark.parametrize("arguments", [PLAIN, DROPOUT], ids=["plain", "dropout"])
+@pytest.mark.parametrize("cut", [0, 1, 4])
+def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, arguments, cut):
+    whole = quick(**arguments).fit(Y)
+    steps = -(-len(whole_windows()) // arguments["batch_size"])
+    with pytest.raises(KeyboardInterrupt):
+        quick(**arguments).fit(Y, folder=tmp_path, watcher=Stopper(cut * steps + 2))
+    assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) == cut
+    equal_runs(quick(**arguments).fit(Y, folder=tmp_path, resume=True), whole)
+
+
+def whole_windows():
+    """The training windows of Y: 48 steps behind the validation part, 6 read and 3 forecast."""
+    return range(48 - 6 - 3 + 1)
+
+
+def test_more_epochs_later_are_the_same_as_at_once(tmp_path):
+    quick(**DROPOUT | {"epochs": 3}).fit(Y, folder=tmp_path)
+    again = quick(**DROPOUT).fit(Y, folder=tmp_path, resume=True)
+    equal_runs(again, quick(**DROPOUT).fit(Y))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    first = quick(**PLAIN).fit(Y, folder=tmp_path)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    equal_runs(quick(**PLAIN).fit(Y, folder=tmp_path, resume=True), first)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_resuming_after_an_early_stop_stays_stopped(tmp_path):
+    arguments = PLAIN | {"epochs": 60, "patience": 2, "learning_rate": 0.5}
+    first = quick(**arguments).fit(Y, folder=tmp_path)
+    assert len(first.history_) < 60
+    equal_runs(quick(**arguments | {"epochs": 90}).fit(Y, folder=tmp_path, resume=True), first)
+
+
+def test_the_weights_of_the_best_epoch_survive_an_interruption(tmp_path):
+    # The best epoch lies before the cut, so its weights come from the checkpoint.
+    arguments = PLAIN | {"epochs": 40, "patience": 0, "learning_rate": 0.3}
+    whole = quick(**arguments).fit(Y)
+    assert whole.best_epoch_ < 35
+    quick(**arguments | {"epochs": 35}).fit(Y, folder=tmp_path)
+    equal_runs(quick(**arguments).fit(Y, folder=tmp_path, resume=True), whole)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_training import DROPOUT, Y, quick
+import torch
+torch.set_num_threads(1)
+class Slow:
+    def start(self, *a): pass
+    def epoch(self, record): print("epoch", flush=True)
+    def batch(self, examples):
+        import time; time.sleep(0.02)
+quick(**DROPOUT).fit(Y, folder={folder!r}, watcher=Slow())
+print("finished", flush=True)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert [process.stdout.readline() for _ in range(2)] == ["epoch\n"] * 2
+        time.sleep(0.05)  # into the third epoch: five batches of 20 ms each
+        process.send_signal(signal.SIGKILL)
+        assert "finished" not in process.stdout.read()
+    assert process.returncode == -signal.SIGKILL
+    assert 2 <= checkpoint.epochs_done(tmp_path / checkpoint.NAME) < DROPOUT["epochs"]
+    resumed = quick(**DROPOUT).fit(Y, folder=tmp_path, resume=True)
+    equal_runs(resumed, quick(**DROPOUT).fit(Y))
+
+
+# Checkpoints.
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    quick(**PLAIN | {"epochs": 2}).fit(Y, folder=tmp_path)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    write = Path.write_bytes
+
+    def full(path, data):
+        write(path, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="cannot be written: No space left"):
+        quick(**PLAIN).fit(Y, folder=tmp_path, resume=True)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.NAME]
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+    equal_runs(quick(**PLAIN).fit(Y, folder=tmp_path, resume=True), quick(**PLAIN).fit(Y))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(13, "denied")])
+def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch, error):
+    path = tmp_path / "note.txt"
+    files.write_whole(path, "old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error) if isinstance(error, OSError) else error):
+        files.write_whole(path, "new")
+    monkeypatch.undo()
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"note.txt": "old"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "named"),
+    [
+        ({"hidden_size": 5}, Y, "hidden_size was 4, now it is 5"),
+        ({"learning_rate": 0.1}, Y, "learning_rate was 0.003, now it is 0.1"),
+        ({"cell": "gru"}, Y, r"cell was 'lstm \(\w+\)', now it is 'gru \(\w+\)'"),
+        ({"seed": 7}, Y, "seed was 0, now it is 7"),
+        ({"context": 5}, Y, "context was 6, now it is 5"),
+        ({"batch_size": 9}, Y, "batch_size was 8, now it is 9"),
+        ({"scaling": "none"}, Y, "data was .*"),
+        ({}, Y + np.r_[np.zeros(59), 1], "data was .*"),
+    ],
+    ids=lambda v: str(v)[:30] if isinstance(v, dict) else "",
+)
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, arguments, data, named):
+    quick(**PLAIN | {"epochs": 1}).fit(Y, folder=tmp_path)
+    with pytest.raises(TrainingError, match=f"another run: {named}"):
+        quick(**PLAIN | arguments).fit(data, folder=tmp_path, resume=True)
+
+
+def test_numpy_numbers_as_arguments_make_the_same_run(tmp_path):
+    arguments = {"hidden_size": np.int64(4), "learning_rate": np.float64(3e-3), "epochs": 2}
+    quick(**PLAIN | arguments).fit(Y, folder=tmp_path)
+    equal_runs(quick(**PLAIN).fit(Y, folder=tmp_path, resume=True), quick(**PLAIN).fit(Y))
+
+
+def rewritten(path, change):
+    """A checkpoint whose tensors or header are changed."""
+    with safe_open(path, "pt") as file:
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (no dict)
+        about = json.loads(file.metadata()["gatework"])
+    change(tensors, about)
+    save_file(tensors, path, {"gatework": json.dumps(about)})
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("not a checkpoint at all, but rather long"),
+    "foreign": lambda path: save_file({"a": torch.zeros(1)}, path),
+    "no weights": lambda path: rewritten(path, lambda t, _: t.pop("model.head.bias")),
+    "shape": lambda path: rewritten(path, lambda t, _: t.update({"model.head.bias": torch.ones(9)})),
+    "no random state": lambda path: rewritten(path, lambda t, _: t.pop("random.torch")),
+    "no progress": lambda path: rewritten(path, lambda _, about: about.pop("progress")),
+    "no identity": lambda path: rewritten(path, lambda _, about: about.pop("identity")),
+    "odd format": lambda path: rewritten(path, lambda _, about: about.update(format="x")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path, damage):
+    quick(**PLAIN | {"epochs": 1}).fit(Y, folder=tmp_path)
+    DAMAGE[damage](tmp_path / checkpoint.NAME)
+    with pytest.raises(TrainingError, match="is no checkpoint of Gatework or is damaged") as caught:
+        quick(**PLAIN).fit(Y, folder=tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
+    quick(**PLAIN | {"epochs": 1}).fit(Y, folder=tmp_path)
+    rewritten(tmp_path / checkpoint.NAME, lambda _, about: about.update(format=99))
+    with pytest.raises(TrainingError, match="newer Gatework"):
+        quick(**PLAIN).fit(Y, folder=tmp_path, resume=True)
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(TrainingError, match="no checkpoint .* to resume from"):
+        quick().fit(Y, folder=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="name the folder"):
+        quick().fit(Y, resume=True)
+
+
+# Seeds.
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
+    equal_runs(quick(**DROPOUT).fit(Y), quick(**DROPOUT).fit(Y))
+    assert not same_weights(quick(**DROPOUT).fit(Y), quick(**DROPOUT | {"seed": 1}).fit(Y))
+
+
+def test_the_random_numbers_of_the_user_are_left_alone():
+    def draw():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist()
+
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = draw()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    model = quick(**DROPOUT).fit(Y)
+    model.evaluate(Y)
+    model.predict(Y)
+    assert draw() == expected
+    torch.manual_seed(99)  # nor do they reach into the run
+    assert same_weights(model, quick(**DROPOUT).fit(Y))
+
+
+# Early stopping and validation.
+
+
+class Script:
+    """A problem whose validation losses are given; the weight counts the training steps."""
+
+    train_size = 4
+    validation_size = 1
+
+    def __init__(self, validation):
+        self.model = torch.nn.Linear(1, 1, bias=False)
+        self.script = iter(validation)
+        self.weights = []
+
+    def to(self, device):
+        pass
+
+    def losses(self, index, part):
+        if part == "validation":
+            self.weights.append(self.model.weight.item())
+            return torch.tensor([next(self.script)])
+        return self.model.weight.flatten() * torch.ones(len(index))
+
+    def describe(self, index):
+        return f"example {index}"
+
+
+def test_the_best_epoch_is_kept_and_patience_counts_from_it():
+    problem = Script([5, 4, 3, 3, 6, 7, 1])
+    progress = fit(problem, Settings(epochs=9, patience=3, batch_size=4))
+    assert progress.best_epoch == 3  # the first of equals
+    assert [r["validation"] for r in progress.history] == [5, 4, 3, 3, 6, 7]
+    assert problem.model.weight.item() == problem.weights[2]
+    assert len(set(problem.weights)) == 6
+
+
+def test_without_patience_every_epoch_is_trained():
+    progress = fit(Script([1, 2, 3, 4]), Settings(epochs=4, patience=0, batch_size=4))
+    assert (len(progress.history), progress.best_epoch) == (4, 1)
+
+
+def test_without_a_validation_part_the_last_epoch_counts():
+    model = quick(validation=0.0, epochs=5, patience=1, learning_rate=1.0).fit(Y)
+    assert (model.best_epoch_, len(model.history_)) == (5, 5)
+    assert all(r["validation"] == r["train"] for r in model.history_)
+
+
+def test_a_validation_part_without_values_is_said():
+    gap = Y.copy()
+    gap[48:] = np.nan
+    model = quick(patience=1).fit(gap)
+    assert any("validation part holds no window" in note for note in model.notes_)
+
+
+def test_the_losses_of_the_history_are_means_over_all_windows():
+    # With a learning rate of zero the weights stand still, so both can be computed afterwards.
+    model = quick(epochs=1, learning_rate=0.0, batch_size=7).fit(Y)
+    problem = model._problem(model.load_data(Y), np.array([48]), np.array([60]))
+    problem.model.load_state_dict(model.network_.state_dict())
+    for part, size in (("train", problem.train_size), ("validation", problem.validation_size)):
+        loss = problem.losses(torch.arange(size), part).mean().item()
+        assert model.history_[0][part] == pytest.approx(loss, rel=1e-6)
+        assert size == {"train": 40, "validation": 10}[part]
+
+
+def test_clipping_bounds_what_a_batch_can_do():
+    far = Y.copy()
+    far[20] = 1e6
+    moved = {}
+    for clip in (0.0, 1e-9):
+        # AdamW divides by the size of the gradient but for its epsilon, which then dominates.
+        model = quick(clip=clip, epochs=1, scaling="none", weight_decay=0.0).fit(far)
+        start = quick(learning_rate=0.0, epochs=1, scaling="none").fit(far)
+        moved[clip] = max(np.abs(state(model)[k] - v).max() for k, v in state(start).items())
+    assert moved[1e-9] < moved[0.0] / 5
+
+
+# What goes wrong.
+
+
+def test_a_loss_that_is_not_finite_names_epoch_batch_series_and_parameter(tmp_path):
+    good, bad = sine(40), sine(40)
+    bad[10:] = 3e38  # finite, but its square is not
+    model = quick(scaling="none", loss="mse", relative=False, validation=0.0, batch_size=100)
+    with pytest.raises(TrainingError) as caught:
+        model.fit([good, bad], folder=tmp_path)
+    line = str(caught.value)
+    assert "loss (inf) is not finite in epoch 1, batch 1" in line
+    assert "first at series '1', the window of 6 + 3 steps from" in line
+    assert "parameter: recurrent." in line or "parameter: head." in line
+    assert "\n" not in line
+    assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) == 0
+
+
+def test_a_run_that_explodes_later_keeps_its_last_good_epoch(tmp_path):
+    with pytest.raises(TrainingError, match="is not finite in epoch [2-9]") as caught:
+        quick(learning_rate=1e30, epochs=9, clip=0.0).fit(Y, folder=tmp_path)
+    assert "(its values)" in str(caught.value)
+    assert f"kept in {tmp_path}" in str(caught.value)
+    assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) >= 1
+
+
+class Steep(Script):
+    """A finite loss whose gradient is not."""
+
+    def losses(self, index, part):
+        return (self.model.weight * 0).abs().sqrt().flatten() * torch.ones(len(index))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    with pytest.raises(TrainingError, match="gradient is not finite in epoch 1, batch 1") as caught:
+        fit(Steep([]), Settings(epochs=1))
+    assert "parameter: weight (its gradient)" in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(TrainingError, match="device"):
+        quick(device=device).fit(Y)
+    assert quick(device="cpu").fit(Y).predict(Y).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("horizon", 0), ("horizon", 2.5), ("context", 0), ("hidden_size", -1), ("num_layers", 0),
+     ("epochs", 0), ("batch_size", 0), ("patience", -1), ("seed", -1), ("seed", 2**70),
+     ("learning_rate", -1.0), ("learning_rate", float("nan")), ("weight_decay", -1.0),
+     ("clip", float("inf")), ("dropout", 1.0), ("validation", 1.0), ("validation", -0.1),
+     ("season", 0), ("horizon", "3"), ("loss", "mape"), ("scaling", "minmax"),
+     ("forget_bias", float("nan"))],
+)  # fmt: skip
+def test_arguments_that_cannot_be_are_refused_by_name(name, value):
+    with pytest.raises(DataError, match=name) as caught:
+        quick(**{name: value}).fit(Y)
+    assert "\n" not in str(caught.value)
