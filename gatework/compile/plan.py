@@ -13,6 +13,7 @@ double underscore, which no cell's name may have:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gatework.equations import Spec
 
@@ -89,6 +90,25 @@ class Plan:
     product_gradients: tuple[tuple[str, str, str], ...] = ()
     vector_gradients: dict[str, Operand] = field(default_factory=dict)
     input_gradient: Operand = 0.0
+
+    @cached_property
+    def gradient_values(self) -> tuple[str, ...]:
+        """What a backward step leaves behind: gradients by products and by vectors, each once."""
+        found = [gradient for _, gradient, _ in self.product_gradients]
+        found += [v for v in self.vector_gradients.values() if isinstance(v, str)]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def sizes(self) -> dict[str, str]:
+        """The size letter of every value, forward and backward."""
+        spec = self.spec
+        sizes = {spec.input: "F"} | {s.name: s.size for s in spec.states}
+        sizes |= {p.name: p.rows for p in spec.parameters if p.cols is None}
+        sizes |= {f"d__{s.name}_next": s.size for s in spec.states}
+        items: list[Product | Let] = [*self.before, *self.recomputed]
+        for stage in (*self.stages, *self.backward):
+            items += [*stage.products, *stage.lets]
+        return sizes | {item.name: item.size for item in items}
 
     def __str__(self) -> str:
         """The whole plan as text, for reading and for golden files."""

@@ -1,7 +1,8 @@
 """The primitives: one row each, with every spelling of it side by side.
 
 A row's ``numpy`` and ``torch`` columns are the right-hand side of ``def name(a): return ...``
-(infix primitives share one Python spelling). ``latex`` takes the rendered arguments.
+(infix primitives share one Python spelling); ``c`` is the same over vectors of ``real``, by the
+functions of ``compile/vectors.h``. ``latex`` takes the rendered arguments.
 ``precedence`` tells the renderers when an argument needs brackets. ``slopes`` are the derivatives
 by each argument, written with the arguments ``a`` and ``b`` and the result ``y``. ``costly`` marks
 what is better kept than computed a second time.
@@ -29,6 +30,7 @@ class Primitive:
     infix: str = ""
     numpy: str = ""
     torch: str = ""
+    c: str = ""
     arity: int = 1
     precedence: int = ATOM
     costly: bool = False
@@ -42,9 +44,7 @@ class Primitive:
 add = Primitive("add", "{0} + {1}", (ONE, ONE), infix="+", arity=2, precedence=SUM)
 sub = Primitive("sub", "{0} - {1}", (ONE, MINUS_ONE), infix="-", arity=2, precedence=SUM)
 mul = Primitive("mul", r"{0} \odot {1}", (B, A), infix="*", arity=2, precedence=TERM)
-div = Primitive(
-    "div", r"\frac{{{0}}}{{{1}}}", (1 / B, -Y / B), infix="/", arity=2, precedence=TERM
-)
+div = Primitive("div", r"\frac{{{0}}}{{{1}}}", (1 / B, -Y / B), infix="/", arity=2, precedence=TERM)
 neg = Primitive("neg", "-{0}", (MINUS_ONE,), infix="-", precedence=SIGN)
 
 # tanh is the one form of the logistic function that overflows nowhere.
@@ -54,6 +54,7 @@ sigmoid = Primitive(
     (Y * (1 - Y),),
     numpy="0.5 + 0.5 * np.tanh(0.5 * a)",
     torch="torch.sigmoid(a)",
+    c="1 / (1 + vec_exp(-a))",
     costly=True,
 )
 tanh = Primitive(
@@ -62,6 +63,7 @@ tanh = Primitive(
     (1 - Y * Y,),
     numpy="np.tanh(a)",
     torch="torch.tanh(a)",
+    c="vec_tanh(a)",
     costly=True,
 )
 # 0 and 1, -1 and 1, with 0 at 0: the slopes of relu and abs, as torch has them.
@@ -71,6 +73,7 @@ positive = Primitive(
     (ZERO,),
     numpy="np.heaviside(a, 0)",
     torch="(a > 0).to(a.dtype)",
+    c="vec_positive(a)",
 )
 sign = Primitive(
     "sign",
@@ -78,6 +81,7 @@ sign = Primitive(
     (ZERO,),
     numpy="np.sign(a)",
     torch="torch.sign(a)",
+    c="vec_positive(a) - vec_positive(-a)",
 )
 relu = Primitive(
     "relu",
@@ -85,6 +89,7 @@ relu = Primitive(
     (positive(Y),),
     numpy="np.maximum(a, 0)",
     torch="torch.relu(a)",
+    c="vec_positive(a) * a",
 )
 softplus = Primitive(
     "softplus",
@@ -92,6 +97,7 @@ softplus = Primitive(
     (sigmoid(A),),
     numpy="np.logaddexp(a, 0)",
     torch="torch.logaddexp(a, torch.zeros_like(a))",
+    c="vec_softplus(a)",
     costly=True,
 )
 exp = Primitive(
@@ -100,6 +106,7 @@ exp = Primitive(
     (Y,),
     numpy="np.exp(a)",
     torch="torch.exp(a)",
+    c="vec_exp(a)",
     costly=True,
 )
 log = Primitive(
@@ -108,13 +115,24 @@ log = Primitive(
     (1 / A,),
     numpy="np.log(a)",
     torch="torch.log(a)",
+    c="vec_log(a)",
     costly=True,
 )
 sqrt = Primitive(
-    "sqrt", r"\sqrt{{{0}}}", (0.5 / Y,), numpy="np.sqrt(a)", torch="torch.sqrt(a)", costly=True
+    "sqrt",
+    r"\sqrt{{{0}}}",
+    (0.5 / Y,),
+    numpy="np.sqrt(a)",
+    torch="torch.sqrt(a)",
+    c="vec_sqrt(a)",
+    costly=True,
 )
-square = Primitive("square", r"\left({0}\right)^2", (2 * A,), numpy="a * a", torch="a * a")
-abs_ = Primitive("abs", r"\left|{0}\right|", (sign(A),), numpy="np.abs(a)", torch="torch.abs(a)")
+square = Primitive(
+    "square", r"\left({0}\right)^2", (2 * A,), numpy="a * a", torch="a * a", c="a * a"
+)
+abs_ = Primitive(
+    "abs", r"\left|{0}\right|", (sign(A),), numpy="np.abs(a)", torch="torch.abs(a)", c="vec_abs(a)"
+)
 
 PRIMITIVES: dict[str, Primitive] = {
     row.name: row
