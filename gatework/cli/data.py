@@ -16,7 +16,7 @@ COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
 BAD_DATA = 2
 
 Data = Annotated[
-    str, typer.Argument(help="A CSV or Parquet file, or a bundled series (airpassengers, sunspots).")
+    str, typer.Argument(help="A CSV or Parquet file, or a bundled series: airpassengers, sunspots.")
 ]
 Target = Annotated[
     list[str] | None,
@@ -39,14 +39,14 @@ def check(
     context: Annotated[int | None, typer.Option(min=1, help="Steps to read.")] = None,
 ) -> None:
     """Look at a table before any training: columns, ids, steps, gaps, missing and odd values."""
-    from gatework.data.doctor import ERROR, check as examine  # noqa: PLC0415
+    from gatework.data import doctor  # noqa: PLC0415
 
-    findings = examine(data, columns(target, time, id, feature), horizon, context)
+    findings = doctor.check(data, columns(target, time, id, feature), horizon, context)
     console = Console(soft_wrap=True)
     for finding in findings:
         colour = COLOURS[finding.level]
         console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)
-    if any(f.level == ERROR for f in findings):
+    if any(f.level == doctor.ERROR for f in findings):
         raise typer.Exit(BAD_DATA)
 
 

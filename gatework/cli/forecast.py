@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +20,13 @@ if TYPE_CHECKING:
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
-    "--out run. Or, with a bundled series: gatework fit forecast airpassengers --horizon 12 --out run"
+    "--out run. Or, with a bundled series: gatework fit forecast airpassengers --horizon 12 "
+    "--out run"
 )
 PREDICT_EXAMPLE = "Example: gatework predict run sales.csv --out forecast.csv"
 REPORT_EXAMPLE = "Example: gatework report run --out report.html"
 SUMMARY, PAGE, CHECKPOINT = "summary.json", "report.html", "checkpoint.safetensors"
+MADE = (CHECKPOINT, "model.safetensors", "config.json", SUMMARY, PAGE)  # what a run writes
 
 Model = Annotated[Path, typer.Argument(help="The folder that `gatework fit` wrote.")]
 
@@ -58,13 +59,14 @@ def fit(
     ] = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 64,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Of AdamW.")] = 3e-3,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
-    existed = _prepare_folder(out, resume, overwrite)
+    before = _prepare_folder(out, resume, overwrite)
+    from gatework.data.splits import check_plan, held_out  # noqa: PLC0415
     from gatework.tasks.forecast import Forecaster  # noqa: PLC0415  (torch loads in seconds)
 
     model = Forecaster(
@@ -75,17 +77,21 @@ def fit(
     )  # fmt: skip
     console = Console(soft_wrap=True, highlight=False)
     try:
+        if test is not None and test < horizon:
+            raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
         cube = model.load_data(data)
-        begin = _held_out(cube, test, horizon)
-        _print_data(console, cube)
+        begin = held_out(cube, horizon, test)
+        read, short = check_plan(cube, horizon, context, season, begin)
+        _print_data(console, cube, short)
+        console.print(f"Reads {read} steps, forecasts {horizon}.")
         _train(model, cube.until(begin), out, resume)
         _finish(console, model, cube, begin, data, out)
     except KeyboardInterrupt:
         if _has_checkpoint(out):
-            console.print(f"\nstopped; go on with the same command and --resume (in {out})")
+            print(f"stopped; go on with the same command and --resume (in {out})", file=sys.stderr)
         raise
     except BaseException:
-        _clean(out, existed)
+        _clean(out, before)
         raise
 
 
@@ -99,19 +105,32 @@ def predict(
     """Forecast the steps after the end of each series."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.csv  # noqa: PLC0415
     import pyarrow.parquet  # noqa: PLC0415
 
     from gatework.tasks.forecast import Forecaster  # noqa: PLC0415
+    from gatework.training.files import write_whole  # noqa: PLC0415
 
-    table = Forecaster.load(model).predict_table(data)
+    forecaster = Forecaster.load(model)
+    cube = forecaster.load_data(data)
+    table = forecaster.predict_table(cube)
+    for note in cube.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
+        print(
+            f"note: {blind} series without a value in their last {forecaster.context_} steps have "
+            f"no forecast.",
+            file=sys.stderr,
+        )
+    content = pa.BufferOutputStream()
+    parquet = out is not None and out.suffix == ".parquet"
+    (pyarrow.parquet.write_table if parquet else pyarrow.csv.write_csv)(table, content)
+    written = content.getvalue().to_pybytes()
     if out is None:
-        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        sys.stdout.write(written.decode())
         return
-    temporary = out.with_name(out.name + ".tmp")
-    write = pyarrow.csv.write_csv if out.suffix == ".csv" else pyarrow.parquet.write_table
-    write(table, temporary)
-    temporary.replace(out)
+    write_whole(out, written)
     typer.echo(f"{table.num_rows} forecasts written to {out}")
 
 
@@ -120,44 +139,48 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file. (default: in the folder)")] = None,
 ) -> None:
     """Write the report of a fitted model again: one HTML file that needs no network."""
+    from jinja2 import TemplateError  # noqa: PLC0415
+
     from gatework.errors import ModelError  # noqa: PLC0415
     from gatework.inspect.report import render  # noqa: PLC0415
     from gatework.tasks.saving import read_json  # noqa: PLC0415
+    from gatework.training.files import write_whole  # noqa: PLC0415
 
     if not (model / SUMMARY).is_file():
         raise ModelError(f"{model} holds no finished run ({SUMMARY} is missing).")
     page = out or model / PAGE
-    page.write_text(render(read_json(model / SUMMARY)), encoding="utf-8")
+    try:
+        content = render(read_json(model / SUMMARY))
+    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        raise ModelError(f"{model / SUMMARY} is damaged: {error}") from error
+    write_whole(page, content)
     typer.echo(f"report: {page}")
 
 
-def _prepare_folder(out: Path, resume: bool, overwrite: bool) -> bool:
-    """Refuse to write over a run by accident; answers whether the folder was there."""
+def _prepare_folder(out: Path, resume: bool, overwrite: bool) -> list[Path]:
+    """Refuse to write over a run by accident; answers what of the folder was there before."""
     if out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; name a folder.")
-    existed = out.exists()
-    filled = existed and any(out.iterdir())
+    filled = out.exists() and any(out.iterdir())
+    if resume and overwrite:
+        raise DataError("--resume goes on with a run, --overwrite replaces it; give one of them.")
     if resume and not _has_checkpoint(out):
         raise TrainingError(f"There is nothing to resume in {out}; run without --resume.")
     if filled and not (resume or overwrite):
         raise DataError(f"--out {out} is not empty; add --resume to go on, --overwrite to replace.")
-    return existed
-
-
-def _held_out(cube: Cube, test: int | None, horizon: int) -> Any:
-    """The first held-out step of each series."""
-    import numpy as np  # noqa: PLC0415
-
-    if test is not None and test < horizon:
-        raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
-    share = np.full_like(cube.lengths, test) if test else (cube.lengths * 0.15).astype(np.int64)
-    return np.maximum(cube.lengths - np.maximum(share, horizon), 0)
+    return [p for p in (out, *out.parents, *(out / name for name in MADE)) if p.exists()]
 
 
 def _train(model: Forecaster, cube: Cube, out: Path, resume: bool) -> None:
     from gatework.training.progress import ProgressBar  # noqa: PLC0415
 
-    with ProgressBar() as bar:
+    def forget() -> None:
+        """What an older run left is no result of this one."""
+        for name in MADE:
+            if name != CHECKPOINT:
+                (out / name).unlink(missing_ok=True)
+
+    with ProgressBar(forget) as bar:
         model.fit(cube, folder=out, resume=resume, watcher=bar)
 
 
@@ -167,25 +190,27 @@ def _finish(
     """Score, save, report, and say how it went."""
     from gatework.inspect.report import render, summarise  # noqa: PLC0415
     from gatework.tasks.saving import write_json  # noqa: PLC0415
+    from gatework.training.files import write_whole  # noqa: PLC0415
 
+    model.save(out)  # first of all, so that a trained model is never lost
     summary = summarise(model, cube, begin, Path(data).name)
-    model.save(out)
     write_json(out / SUMMARY, summary)
-    (out / PAGE).write_text(render(summary), encoding="utf-8")
+    write_whole(out / PAGE, render(summary))
     table = Table("forecast", "MAE", "RMSE", "MAPE %", "sMAPE %", box=None, pad_edge=False)
     for name, errors in summary["evaluation"]["errors"].items():
-        table.add_row(name, *(f"{errors[k]:.4g}" for k in ("mae", "rmse", "mape", "smape")))
+        values = (errors[k] for k in ("mae", "rmse", "mape", "smape"))
+        table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
     console.print(f"\n{escape(summary['evaluation']['verdict'])}")
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
-def _print_data(console: Console, cube: Cube) -> None:
+def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
     from gatework.data.doctor import overview  # noqa: PLC0415
 
     console.print(escape(overview(cube)))
-    for note in cube.notes:
+    for note in (*cube.notes, *short):
         console.print(f"note: {escape(note)}")
 
 
@@ -193,9 +218,12 @@ def _has_checkpoint(out: Path) -> bool:
     return (out / CHECKPOINT).is_file()
 
 
-def _clean(out: Path, existed: bool) -> None:
+def _clean(out: Path, before: list[Path]) -> None:
     """After an error leave nothing half-written, but never throw trained epochs away."""
     from gatework.training.checkpoint import epochs_done  # noqa: PLC0415
 
-    if not existed and out.is_dir() and not epochs_done(out / CHECKPOINT):
-        shutil.rmtree(out)
+    if out / CHECKPOINT in before or epochs_done(out / CHECKPOINT):
+        return
+    for path in (*(out / name for name in MADE), out, *out.parents):
+        if path.exists() and path not in before:
+            path.rmdir() if path.is_dir() else path.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,6 +16,8 @@ from gatework.cli import data, forecast
 from gatework.errors import GateworkError
 
 BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
+# Versions of typer differ in where they keep this class, not in what derives from it.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="gatework",
@@ -64,11 +66,17 @@ def main(
 def run() -> None:
     """Run the command line; whatever goes wrong is one line and an exit status."""
     try:
-        app()
+        status = app(standalone_mode=False)
+    except UsageError as error:
+        if not error.format_message():  # a bare command has printed its help
+            sys.exit(BAD_INPUT)
+        command = error.ctx.command_path if error.ctx else app.info.name
+        what = error.format_message().rstrip(".")
+        _fail(f"error: {what}. See {command} --help.", BAD_INPUT)
     except (GateworkError, OSError) as error:
         _fail(f"error: {error}", BAD_INPUT)
-    except KeyboardInterrupt:
-        _fail("stopped", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if os.environ.get("GATEWORK_DEBUG"):
             raise
@@ -77,8 +85,9 @@ def run() -> None:
             f"set GATEWORK_DEBUG=1 to see where.",
             BUG,
         )
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print(" ".join(message.split()), file=sys.stderr)
     sys.exit(status)

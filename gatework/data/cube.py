@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gatework.data.bundled import SERIES
 from gatework.data.table import Table, is_numeric, numbers, read_table, texts
-from gatework.data.times import Step, find_step, looks_like_times, positions, read_times
+from gatework.data.times import Step, find_step, looks_like_times, plain, positions, read_times
 from gatework.errors import DataError
 
 # A grid this many times longer than its rows points to a wrong date, not to gaps.
@@ -29,7 +29,7 @@ class Columns:
     target: str | Sequence[str] | None = None
     time: str | None = None
     id: str | None = None
-    features: Sequence[str] = ()
+    features: str | Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cube:
 
     def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
         """The time stamps of some steps of one series, also of steps behind its end."""
-        return self.step.add(self.starts[series], index)
+        return plain(self.step.add(self.starts[series], index))
 
     def until(self, ends: NDArray[np.int64]) -> Cube:
         """The first ``ends[n]`` steps of each series; nothing of the rest is in it."""
@@ -90,12 +90,10 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     """
     if isinstance(data, Cube):
         return data
-    if isinstance(data, np.ndarray) or (
-        isinstance(data, (list, tuple)) and not isinstance(data, str)
-    ):
+    if hasattr(data, "detach"):
+        data = _floats(data)
+    if isinstance(data, (np.ndarray, list, tuple)):
         return _from_arrays(data)
-    if hasattr(data, "__array__") and hasattr(data, "detach"):
-        return _from_arrays(data.detach().cpu().numpy())
     return _TableReader(read_table(data), _with_bundled(data, columns or Columns())).read()
 
 
@@ -109,26 +107,32 @@ def _with_bundled(data: Any, columns: Columns) -> Columns:
 
 
 def _from_arrays(data: Any) -> Cube:
-    if isinstance(data, np.ndarray) and data.dtype != object:
-        if data.ndim not in (1, 2, 3):
-            raise DataError(f"An array of series is (T,), (N, T) or (N, T, F), got {data.shape}.")
-        parts = [data] if data.ndim == 1 else list(data)
-    else:
-        parts = [np.asarray(part) for part in data]
-    try:
-        series = [np.asarray(p, dtype=np.float64) for p in parts]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"The series are not numbers: {error}.") from error
-    series = [s[:, None] if s.ndim == 1 else s for s in series]
+    if isinstance(data, np.ndarray) and data.dtype != object and data.ndim not in (1, 2, 3):
+        raise DataError(f"An array of series is (T,), (N, T) or (N, T, F), got {data.shape}.")
+    alone = all(np.ndim(part) == 0 for part in data)  # the numbers of one series
+    parts = [_floats(part) for part in ([data] if alone else data)]
+    series = [p[:, None] if p.ndim == 1 else p for p in parts]
     if not series or any(s.ndim != 2 or s.shape[0] == 0 or s.shape[1] == 0 for s in series):
         shapes = [p.shape for p in parts]
         raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {shapes}.")
     if len({s.shape[1] for s in series}) > 1:
         raise DataError(f"The series have different features: {[s.shape for s in series]}.")
-    series = [np.where(np.isfinite(s), s, np.nan) for s in series]
     names = ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
     ids = tuple(str(i) for i in range(len(series)))
     return _stacked(series, ids, names, (0,) * len(series), Step("rows"), _missing(series, names))
+
+
+def _floats(part: Any) -> NDArray[np.float64]:
+    """An array, a tensor or a list as float64; NaN where masked or not finite."""
+    if hasattr(part, "detach"):
+        part = part.detach().cpu().double().numpy()
+    try:
+        if np.iscomplexobj(part):
+            raise TypeError("they are complex")
+        values = np.ma.filled(np.ma.asarray(part, dtype=np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The series are not numbers: {error}.") from error
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _stacked(
@@ -145,6 +149,14 @@ def _stacked(
     for row, part in zip(values, series, strict=True):
         row[: len(part)] = part
     return Cube(values, lengths, ids, names, starts, step, tuple(notes), has_times)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _missing(series: list[NDArray[np.float64]], names: tuple[str, ...]) -> list[str]:
@@ -170,7 +182,8 @@ class _TableReader:
 
     def read(self) -> Cube:
         targets = self.targets()
-        features = list(self.columns.features)
+        features = _listed(self.columns.features)
+        self.check_roles(targets, features)
         data = {name: numbers(self.table, name) for name in [*targets, *features]}
         self.count_missing(data)
         times = self.times(targets)
@@ -183,7 +196,9 @@ class _TableReader:
                 full = np.full((int(places[-1]) + 1, 1 + len(features)), np.nan)
                 full[places] = np.stack([data[n][rows] for n in (target, *features)], axis=1)
                 series.append(full)
-                names.append(label if len(targets) == 1 else f"{label}/{target}" if label else target)
+                names.append(
+                    label if len(targets) == 1 else f"{label}/{target}" if label else target
+                )
                 # Dates without a regular step cannot be continued; such rows are just counted.
                 counted = step.kind == "rows" and stamps.dtype.kind == "M"
                 starts.append(0 if counted else stamps[0])
@@ -196,8 +211,8 @@ class _TableReader:
     def targets(self) -> list[str]:
         asked = self.columns.target
         if asked is not None:
-            return [asked] if isinstance(asked, str) else list(asked)
-        taken = {self.columns.time, self.columns.id, *self.columns.features}
+            return _listed(asked)
+        taken = {self.columns.time, self.columns.id, *_listed(self.columns.features)}
         found = [c for c in self.table.columns if c not in taken and is_numeric(self.table, c)]
         if len(found) != 1:
             there = f"numeric ones: {', '.join(found)}" if found else "it has no numeric column"
@@ -205,11 +220,25 @@ class _TableReader:
         self.notes.append(f"Column {found[0]!r} is taken as the target, the only numeric one.")
         return found
 
+    def check_roles(self, targets: list[str], features: list[str]) -> None:
+        roles: list[tuple[str, str | None]] = [("target", name) for name in targets]
+        roles += [("feature", name) for name in features]
+        roles += [("time", self.columns.time), ("id", self.columns.id)]
+        for name in dict.fromkeys(name for _, name in roles if name is not None):
+            own = [role for role, n in roles if n == name]
+            if len(own) > 1:
+                raise DataError(
+                    f"Column {name!r} of {self.table.name} is named as {' and as '.join(own)}; "
+                    f"a column is one thing only."
+                )
+
     def count_missing(self, data: dict[str, NDArray[np.float64]]) -> None:
         for name, values in data.items():
             missing = int(np.isnan(values).sum())
             if missing == len(values):
-                raise DataError(f"Column {name!r} of {self.table.name} has no finite number at all.")
+                raise DataError(
+                    f"Column {name!r} of {self.table.name} has no finite number at all."
+                )
             if missing:
                 self.notes.append(
                     f"{missing} of {len(values)} values of {name!r} are missing (empty or not "
@@ -219,12 +248,13 @@ class _TableReader:
     def times(self, targets: list[str]) -> NDArray[Any] | None:
         name = self.columns.time
         if name is None:
-            taken = {self.columns.id, *targets, *self.columns.features}
+            taken = {self.columns.id, *targets, *_listed(self.columns.features)}
             free = [c for c in self.table.columns if c not in taken]
             found = [c for c in free if looks_like_times(self.table, c)]
             if len(found) != 1:
+                several = f", and several hold dates ({', '.join(found)})" if found else ""
                 self.notes.append(
-                    "No time column is given; the rows are taken as consecutive steps."
+                    f"No time column is given{several}; the rows are taken as consecutive steps."
                 )
                 return None
             name = found[0]
@@ -249,18 +279,18 @@ class _TableReader:
         for label, rows in groups:
             stamps = times[rows]
             unsorted += bool((np.diff(stamps.astype(np.int64)) < 0).any())
-            rows = rows[np.argsort(stamps, kind="stable")]
-            stamps = times[rows]
+            ordered = rows[np.argsort(stamps, kind="stable")]
+            stamps = times[ordered]
             last = np.append(stamps[1:] != stamps[:-1], True)
             repeated += int((~last).sum())
-            parts.append((label, rows[last], stamps[last]))
+            parts.append((label, ordered[last], stamps[last]))
         if unsorted:
-            where = "The rows are" if ids is None else f"The rows of {unsorted} of {len(groups)} ids are"
-            self.notes.append(f"{where} not in order of time; they were sorted.")
+            where = "" if ids is None else f" of {unsorted} of {len(groups)} ids"
+            self.notes.append(f"The rows{where} are not in order of time; they were sorted.")
         if repeated:
             self.notes.append(
-                f"{repeated} rows repeat a time stamp{' of the same id' if ids is not None else ''}; "
-                f"the last row of each is used."
+                f"{_counted(repeated, 'row')} with the time stamp of another row"
+                f"{' of the same id' if ids is not None else ''}; the last of each is used."
             )
             self.check_repeats(ids is None, repeated, count)
         return parts
@@ -285,12 +315,20 @@ class _TableReader:
             if filled <= (LONGEST_GRID - 1) * rows:
                 if filled:
                     self.notes.append(
-                        f"{filled} steps of {step.words()} are absent from the table (gaps); they "
-                        f"are kept as missing values."
+                        f"{_counted(filled, 'step')} of {step.words()} absent from the table "
+                        f"(gaps); kept as missing values."
                     )
                 return step, placed
         self.notes.append(
-            "The time steps are not regular; the rows are taken as consecutive steps. "
-            "Bring the table to a regular step if that is wrong."
+            f"The time steps are not regular{_jump(stamps) if step else ''}; the rows are taken as "
+            f"consecutive steps. Bring the table to a regular step if that is wrong."
         )
         return Step("rows"), [np.arange(len(t)) for t in stamps]
+
+
+def _jump(stamps: list[NDArray[Any]]) -> str:
+    """The widest distance between neighbours, in words: where a wrong date would be."""
+    widest = max((t for t in stamps if len(t) > 1), key=lambda t: np.diff(t).max())
+    place = int(np.diff(widest).argmax())
+    before, after = plain(widest[[place]])[0], plain(widest[[place + 1]])[0]
+    return f" (nothing lies between {before} and {after}: is that date right?)"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gatework.data.cube import Columns, Cube, load_cube
-from gatework.data.table import Table, is_numeric, numbers, read_table
+from gatework.data.splits import check_plan, held_out
+from gatework.data.table import Table, is_number, is_numeric, numbers, read_table
 from gatework.data.times import looks_like_times
 from gatework.errors import DataError
 
@@ -24,14 +25,18 @@ class Finding:
 
 
 def check(
-    data: Any, columns: Columns | None = None, horizon: int | None = None, context: int | None = None
+    data: Any,
+    columns: Columns | None = None,
+    horizon: int | None = None,
+    context: int | None = None,
 ) -> list[Finding]:
     """Look at a table as a training run would, before any training.
 
     Args:
         data: as for ``load_cube``.
         columns: which column is what; what is left out is found where possible.
-        horizon, context: steps of a window, to find series that are shorter.
+        horizon: steps of a forecast, to find series that are too short for one.
+        context: steps to read; ``None``: as for the estimators.
 
     Returns:
         Findings from the whole to the detail; an ``error`` is what would stop a run.
@@ -52,7 +57,7 @@ def check(
     findings += [Finding(NOTE, note) for note in cube.notes]
     findings += _series(cube)
     if horizon is not None:
-        findings += _windows(cube, horizon, context or 2 * horizon)
+        findings += _windows(cube, horizon, context)
     return findings
 
 
@@ -60,7 +65,7 @@ def _columns(table: Table, columns: Columns) -> list[Finding]:
     rows = table.arrow.num_rows
     findings = [Finding(OK, f"{table.name}: {rows} rows, {len(table.columns)} columns.")]
     for name in table.columns:
-        if is_numeric(table, name) and not (name in (columns.time, columns.id)):
+        if is_numeric(table, name) and name not in (columns.time, columns.id):
             values = numbers(table, name)
             seen = values[~np.isnan(values)]
             text = f"Column {name!r}: numbers from {seen.min():g} to {seen.max():g}"
@@ -74,9 +79,20 @@ def _columns(table: Table, columns: Columns) -> list[Finding]:
         elif name == columns.time or looks_like_times(table, name):
             findings.append(Finding(OK, f"Column {name!r}: time stamps."))
         else:
-            distinct = len(table.column(name).unique())
-            findings.append(Finding(OK, f"Column {name!r}: text, {distinct} different values."))
+            findings.append(_text(table, name))
     return findings
+
+
+def _text(table: Table, name: str) -> Finding:
+    """A column that is not read as numbers: empty, spoilt by a few texts, or text indeed."""
+    try:
+        numbers(table, name)
+    except DataError as error:
+        values = [str(v) for v in table.column(name).to_pylist()]
+        if 2 * sum(map(is_number, values)) > len(values):
+            return Finding(WARNING, str(error))
+        return Finding(OK, f"Column {name!r}: text, {len(set(values))} different values.")
+    return Finding(WARNING, f"Column {name!r}: no value at all.")
 
 
 def overview(cube: Cube) -> str:
@@ -106,30 +122,26 @@ def _series(cube: Cube) -> list[Finding]:
         longest = _longest_run(np.isnan(target))
         if len(seen) and longest > max(2, len(target) // 10):
             gappy.append(f"{name!r} ({longest} steps)")
-    for names, what in ((constant, "are constant"), (empty, "have no value at all")):
+    for names, what in ((constant, "Constant series"), (empty, "Series without any value")):
         if names:
             shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
-            findings.append(Finding(WARNING, f"{len(names)} of {len(cube.ids)} series {what}: {shown}."))
+            counted = f"{len(names)} of {len(cube.ids)}"
+            findings.append(Finding(WARNING, f"{what} ({counted}): {shown}."))
     if gappy:
         shown = ", ".join(gappy[:5]) + (" ..." if len(gappy) > 5 else "")
         findings.append(Finding(WARNING, f"Long runs of missing values: {shown}."))
     return findings
 
 
-def _windows(cube: Cube, horizon: int, context: int) -> list[Finding]:
-    needed = context + horizon
-    short = [cube.ids[i] for i, n in enumerate(cube.lengths) if n < needed]
+def _windows(cube: Cube, horizon: int, context: int | None) -> list[Finding]:
+    """Whether a run with the usual shares for validation and test has windows to train on."""
+    try:
+        context, short = check_plan(cube, horizon, context, None, held_out(cube, horizon))
+    except DataError as error:
+        return [Finding(ERROR, str(error))]
     if not short:
-        return [Finding(OK, f"Every series holds a window of {context} + {horizon} steps.")]
-    level = ERROR if len(short) == len(cube.ids) else WARNING
-    shown = ", ".join(map(repr, short[:5])) + (" ..." if len(short) > 5 else "")
-    return [
-        Finding(
-            level,
-            f"{len(short)} of {len(cube.ids)} series are shorter than a window (context {context} "
-            f"+ horizon {horizon} = {needed} steps): {shown}.",
-        )
-    ]
+        return [Finding(OK, f"Every series holds training windows of {context} + {horizon} steps.")]
+    return [Finding(WARNING, text) for text in short]
 
 
 def _longest_run(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:

@@ -13,13 +13,14 @@ from gatework.data.cube import Cube
 from gatework.errors import DataError
 
 METHODS = ("standard", "log", "none")
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Centre and spread of each feature of each series; ``log`` takes log(1 + y) of the target first.
+    """Centre and spread of each feature of each series; ``log`` first takes log(1 + target).
 
-    A series that was not there at fitting is scaled by its own history, which is all past.
+    Only series with a value of the target in their training part are in it.
     """
 
     method: str
@@ -35,38 +36,42 @@ class Scaler:
         """
         if method not in METHODS:
             raise DataError(f"There is no scaling {method!r}; choose one of {', '.join(METHODS)}.")
-        center, spread = {}, {}
+        return cls(method, {}, {}).extended(cube, ends)
+
+    def extended(self, cube: Cube, ends: NDArray[np.int64]) -> Scaler:
+        """Together with the series that it lacks, by the first ``ends[n]`` steps of each."""
+        center, spread = dict(self.center), dict(self.spread)
         for position, name in enumerate(cube.ids):
-            part = cube.values[position, : ends[position]]
-            center[name], spread[name] = _moments(_before(part, method, name), method)
-        return cls(method, center, spread)
+            part = _before(cube.values[position, : ends[position]], self.method, name)
+            if name not in self.center and not np.isnan(part[:, 0]).all():
+                center[name], spread[name] = _moments(part, self.method)
+        return Scaler(self.method, center, spread)
 
     def scaled(self, cube: Cube) -> NDArray[np.float32]:
         """The cube in the model's units, (N, T, F); NaN stays NaN."""
         out = np.empty(cube.values.shape, dtype=np.float32)
         for position, name in enumerate(cube.ids):
             values = _before(cube.values[position], self.method, name)
-            center, spread = self.of(cube, position)
+            center, spread = self.of(name, values.shape[1])
             out[position] = (values - center) / spread
         return out
 
     def unscaled(
         self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]
     ) -> NDArray[np.float64]:
-        """Targets in the model's units, (M, ...) with the series of each row, in the user's units."""
-        moments = {int(r): self.of(cube, int(r)) for r in np.unique(rows)}
+        """Targets in the model's units, (M, ...) with the series of each, in the user's units."""
+        moments = [self.of(name, len(cube.names)) for name in cube.ids]
         shape = (-1,) + (1,) * (values.ndim - 1)
-        center = np.array([moments[int(r)][0][0] for r in rows]).reshape(shape)
-        spread = np.array([moments[int(r)][1][0] for r in rows]).reshape(shape)
+        center = np.array([c[0] for c, _ in moments])[rows].reshape(shape)
+        spread = np.array([s[0] for _, s in moments])[rows].reshape(shape)
         result: NDArray[np.float64] = values.astype(np.float64) * spread + center
         return np.expm1(result) if self.method == "log" else result
 
-    def of(self, cube: Cube, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centre and spread of one series, (F,) each; by its own history if it is new."""
-        name = cube.ids[position]
+    def of(self, name: str, features: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centre and spread of one series, (F,) each; 0 and 1 where nothing is known of it."""
         if name in self.center:
             return self.center[name], self.spread[name]
-        return _moments(_before(cube.series(position), self.method, name), self.method)
+        return np.zeros(features), np.ones(features)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
@@ -91,10 +96,10 @@ def _before(values: NDArray[np.float64], method: str, name: str) -> NDArray[np.f
     if method != "log":
         return values
     target = values[:, 0]
-    if np.nanmin(target, initial=0.0) <= -1:
+    if (target <= -1).any():
         raise DataError(
-            f"Series {name!r} holds {np.nanmin(target):g}; scaling 'log' takes log(1 + y) and needs "
-            f"values above -1. Use scaling 'standard'."
+            f"Series {name!r} holds {target[target <= -1][0]:g}; scaling 'log' takes log(1 + y) "
+            f"and needs values above -1. Use scaling 'standard'."
         )
     result = values.copy()
     result[:, 0] = np.log1p(target)
@@ -111,6 +116,8 @@ def _moments(
     for feature in range(features):
         seen = values[~np.isnan(values[:, feature]), feature]
         if len(seen):
-            center[feature] = seen.mean()
-            spread[feature] = seen.std() or 1.0  # a constant series is centred, not scaled
+            center[feature], deviation = seen.mean(), seen.std()
+            # A constant series is centred, not scaled; what float64 rounds is no spread.
+            if deviation > ROUNDING * np.abs(seen).max():
+                spread[feature] = deviation
     return center, spread

@@ -6,7 +6,7 @@ numbers, times and ids by the functions below, so that a wrong value is found wi
 
 from __future__ import annotations
 
-import csv
+import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,13 @@ from numpy.typing import NDArray
 from gatework.data.bundled import bundled_names, bundled_path
 from gatework.errors import DataError
 
-# What people write for "no value". Everything else that is no number is an error.
-MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?")
+# What people and programs write for "no value". Everything else that is no number is an error.
+MISSING = (
+    "", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "-", "?", "."
+)  # fmt: skip
 DELIMITERS = ",;\t|"
+PARQUET = (".parquet", ".pq")
+NOT_TEXT = "it is not UTF-8 text; save it as CSV with the encoding UTF-8"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ class Table:
             raise DataError(
                 f"{self.name} has no column {name!r}. Its columns: {', '.join(self.columns)}."
             )
-        return self.arrow.column(name).combine_chunks()
+        column = self.arrow.column(name).combine_chunks()
+        if pa.types.is_dictionary(column.type):  # categories are read as what they are
+            return column.cast(column.type.value_type)
+        return column
 
 
 def read_table(data: Any) -> Table:
@@ -66,11 +73,7 @@ def read_table(data: Any) -> Table:
     if nw.dependencies.is_pandas_series(data):
         data = data.to_frame(data.name if data.name is not None else "value")
     if nw.dependencies.is_pandas_dataframe(data):
-        if data.index.inferred_type == "period":
-            data = data.set_axis(data.index.to_timestamp())
-        # An index of dates, or one with a name, is a column that the user means.
-        meant = data.index.name is not None or data.index.inferred_type == "datetime64"
-        data = data.reset_index(drop=not meant)
+        data = _from_pandas(data)
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError as error:
@@ -78,8 +81,15 @@ def read_table(data: Any) -> Table:
             f"Expected a path, a bundled name or a data frame (pandas, polars, pyarrow), got "
             f"{type(data).__name__}."
         ) from error
+    except nw.exceptions.DuplicateError as error:
+        twice = " ".join(str(error).split())
+        raise DataError(f"The data frame has columns of the same name: {twice}.") from error
     frame = frame.rename({c: str(c) for c in frame.columns if not isinstance(c, str)})
-    return _checked(Table(frame.to_arrow(), "the data frame"))
+    try:
+        return _checked(Table(frame.to_arrow(), "the data frame"))
+    except pa.ArrowException as error:
+        reason = " ".join(map(str, error.args))
+        raise DataError(f"The data frame cannot be read: {reason}.") from error
 
 
 def numbers(table: Table, name: str) -> NDArray[np.float64]:
@@ -113,8 +123,8 @@ def texts(table: Table, name: str) -> NDArray[np.str_]:
     column = table.column(name)
     if not _is_text(column.type):
         column = column.cast(pa.string())
-    empty = pc.or_kleene(pc.is_null(column), pc.equal(pc.utf8_trim_whitespace(column), ""))
-    empty = pc.fill_null(empty, True)
+    column = pc.utf8_trim_whitespace(column)
+    empty = pc.fill_null(pc.equal(column, ""), True)
     if pc.any(empty).as_py():
         row = pc.index(empty, True).as_py() + 1
         raise DataError(f"Column {name!r} of {table.name} is empty in row {row}; give it an id.")
@@ -130,7 +140,6 @@ def is_numeric(table: Table, name: str) -> bool:
 
 
 def _is_text(kind: Any) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -145,9 +154,9 @@ def _text_to_numbers(table: Table, name: str, column: Any) -> Any:
     except pa.ArrowInvalid:
         pass  # find the row, since the message of the library does not name it
     for row, value in enumerate(kept.to_pylist(), start=1):
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             hint = ""
-            if re.fullmatch(r"-?[\d.]*\d,\d+", value):
+            if re.fullmatch(r"[-+]?[\d.]*,[\d.,]+", value):
                 hint = " If its comma is a decimal sign or groups thousands, write 1234.5."
             raise DataError(
                 f"Column {name!r} of {table.name} holds numbers, but row {row} holds {value!r}."
@@ -157,7 +166,8 @@ def _text_to_numbers(table: Table, name: str, column: Any) -> Any:
     return pa.array([None if v is None else float(v) for v in kept.to_pylist()], pa.float64())
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is one number."""
     try:
         float(text)
     except ValueError:
@@ -179,36 +189,104 @@ def _from_path(data: str | Path) -> Table:
     if path.stat().st_size == 0:
         raise DataError(f"{name} is empty.")
     try:
-        arrow = (
-            pyarrow.parquet.read_table(path)
-            if path.suffix in (".parquet", ".pq")
-            else _read_csv(path)
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{name} cannot be read as a table: {first}") from error
+        if path.suffix.lower() in PARQUET:
+            arrow = pyarrow.parquet.ParquetFile(path).read()
+        else:
+            arrow = _read_csv(path)
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{name} cannot be read as a table: {first}.") from error
     return _checked(Table(arrow, name))
 
 
 def _read_csv(path: Path) -> pa.Table:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        delimiter = max(DELIMITERS, key=first.count)
-        file.seek(0)
-        header = next(csv.reader(file, delimiter=delimiter), [])
-    names = [h.strip() for h in header]
+    """All cells as text; the first row that is not blank gives the names of the columns."""
+    with path.open("rb") as file:
+        start = re.sub(r'"[^"]*"', "", _decoded(file.read(1 << 16)))
+    first = next((line for line in start.splitlines() if line.strip("\ufeff \t")), "")
+    delimiter = max(DELIMITERS, key=first.count)
+    ragged: list[Any] = []
+    options = {
+        "read_options": pyarrow.csv.ReadOptions(
+            autogenerate_column_names=True,
+            use_threads=False,  # rows are numbered only then
+        ),
+        "parse_options": pyarrow.csv.ParseOptions(
+            delimiter=delimiter,
+            ignore_empty_lines=delimiter in first,  # alone in its column, nothing is a value
+            newlines_in_values=True,
+            invalid_row_handler=lambda row: ragged.append(row) or "error",  # type: ignore[func-returns-value]
+        ),
+        "convert_options": pyarrow.csv.ConvertOptions(
+            column_types={f"f{i}": pa.string() for i in range(first.count(delimiter) + 1)},
+            strings_can_be_null=False,
+        ),
+    }
+    try:
+        table = pyarrow.csv.read_csv(path, **options)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(_reason(error, ragged)) from error
+    table = _without_blank_ends(table)
+    header = [str(c[0]).strip() if table.num_rows else "" for c in table.columns]
+    names = [n or f"column {i}" for i, n in enumerate(header, start=1)]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
-        raise pa.ArrowInvalid(f"the header has {', '.join(map(repr, repeated))} more than once.")
-    return pyarrow.csv.read_csv(
-        path,
-        read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter, ignore_empty_lines=len(names) > 1, newlines_in_values=True
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )
+        raise pa.ArrowInvalid(f"the header has {', '.join(map(repr, repeated))} more than once")
+    return table.rename_columns(names).slice(1)
+
+
+def _reason(error: pa.ArrowInvalid, ragged: list[Any]) -> str:
+    """Why a CSV cannot be read, with rows counted as everywhere: from 1 after the header."""
+    if ragged:
+        row = ragged[0]
+        return (
+            f"row {row.number - 1} has {row.actual_columns} values, the header has "
+            f"{row.expected_columns}"
+        )
+    return NOT_TEXT if "UTF8" in str(error) else str(error)
+
+
+def _decoded(start: bytes) -> str:
+    """The beginning of a text file, which may end within a character."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(NOT_TEXT) from error
+    if "\0" in text:
+        raise pa.ArrowInvalid(NOT_TEXT)
+    return text
+
+
+def _without_blank_ends(table: pa.Table) -> pa.Table:
+    """Rows without any value at the end (and at the beginning) are no steps of a series."""
+    filled = np.zeros(table.num_rows, dtype=bool)
+    for column in table.columns:
+        filled |= pc.not_equal(pc.utf8_trim_whitespace(column), "").to_numpy()
+    rows = np.flatnonzero(filled)
+    return table.slice(rows[0], rows[-1] + 1 - rows[0]) if len(rows) else table.slice(0, 0)
+
+
+def _from_pandas(data: Any) -> Any:
+    """A pandas frame as Arrow can take it: columns only, each of one kind."""
+    index = data.index
+    # An index of dates, with a name or of several levels is a column that the user means.
+    meant = index.inferred_type in ("datetime64", "period") or index.nlevels > 1
+    meant = meant or index.name is not None
+    data = data.reset_index(drop=not meant or bool(set(index.names) & set(data.columns)))
+    for place, kind in enumerate(data.dtypes):
+        column = data.iloc[:, place]
+        if str(kind).startswith("period"):
+            data.isetitem(place, column.dt.to_timestamp())
+        elif getattr(kind, "char", "") == "O" and not _fits_arrow(column):
+            data.isetitem(place, column.map(str, na_action="ignore"))
+    return data
+
+
+def _fits_arrow(column: Any) -> bool:
+    try:
+        pa.array(column, from_pandas=True)
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _checked(table: Table) -> Table:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.data.cube import Cube
-from gatework.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -63,35 +62,6 @@ class Windows:
         )
 
 
-@dataclass(frozen=True)
-class Split:
-    """Where the parts of each series end: training, then validation, then test; (N,) each.
-
-    Every part lies after the one before it in time. A window belongs to the part that holds
-    its whole target; its context may reach back.
-    """
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    end: NDArray[np.int64]
-
-
-def split(cube: Cube, horizon: int, validation: float, test: int = 0) -> Split:
-    """Cut each series: the last ``test`` steps, before them a share for validation, the rest.
-
-    Args:
-        cube: the series.
-        horizon: steps of a forecast; a validation part is at least that long.
-        validation: share of the steps before the test part, in [0, 1); 0: no validation part.
-        test: steps of the test part.
-    """
-    before = np.maximum(cube.lengths - test, 0)
-    held = np.zeros_like(before)
-    if validation > 0:
-        held = np.maximum(np.round(before * validation).astype(np.int64), horizon)
-    return Split(np.maximum(before - held, 0), before, cube.lengths)
-
-
 def places(
     cube: Cube,
     begin: NDArray[np.int64],
@@ -120,30 +90,3 @@ def places(
     if not rows:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate(rows).astype(np.int64), np.concatenate(origins).astype(np.int64)
-
-
-def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> list[str]:
-    """Which series are too short to be trained on; raises where all of them are.
-
-    Raises:
-        DataError: no series has a single training window; says how many steps are needed.
-    """
-    needed = context + horizon
-    short = [i for i, n in enumerate(cut.train) if n < needed]
-    if len(short) == len(cube.ids):
-        longest = int(np.argmax(cube.lengths))
-        rest = int(cube.lengths[longest] - cut.train[longest])
-        held = f", after {rest} are set aside for validation and test" if rest else ""
-        raise DataError(
-            f"No series is long enough: a window is context {context} + horizon {horizon} = "
-            f"{needed} steps, and the longest series ({cube.ids[longest]!r}) has "
-            f"{cube.lengths[longest]} steps, {cut.train[longest]} of them for training{held}. Use "
-            f"a shorter horizon or context, or more data."
-        )
-    if not short:
-        return []
-    names = ", ".join(repr(cube.ids[i]) for i in short[:5]) + (" ..." if len(short) > 5 else "")
-    return [
-        f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and are "
-        f"not trained on: {names}."
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 # A colour that nothing else has; in the SVG it becomes the page's text colour.
@@ -18,8 +20,9 @@ TEXT = "#010203"
 # Okabe & Ito's colours: told apart by everybody, and readable on white and on dark grey.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 TRUTH = "#8a8a8a"
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with dollar signs is a name, no formula
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": TEXT,
@@ -116,7 +119,7 @@ def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
                 label=name,
             )
         axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="step of the horizon", ylabel=f"mean absolute error ({unit})")
         figure.legend(loc="outside upper center", ncols=len(errors))
 
@@ -163,9 +166,17 @@ def _svg(draw: Any, size: tuple[float, float], salt: str) -> str:
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # The browser draws the text, with fonts of its own for every script.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(TEXT, "currentColor")
-    # Several figures stand in one page, so every id needs the name of its figure.
-    text = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{salt}-", text)
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+
+    def adapted(tag: re.Match[str]) -> str:
+        """A tag in the page's colour; of several figures in a page each id names its own."""
+        found = tag.group().replace(TEXT, "currentColor")
+        found = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{salt}-", found)
+        return re.sub(r' (width|height)="[^"]*"', "", found) if found.startswith("<svg") else found
+
+    return re.sub(r"<[^>]*>", adapted, text)

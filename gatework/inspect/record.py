@@ -33,7 +33,8 @@ class Recording:
     def __getitem__(self, name: str) -> Tensor:
         first = self.rows[0]
         if name not in first:
-            raise CellError(f"{self.spec.name} has no equation {name!r}; it has {', '.join(first)}.")
+            there = ", ".join(first)
+            raise CellError(f"{self.spec.name} has no equation {name!r}; it has {there}.")
         return first[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -50,8 +51,9 @@ def record(
 
     Args:
         layer: a ``Recurrent`` or one of the drop-ins.
-        input, hx, lengths: as for the layer's ``forward``; a PackedSequence is recorded in its
-            sorted order.
+        input: as for the layer's ``forward``; a PackedSequence is recorded in its sorted order.
+        hx: as for the layer's ``forward``.
+        lengths: as for the layer's ``forward``.
 
     Returns:
         The recording; differentiable unless gradients are off.

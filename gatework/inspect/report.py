@@ -31,8 +31,15 @@ from gatework.tasks.forecast import Forecaster
 
 SHOWN_WINDOWS = 4
 SHOWN_UNITS = 48
+SHOWN_LETTERS = 32
 # What letters mean in the cells of the literature; others are shown under their letter alone.
-WORDS = {"f": "forget gate", "i": "input gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
+WORDS = {
+    "f": "forget gate",
+    "i": "input gate",
+    "o": "output gate",
+    "r": "reset gate",
+    "z": "update gate",
+}
 STATE_WORDS = {"c": "cell state", "h": "hidden state"}
 
 
@@ -90,18 +97,29 @@ def render(summary: Mapping[str, Any]) -> str:
     drawn = {
         "losses": figures.losses(summary["training"]["history"], summary["training"]["best_epoch"]),
         "forecasts": figures.forecasts(summary["windows"], names),
-        "by_step": figures.by_step(evaluation["by_step"], summary["data"]["target"]),
-        "inside": figures.inside(np.array(inside["series"], dtype=float), inside["panels"], inside["title"]),
+        "by_step": figures.by_step(evaluation["by_step"], _short(summary["data"]["target"])),
+        "inside": figures.inside(
+            np.array(inside["series"], dtype=float), inside["panels"], inside["title"]
+        ),
     }
     # The figures are our own SVG, made of numbers and of text that matplotlib has escaped.
-    svg = {name: Markup(text) for name, text in drawn.items()}  # noqa: S704
+    svg = {name: Markup(text) for name, text in drawn.items()}
     return template.render(**summary, svg=svg, version=__version__)
 
 
 def _chosen(evaluation: Evaluation) -> NDArray[np.int64]:
-    """A few windows, spread over all series and the whole held-out time, the last one among them."""
-    count = len(evaluation.rows)
-    return np.unique(np.linspace(0, count - 1, min(count, SHOWN_WINDOWS)).round().astype(np.int64))
+    """A few windows, spread over all series and the held-out time, the last one among them."""
+    return _spread(len(evaluation.rows), SHOWN_WINDOWS)
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of the places 0 .. count - 1, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _short(name: str) -> str:
+    """A name of the user's as it fits into a figure."""
+    return name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}…"
 
 
 def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> dict[str, Any]:
@@ -115,13 +133,13 @@ def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> di
 
 
 def _when(cube: Cube, row: int, origin: int) -> str:
-    name = cube.ids[row]
+    name = _short(cube.ids[row])
     if not cube.has_times or cube.step.kind == "rows":
         return f"{name}, forecast from step {origin + 1}"
-    stamp = np.datetime64(cube.times(row, np.array([origin]))[0])
-    months = cube.step.kind == "months" and stamp == stamp.astype("datetime64[M]")
-    unit = "M" if months else "D" if stamp == stamp.astype("datetime64[D]") else "m"
-    return f"{name}, forecast from {np.datetime_as_string(stamp, unit=unit)}".replace("T", " ")
+    stamp = cube.times(row, np.array([origin]))
+    if cube.step.kind == "months" and stamp == stamp.astype("datetime64[M]"):
+        stamp = stamp.astype("datetime64[M]")
+    return f"{name}, forecast from {str(stamp[0]).replace('T', ' ')}"
 
 
 def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, Any]:
@@ -169,7 +187,7 @@ def _panel(name: str, values: NDArray[Any], signed: bool) -> dict[str, Any]:
     letter = name.removesuffix(NEXT)
     words = STATE_WORDS.get(letter, "state") if name.endswith(NEXT) else WORDS.get(letter, "gate")
     order = np.argsort(values.mean(axis=0))
-    kept = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), SHOWN_UNITS)).astype(int))]
+    kept = order[_spread(len(order), SHOWN_UNITS)]
     return {
         "title": f"{words} {letter}",
         "values": np.round(values[:, kept].T.astype(float), 4).tolist(),
@@ -185,4 +203,6 @@ def _plain(values: NDArray[np.float64]) -> list[float | None]:
 def _number(value: float | None) -> str:
     if value is None or not np.isfinite(value):
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

@@ -21,7 +21,7 @@ NAIVE, SEASONAL = "naive", "seasonal naive"
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors over all known steps of all windows, in the user's units; MAPE and sMAPE in percent."""
+    """Errors over all known steps of all windows, in the user's units; the last two in percent."""
 
     mae: float
     rmse: float
@@ -54,7 +54,7 @@ class Evaluation:
 
     def by_step(self) -> dict[str, Array]:
         """Mean absolute error of each step of the horizon, (H,)."""
-        return {name: _mean_over_windows(np.abs(self.truth - f)) for name, f in self.forecasts.items()}
+        return {n: _mean_over_windows(np.abs(self.truth - f)) for n, f in self.forecasts.items()}
 
     def skill(self) -> float:
         """1 - MAE / MAE of the better baseline: above 0 the model is worth having."""
@@ -72,7 +72,10 @@ class Evaluation:
         shown = f"MAE {own:.4g} against {others[best]:.4g}"
         windows = f"{len(self.truth)} held-out window{'s' if len(self.truth) != 1 else ''}"
         if own < others[best]:
-            return f"The {self.model} beats the {best} forecast: {shown} ({self.skill():.0%} less) on {windows}."
+            return (
+                f"The {self.model} beats the {best} forecast: {shown} ({self.skill():.0%} less) on "
+                f"{windows}."
+            )
         return (
             f"The {self.model} does not beat the {best} forecast: {shown} on {windows}. "
             f"As it stands, use the {best} forecast."
@@ -82,8 +85,11 @@ class Evaluation:
         """The tables as JSON-ready data."""
         return {
             "windows": len(self.truth),
-            "errors": {name: vars(e) for name, e in self.errors().items()},
-            "by_step": {name: v.tolist() for name, v in self.by_step().items()},
+            "errors": {
+                name: {k: _number(v) for k, v in vars(e).items()}
+                for name, e in self.errors().items()
+            },
+            "by_step": {name: [_number(v) for v in row] for name, row in self.by_step().items()},
             "verdict": self.verdict(),
         }
 
@@ -138,7 +144,14 @@ def _errors(truth: Array, forecast: Array) -> Errors:
     )
 
 
+def _number(value: float) -> float | None:
+    """For JSON, which knows no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def _mean_over_windows(values: Array) -> Array:
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0)
-    return np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))
+    mean = np.full(values.shape[1], np.nan)
+    np.divide(total, known.sum(axis=0), out=mean, where=known.any(axis=0))
+    return mean

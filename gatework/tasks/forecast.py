@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,26 +13,23 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from torch import Tensor
 
 from gatework.cells import CellLike, all_cells, name_of, resolve
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.scaling import Scaler
+from gatework.data.splits import VALIDATION, check_long_enough, default_context, split
 from gatework.data.times import Step
-from gatework.data.windows import Batch, Windows, check_long_enough, places, split
+from gatework.data.windows import Windows, places
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError, ModelError
 from gatework.tasks import saving
+from gatework.tasks.arguments import check_arguments
 from gatework.tasks.evaluation import Evaluation, baselines
 from gatework.tasks.network import ForecastNetwork
+from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Settings, Watcher, fit
 
 TASK = "forecast"
-LOSSES = {
-    "mae": lambda error: error.abs(),
-    "mse": lambda error: error.square(),
-    "huber": lambda error: torch.where(error.abs() < 1, 0.5 * error.square(), error.abs() - 0.5),
-}
 
 
 class Forecaster(BaseEstimator):  # type: ignore[misc]
@@ -82,7 +78,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         target: str | Sequence[str] | None = None,
         time: str | None = None,
         id: str | None = None,
-        features: Sequence[str] = (),
+        features: str | Sequence[str] = (),
         season: int | None = None,
         scaling: str = "standard",
         relative: bool = True,
@@ -95,7 +91,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         weight_decay: float = 1e-2,
         clip: float = 1.0,
         patience: int = 30,
-        validation: float = 0.2,
+        validation: float = VALIDATION,
         seed: int = 0,
         device: str | None = None,
     ) -> None:
@@ -151,11 +147,16 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         self.step_, self.names_ = cube.step, cube.names
         self.season_ = self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
-        self.context_ = self.context or self._default_context(cut.train)
+        self.context_ = self.context or default_context(cut, self.horizon, self.season_)
         short = check_long_enough(cube, cut, self.context_, self.horizon)
         self.notes_ = [*cube.notes, *short]
         self.scaler_ = Scaler.fit(cube, cut.train, self.scaling)
         problem = self._problem(cube, cut.train, cut.validation)
+        if self.validation and not problem.validation_size:
+            self.notes_.append(
+                "The validation part holds no window with a known value; every epoch is trained "
+                "and the last one is kept."
+            )
         progress = fit(
             problem,
             self._settings(),
@@ -172,6 +173,9 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> NDArray[np.float64]:
         """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
 
+        A series without any value of the target in its last ``context`` steps has no forecast:
+        its row is NaN.
+
         Raises:
             ModelError: not fitted.
             DataError: the data cannot be used, or has other features than the training data.
@@ -180,23 +184,25 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         return self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
 
     def predict_table(self, X: Any) -> pa.Table:
-        """``predict`` as a table with the columns id, time, step and the target's name."""
+        """``predict`` as a table with the columns id, time, step and the target's name.
+
+        A target that is called like one of the others is called ``forecast`` there.
+        """
         cube = self._known(X)
         values = self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
         steps = np.arange(self.horizon)
         times = np.concatenate([cube.times(i, n + steps) for i, n in enumerate(cube.lengths)])
-        if times.dtype.kind == "M" and (times == times.astype("datetime64[D]")).all():
-            times = times.astype("datetime64[D]")
-        return pa.table(
-            {
-                "id": np.repeat(np.array(cube.ids), self.horizon),
-                "time": times,
-                "step": np.tile(steps + 1, len(cube.ids)),
-                cube.names[0]: values.ravel(),
-            }
-        )
+        table = {
+            "id": np.repeat(np.array(cube.ids), self.horizon),
+            "time": times,
+            "step": np.tile(steps + 1, len(cube.ids)),
+        }
+        name = "forecast" if cube.names[0] in table else cube.names[0]
+        return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
 
-    def evaluate(self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1) -> Evaluation:
+    def evaluate(
+        self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
+    ) -> Evaluation:
         """Forecasts of windows of ``X`` beside the truth and the naive forecasts.
 
         Args:
@@ -230,7 +236,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         )
 
     def score(self, X: Any, y: None = None) -> float:
-        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``; higher is better."""
+        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
 
     def save(self, folder: str | Path) -> None:
@@ -260,49 +266,49 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         """
         config = saving.load_config(folder, TASK)
         try:
-            cell = from_dict(config["cell"])
-            known = {name_of(c): c.spec for c in all_cells()}
-            name = name_of(cell)
-            # The saved equations count; the name stands for them only while they are the same.
-            given: CellLike = name if known.get(name) == cell else cell
-            model = cls(**(config["parameters"] | {"cell": given}))
-            model.context_, model.season_ = config["context"], config["season"]
-            model.step_, model.names_ = Step(**config["step"]), tuple(config["names"])
-            model.scaler_ = Scaler.from_dict(config["scaler"])
-            model.history_, model.best_epoch_ = config["history"], config["best_epoch"]
-            model.notes_ = config["notes"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{folder}/config.json is damaged: {error!r}.") from error
-        model.network_ = model._network(len(model.names_)).eval()
+            model = cls._from_config(config)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder}/{saving.CONFIG} is damaged: {error!r}.") from error
         saving.load_weights(folder, model.network_)
+        return model
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> Forecaster:
+        """A forecaster as it was saved, but for the weights of its network."""
+        cell = from_dict(config["cell"])
+        known = {name_of(c): c.spec for c in all_cells()}
+        name = name_of(cell)
+        # The saved equations count; the name stands for them only while they are the same.
+        given: CellLike = name if known.get(name) == cell else cell
+        model = cls(**(config["parameters"] | {"cell": given}))
+        model._check()
+        model.context_, model.season_ = int(config["context"]), int(config["season"])
+        model.step_, model.names_ = Step(**config["step"]), tuple(config["names"])
+        model.scaler_ = Scaler.from_dict(config["scaler"])
+        model.history_, model.best_epoch_ = config["history"], config["best_epoch"]
+        model.notes_ = config["notes"]
+        model.network_ = model._network(len(model.names_)).eval()
         return model
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that were given to the estimator."""
-        return load_cube(X, Columns(self.target, self.time, self.id, tuple(self.features)))
+        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
 
     def windows(self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> Windows:
         """Windows of a cube in the units of the fitted model."""
-        scaled = torch.from_numpy(self.scaler_.scaled(cube))
+        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
         return Windows(scaled, rows, origins, self.context_, self.horizon)
 
+    def _scaler(self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> Scaler:
+        """The fitted scaling, and that of new series by what lies before their first forecast."""
+        ends = cube.lengths.copy()
+        np.minimum.at(ends, rows, origins)
+        return self.scaler_.extended(cube, ends)
+
     def _check(self) -> None:
-        whole = {"horizon": self.horizon, "hidden_size": self.hidden_size}
-        whole |= {"num_layers": self.num_layers, "epochs": self.epochs, "batch_size": self.batch_size}
-        whole |= {k: v for k, v in (("context", self.context), ("season", self.season)) if v is not None}
-        for name, value in whole.items():
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise DataError(f"{name} is a whole number above zero, got {value!r}.")
-        if not 0 <= self.validation < 1:
-            raise DataError(f"validation is a share in [0, 1), got {self.validation!r}.")
+        check_arguments(self.get_params(deep=False))
         if self.loss not in LOSSES:
             raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
-
-    def _default_context(self, train: NDArray[np.int64]) -> int:
-        wanted = 2 * self.season_ if self.season_ > 1 else 3 * self.horizon
-        room = int(train.max(initial=0)) - self.horizon
-        # Half of what is left stays free for windows to begin in.
-        return max(1, min(wanted, room // 2 if room > 1 else room))
 
     def _settings(self) -> Settings:
         return Settings(
@@ -330,27 +336,32 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
                 self.relative,
             )
 
-    def _problem(self, cube: Cube, train: NDArray[np.int64], end: NDArray[np.int64]) -> _Problem:
+    def _problem(
+        self, cube: Cube, train: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> ForecastProblem:
         start = np.zeros_like(train)
         parts = {
             "train": self.windows(cube, *places(cube, start, train, self.context_, self.horizon)),
-            "validation": self.windows(cube, *places(cube, train, end, self.context_, self.horizon)),
+            "validation": self.windows(
+                cube, *places(cube, train, end, self.context_, self.horizon)
+            ),
         }
         if not len(parts["train"]):
             raise DataError(
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return _Problem(self._network(len(cube.names)), parts, self.loss, cube)
+        return ForecastProblem(self._network(len(cube.names)), parts, self.loss, cube)
 
-    def _identity(self, problem: _Problem) -> dict[str, Any]:
+    def _identity(self, problem: ForecastProblem) -> dict[str, Any]:
         """What a checkpoint must have been made with to fit."""
         data = problem.parts["train"].scaled.cpu().numpy().tobytes()
-        cell = json.dumps(to_dict(resolve(self.cell)), sort_keys=True)
+        cell = resolve(self.cell)
+        equations = json.dumps(to_dict(cell), sort_keys=True).encode()
         keys = ("hidden_size", "num_layers", "horizon", "loss", "relative", "dropout", "scaling")
         return {
             "task": TASK,
-            "cell": hashlib.sha256(cell.encode()).hexdigest()[:12],
+            "cell": f"{name_of(cell)} ({hashlib.sha256(equations).hexdigest()[:12]})",
             "data": hashlib.sha256(data).hexdigest()[:12],
             "context": self.context_,
             "validation": self.validation,
@@ -367,8 +378,14 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         cube = self.load_data(X)
         if len(cube.names) != len(self.names_):
             raise DataError(
-                f"The model was fitted on {len(self.names_)} features {list(self.names_)}, the data "
-                f"has {len(cube.names)}: {list(cube.names)}."
+                f"The model was fitted on {len(self.names_)} features {list(self.names_)}, the "
+                f"data has {len(cube.names)}: {list(cube.names)}."
+            )
+        regular = {"rows"}.isdisjoint((cube.step.kind, self.step_.kind))
+        if regular and (cube.lengths > 1).any() and cube.step != self.step_:
+            raise DataError(
+                f"The model was fitted on steps of {self.step_.words()}, the data has steps of "
+                f"{cube.step.words()}."
             )
         return cube
 
@@ -379,44 +396,10 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         device = next(self.network_.parameters()).device
         parts = []
         with torch.no_grad():
-            for index in torch.arange(len(rows)).split(1024):
+            for index in torch.split(torch.arange(len(rows)), 1024):
                 batch = windows.batch(index)
                 forecast = self.network_(batch.context.to(device), batch.seen.to(device))
-                parts.append(forecast.cpu().numpy())
-        return self.scaler_.unscaled(cube, rows, np.concatenate(parts))
-
-
-@dataclass
-class _Problem:
-    """The forecaster's side of the training loop."""
-
-    model: ForecastNetwork
-    parts: dict[str, Windows]
-    loss: str
-    cube: Cube
-
-    @property
-    def train_size(self) -> int:
-        return len(self.parts["train"])
-
-    @property
-    def validation_size(self) -> int:
-        return len(self.parts["validation"])
-
-    def to(self, device: torch.device) -> None:
-        self.parts = {k: replace(w, scaled=w.scaled.to(device)) for k, w in self.parts.items()}
-
-    def losses(self, index: Tensor, part: str) -> Tensor:
-        batch: Batch = self.parts[part].batch(index)
-        error = self.model(batch.context, batch.seen) - batch.target
-        weighted = LOSSES[self.loss](error) * batch.known
-        return weighted.sum(dim=1) / batch.known.sum(dim=1)
-
-    def describe(self, index: int) -> str:
-        windows = self.parts["train"]
-        row, origin = int(windows.rows[index]), int(windows.origins[index])
-        first = self.cube.times(row, np.array([origin - windows.context]))[0]
-        return (
-            f"series {self.cube.ids[row]!r}, the window of {windows.context} + {windows.horizon} "
-            f"steps from {first}"
-        )
+                blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
+                parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
+        scaler = self._scaler(cube, rows, origins)
+        return scaler.unscaled(cube, rows, np.concatenate(parts))

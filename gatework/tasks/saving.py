@@ -13,19 +13,21 @@ from safetensors.torch import load_file, save
 
 from gatework import __version__
 from gatework.errors import ModelError
+from gatework.training.files import write_whole
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def save_model(folder: str | Path, task: str, config: dict[str, Any], model: torch.nn.Module) -> None:
+def save_model(
+    folder: str | Path, task: str, config: dict[str, Any], model: torch.nn.Module
+) -> None:
     """Write both files; each appears whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()}
-    temporary = folder / f"{WEIGHTS}.tmp"
-    temporary.write_bytes(save(tensors))
-    temporary.replace(folder / WEIGHTS)
+    state = model.state_dict()
+    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in state.items()}
+    write_whole(folder / WEIGHTS, save(tensors))
     about = {"format": FORMAT, "gatework": __version__, "task": task}
     write_json(folder / CONFIG, about | config)
 
@@ -45,9 +47,10 @@ def load_config(folder: str | Path, task: str) -> dict[str, Any]:
     config = read_json(path)
     if config.get("task") != task:
         raise ModelError(f"{folder} holds a model for {config.get('task')!r}, expected {task!r}.")
-    if config.get("format", 0) > FORMAT:
+    if config.get("format") not in range(1, FORMAT + 1):
         raise ModelError(
-            f"{folder} was saved by Gatework {config.get('gatework')}; update to load it."
+            f"{folder} was saved in a form that is not known here (by Gatework "
+            f"{config.get('gatework')}); update to load it."
         )
     return config
 
@@ -67,10 +70,8 @@ def load_weights(folder: str | Path, model: torch.nn.Module) -> None:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write JSON under a temporary name and rename it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=1, default=_plain), encoding="utf-8")
-    temporary.replace(path)
+    """Write JSON, whole or not at all."""
+    write_whole(path, json.dumps(data, indent=1, default=_plain))
 
 
 def read_json(path: Path) -> dict[str, Any]:

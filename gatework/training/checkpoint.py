@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gatework.errors import TrainingError
+from gatework.training.files import write_whole
 
 FORMAT = 1
 NAME = "checkpoint.safetensors"
@@ -52,9 +53,13 @@ def write(
     # Weights may be views of each other's storage; a file holds each one by itself.
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(save(plain, metadata={"gatework": json.dumps(about)}))
-    temporary.replace(path)
+    write_whole(path, save(plain, metadata={"gatework": json.dumps(about)}))
+
+
+def json_ready(data: dict[str, Any]) -> dict[str, Any]:
+    """The same data as it comes back from a file: NumPy's numbers are plain, tuples are lists."""
+    result: dict[str, Any] = json.loads(json.dumps(data, default=lambda value: value.item()))
+    return result
 
 
 def read(
@@ -70,43 +75,52 @@ def read(
         TrainingError: there is no checkpoint, it is damaged, or it is of another run (other
             data or settings); the message names the difference.
     """
-    about, tensors = _load(path)
+    stored, progress, tensors = _load(path)
     for key, value in identity.items():
-        stored = about["identity"].get(key)
-        if stored != value:
+        if stored.get(key) != value:
             raise TrainingError(
-                f"{path} is a checkpoint of another run: {key} was {stored!r}, now it is "
+                f"{path} is a checkpoint of another run: {key} was {stored.get(key)!r}, now it is "
                 f"{value!r}. Resume with the arguments of the first run, or start a new folder."
             )
-    model.load_state_dict(_part(tensors, "model."))
-    optimizer.load_state_dict(
-        {"state": _optimizer_state(tensors), "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    torch.set_rng_state(tensors["random.torch"])
-    generator.set_state(tensors["random.order"])
+    groups = optimizer.state_dict()["param_groups"]
+    try:
+        model.load_state_dict(_part(tensors, "model."))
+        optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+        torch.set_rng_state(tensors["random.torch"])
+        generator.set_state(tensors["random.order"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
     if torch.cuda.is_available() and "random.cuda0" in tensors:
         states = [v for k, v in sorted(tensors.items()) if k.startswith("random.cuda")]
         torch.cuda.set_rng_state_all(states[: torch.cuda.device_count()])
-    return Progress(**about["progress"]), _part(tensors, "best.")
+    return progress, _part(tensors, "best.")
 
 
 def epochs_done(path: Path) -> int:
     """How many epochs a checkpoint holds; 0 where there is none."""
-    return int(_load(path)[0]["progress"]["epoch"]) if path.is_file() else 0
+    return _load(path)[1].epoch if path.is_file() else 0
 
 
-def _load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _load(path: Path) -> tuple[dict[str, Any], Progress, dict[str, Tensor]]:
+    """What a run was made with, how far it came, and its tensors."""
     if not path.is_file():
         raise TrainingError(f"There is no checkpoint {path} to resume from; run without resume.")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["gatework"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dict)
+        newer, identity = about["format"] > FORMAT, dict(about["identity"])
+        progress = Progress(**about["progress"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path} is no checkpoint of Gatework or is damaged: {error}") from error
-    if about["format"] > FORMAT:
+        raise _damaged(path, error) from error
+    if newer:
         raise TrainingError(f"{path} was written by a newer Gatework; update to resume from it.")
-    return about, tensors
+    return identity, progress, tensors
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return TrainingError(f"{path} is no checkpoint of Gatework or is damaged: {first}")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The one training loop: AdamW, gradient clipping, early stopping, checkpoints, resume.
 
 It knows nothing of series or text: a task gives it a ``Problem``. ``accelerate`` moves the model
-to the device and, under torchrun, averages gradients between processes.
+to the device.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ from gatework.training.checkpoint import Progress
 class Problem(Protocol):
     """What is to be learnt."""
 
-    model: nn.Module
-    train_size: int
-    validation_size: int  # 0: no validation part, and no early stopping
+    @property
+    def model(self) -> nn.Module:
+        """The network to train."""
+
+    @property
+    def train_size(self) -> int:
+        """How many examples there are for training."""
+
+    @property
+    def validation_size(self) -> int:
+        """How many for validation; 0: no validation part, and no early stopping."""
 
     def to(self, device: torch.device) -> None:
         """Move the data to the device of the model."""
@@ -116,7 +124,7 @@ class _Run:
         self.settings = settings
         self.path = None if folder is None else folder / checkpoint.NAME
         fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "device")}
-        self.identity = identity | fixed
+        self.identity = checkpoint.json_ready(identity | fixed)
         self.watcher = watcher
         torch.manual_seed(settings.seed)
         self.order = torch.Generator().manual_seed(settings.seed)
@@ -168,8 +176,9 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         self.model.train()
         order = torch.randperm(self.problem.train_size, generator=self.order)
+        batches = torch.split(order, self.settings.batch_size)
         total = 0.0
-        for number, index in enumerate(order.split(self.settings.batch_size), start=1):
+        for number, index in enumerate(batches, start=1):
             self.optimizer.zero_grad()
             losses = self.problem.losses(index, "train")
             loss = losses.mean()
@@ -191,7 +200,7 @@ class _Run:
         self.model.eval()
         total = 0.0
         with torch.no_grad():
-            for index in torch.arange(self.problem.validation_size).split(1024):
+            for index in torch.split(torch.arange(self.problem.validation_size), 1024):
                 total += float(self.problem.losses(index, "validation").sum())
         return total / self.problem.validation_size
 
@@ -223,11 +232,13 @@ class _Run:
         """Stop the run and say what broke: the batch, the example, the parameter."""
         what = "gradient" if loss is None else f"loss ({float(loss.detach())})"
         bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
-        example = self.problem.describe(int(index[bad[0]])) if bad else "no single example"
+        example = "the losses of its examples are"
+        if bad:
+            example = f"first at {self.problem.describe(int(index[bad[0]]))}"
         parameter = self.broken_parameter(loss)
         kept = f" The last good epoch is kept in {self.path}." if self.path and epoch > 1 else ""
         raise TrainingError(
-            f"The {what} is not finite in epoch {epoch}, batch {number}: first at {example}; "
+            f"The {what} is not finite in epoch {epoch}, batch {number}: {example}; "
             f"parameter: {parameter}. Try a smaller learning rate, scaling, or look at that data."
             f"{kept}"
         )
@@ -246,13 +257,18 @@ class _Run:
 
 
 def _accelerator(device: str | None) -> Accelerator:
-    kind = torch.device(device).type if device else None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(f"device {device!r} was asked for, but torch sees no GPU; use 'cpu'.")
+    try:
+        kind = torch.device(device).type if device else None
+    except RuntimeError as error:
+        raise TrainingError(f"There is no device {device!r}; use 'cpu' or 'cuda'.") from error
     # Accelerate keeps one device for the life of the process; another one needs a fresh state.
     from accelerate.state import AcceleratorState  # noqa: PLC0415
 
     if AcceleratorState._shared_state and kind not in (None, AcceleratorState().device.type):
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=kind == "cpu")
-
+    accelerator = Accelerator(cpu=kind == "cpu")
+    if kind not in (None, accelerator.device.type):
+        raise TrainingError(
+            f"device {device!r} was asked for, but there is only {accelerator.device.type!r} here."
+        )
+    return accelerator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -9,9 +10,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 
 class ProgressBar:
-    """Shows epochs, losses and examples per second; a plain line now and then without a terminal."""
+    """Shows epochs, losses and examples per second; without a terminal a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_started: Callable[[], None] | None = None) -> None:
+        self.when_started = when_started
         self.console = Console(stderr=True)
         self.epochs = 0
         self.best = float("inf")
@@ -31,6 +33,8 @@ class ProgressBar:
 
     def start(self, epochs: int, train_size: int, done: int) -> None:
         """The run begins: epochs at most, training examples in each, epochs already done."""
+        if self.when_started is not None:
+            self.when_started()
         self.epochs = epochs
         self.task = self.bar.add_task(
             "",

@@ -1,0 +1,42 @@
+"""What the arguments of the estimators may be, said once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gatework.errors import DataError
+
+WHOLE: tuple[type, ...] = (int, np.integer)
+NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
+COUNT = WHOLE, lambda v: v >= 1, "a whole number above zero"
+SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
+SIZE = NUMBER, lambda v: 0 <= v < np.inf, "a number, zero or above"
+# Of each argument the types, a test and the words for both.
+RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
+    ),
+    **dict.fromkeys(("validation", "dropout"), SHARE),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
+    "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
+    "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
+    "forget_bias": (NUMBER, np.isfinite, "a number"),
+}
+OPTIONAL = ("context", "season", "forget_bias")
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check the arguments that have a rule.
+
+    Raises:
+        DataError: one of them is not what it may be.
+    """
+    for name, value in arguments.items():
+        if name not in RULES or (value is None and name in OPTIONAL):
+            continue
+        kinds, fits, words = RULES[name]
+        if not isinstance(value, kinds) or not fits(value):
+            raise DataError(f"{name} is {words}, got {value!r}.")

@@ -1,0 +1,310 @@
+"""Reading tables: what people and programs write, and what is refused in one line."""
+
+import decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_tools import write
+
+from gatework.data.table import is_numeric, numbers, read_table, texts
+from gatework.data.times import read_times
+from gatework.errors import DataError
+
+NAN = float("nan")
+
+
+def read(folder, content, name="data.csv"):
+    return read_table(write(folder, content, name))
+
+
+def cells(table):
+    return {name: table.column(name).to_pylist() for name in table.columns}
+
+
+def refusal(call):
+    """The one line with which a call is refused."""
+    with pytest.raises(DataError) as caught:
+        call()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+PLAIN = {"day": ["2020-01-01", "2020-01-02"], "sold": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "day,sold\n2020-01-01,1\n2020-01-02,2\n",
+        "day,sold\n2020-01-01,1\n2020-01-02,2",
+        "day;sold\n2020-01-01;1\n2020-01-02;2\n",
+        "day\tsold\n2020-01-01\t1\n2020-01-02\t2\n",
+        "day|sold\n2020-01-01|1\n2020-01-02|2\n",
+        "day,sold\r\n2020-01-01,1\r\n2020-01-02,2\r\n",
+        "day,sold\r2020-01-01,1\r2020-01-02,2\r",
+        b"\xef\xbb\xbfday,sold\n2020-01-01,1\n2020-01-02,2\n",
+        '"day","sold"\n"2020-01-01","1"\n"2020-01-02","2"\n',
+        " day , sold \n2020-01-01,1\n2020-01-02,2\n",
+        "\n\nday,sold\n2020-01-01,1\n\n2020-01-02,2\n\n\n",
+        "day,sold\n2020-01-01,1\n2020-01-02,2\n,\n , \n",
+    ],
+    ids=["plain", "no last newline", "semicolons", "tabs", "bars", "CRLF", "CR", "byte order mark",
+         "quotes", "spaces in the header", "blank lines", "rows without a value at the end"],
+)  # fmt: skip
+def test_a_csv_reads_the_same_in_every_dialect(tmp_path, content):
+    assert cells(read(tmp_path, content)) == PLAIN
+
+
+def test_delimiters_and_line_ends_inside_quotes_belong_to_the_value(tmp_path):
+    table = read(tmp_path, '"a;b;c",two\n"x\ny","p, q"\n')
+    assert cells(table) == {"a;b;c": ["x\ny"], "two": ["p, q"]}
+
+
+def test_blank_lines_of_a_single_column_are_missing_values_but_for_the_ends(tmp_path):
+    table = read(tmp_path, "\nsold\n1\n\n3\n\n\n")
+    assert np.array_equal(numbers(table, "sold"), [1, NAN, 3], equal_nan=True)
+
+
+def test_nameless_columns_are_called_by_their_place(tmp_path):
+    # What spreadsheets and data frames write: empty columns behind, the index in front.
+    assert read(tmp_path, ",sold,,\n0,1,,\n").columns == ["column 1", "sold", "column 3", "column 4"]
+
+
+def test_names_and_values_may_be_of_any_script(tmp_path):
+    table = read(tmp_path, "größe,店铺\n1,北京\n2,Ōsaka\n")
+    assert table.columns == ["größe", "店铺"]
+    assert texts(table, "店铺").tolist() == ["北京", "Ōsaka"]
+
+
+@pytest.mark.parametrize(
+    "absent", ["", "  ", "NA", "n/a", "#N/A", "NaN", "nan", "<NA>", "NaT", "null", "None", "-", "?",
+               ".", "inf", "-inf", "Infinity"]
+)  # fmt: skip
+def test_what_counts_as_missing(tmp_path, absent):
+    table = read(tmp_path, f"day,sold\na,1.5\nb,{absent}\nc,3\n")
+    assert np.array_equal(numbers(table, "sold"), [1.5, NAN, 3], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e5", 1e5), (" 7 ", 7), ("-2.5E-1", -0.25), ("+3", 3), ("1_000", 1000), (".5", 0.5),
+     ("007", 7)],
+)  # fmt: skip
+def test_forms_of_numbers(tmp_path, text, value):
+    table = read(tmp_path, f"day,sold\na,{text}\nb,1\n")
+    assert numbers(table, "sold").tolist() == [value, 1]
+
+
+def test_text_in_a_numeric_column_is_refused_with_its_row(tmp_path):
+    table = read(tmp_path, "day,sold\na,1\n\nb,2\nc,closed\nd,4\n")
+    line = refusal(lambda: numbers(table, "sold"))
+    assert line.endswith("data.csv holds numbers, but row 3 holds 'closed'.")
+    assert not is_numeric(table, "sold")
+
+
+@pytest.mark.parametrize("text", ["1,5", "1.234,56", "1,234.56", "-12,5", "1,234,567"])
+def test_commas_in_numbers_are_refused_with_a_hint(tmp_path, text):
+    table = read(tmp_path, f"day;sold\na;1\nb;{text}\n")
+    line = refusal(lambda: numbers(table, "sold"))
+    assert f"row 2 holds {text!r}" in line
+    assert "write 1234.5" in line
+
+
+def test_a_text_with_a_comma_gets_no_hint_about_numbers(tmp_path):
+    table = read(tmp_path, "day;sold\na;1\nb;no, none\n")
+    assert "1234.5" not in refusal(lambda: numbers(table, "sold"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is empty"),
+        (b"\xef\xbb\xbf", "cannot be read as a table: Empty CSV file"),
+        ("\n\n", "has no rows"),
+        ("day,sold\n", "has no rows"),
+        ("day,sold\n\n,\n", "has no rows"),
+        ("day,sold\na,1\nb,2,3\n", "row 2 has 3 values, the header has 2"),
+        ("day,sold\na,1\n\nb\n", "row 2 has 1 values, the header has 2"),
+        ("day,sold,sold\na,1,2\n", "the header has 'sold' more than once"),
+        ("größe,sold\na,1\n".encode("latin-1"), "not UTF-8 text"),
+        ("day,sold\n" + "a,1\n" * 30000 + "ö,2\n", None),
+        (("day,sold\n" + "a,1\n" * 30000 + "ö,2\n").encode("latin-1"), "not UTF-8 text"),
+        ("day,sold\na,1\n".encode("utf-16"), "not UTF-8 text"),
+        (bytes(range(256)) * 8, "not UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "not UTF-8 text"),
+    ],
+    ids=["empty", "only a mark", "only newlines", "only a header", "only empty rows", "long row",
+         "short row", "name twice", "latin-1 header", "UTF-8 far down", "latin-1 far down",
+         "UTF-16", "bytes", "picture"],
+)  # fmt: skip
+def test_what_is_no_table_is_refused_in_one_line(tmp_path, content, reason):
+    if reason is None:  # the same rows in the right encoding
+        assert read(tmp_path, content).arrow.num_rows == 30001
+    else:
+        assert reason in refusal(lambda: read(tmp_path, content))
+
+
+def test_no_such_file_and_a_folder(tmp_path):
+    assert "does not exist" in refusal(lambda: read_table(tmp_path / "absent.csv"))
+    assert "is a folder" in refusal(lambda: read_table(str(tmp_path)))
+    assert "airpassengers, sunspots" in refusal(lambda: read_table("airpasengers"))
+
+
+@pytest.mark.parametrize("data", [None, 3, {"sold": [1]}, pl.LazyFrame({"sold": [1]})])
+def test_what_is_no_data_is_named(data):
+    assert f"got {type(data).__name__}" in refusal(lambda: read_table(data))
+
+
+def test_a_wrong_name_lists_the_columns(tmp_path):
+    table = read(tmp_path, "day,shop,sold\na,b,1\n")
+    assert refusal(lambda: numbers(table, "Sold")).endswith("Its columns: day, shop, sold.")
+
+
+def test_ids_are_trimmed_and_never_empty(tmp_path):
+    table = read(tmp_path, "shop,sold\nA ,1\n A,2\n")
+    assert texts(table, "shop").tolist() == ["A", "A"]
+    table = read(tmp_path, "shop,sold\nA,1\n ,2\n")
+    assert "empty in row 2" in refusal(lambda: texts(table, "shop"))
+
+
+# Parquet.
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "DATA.PARQUET", "data.pq"])
+def test_parquet_keeps_its_types(tmp_path, name):
+    frame = pa.table({"day": pa.array([0, 1], pa.date32()), "sold": [1.5, None]})
+    pq.write_table(frame, tmp_path / name)
+    table = read_table(tmp_path / name)
+    assert np.array_equal(numbers(table, "sold"), [1.5, NAN], equal_nan=True)
+    assert read_times(table, "day").tolist() == frame["day"].cast(pa.timestamp("us")).to_pylist()
+
+
+def test_a_folder_name_with_a_sign_adds_no_column(tmp_path):
+    (tmp_path / "year=2020").mkdir()
+    pq.write_table(pa.table({"sold": [1.0]}), tmp_path / "year=2020" / "data.parquet")
+    assert read_table(tmp_path / "year=2020" / "data.parquet").columns == ["sold"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "other"])
+def test_damaged_parquet(tmp_path, damage):
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"sold": [float(i) for i in range(100)]}), path)
+    whole = path.read_bytes()
+    broken = {"cut": whole[:-9], "overwritten": whole[:30] + b"x" * 40 + whole[70:], "other": b"no"}
+    path.write_bytes(broken[damage])
+    assert "data.parquet cannot be read as a table" in refusal(lambda: read_table(path))
+
+
+# Data frames.
+
+
+def test_an_index_of_dates_is_a_column_and_another_without_a_name_is_not():
+    days = pd.date_range("2020-01-01", periods=2)
+    assert read_table(pd.DataFrame({"sold": [1, 2]}, index=days)).columns == ["index", "sold"]
+    named = pd.DataFrame({"sold": [1, 2]}, index=pd.Index(["a", "b"], name="shop"))
+    assert read_table(named).columns == ["shop", "sold"]
+    filtered = pd.DataFrame({"sold": [1, 2, 3]})[lambda f: f.sold > 1]
+    assert read_table(filtered).columns == ["sold"]
+
+
+def test_an_index_of_several_levels_is_the_long_form():
+    index = pd.MultiIndex.from_tuples([("A", "2020-01-01"), ("B", "2020-01-01")])
+    frame = pd.DataFrame({"sold": [1, 2]}, index=index)
+    assert read_table(frame).columns == ["level_0", "level_1", "sold"]
+    assert read_table(frame.rename_axis(["shop", "day"])).columns == ["shop", "day", "sold"]
+
+
+def test_an_index_that_is_also_a_column_is_read_once():
+    frame = pd.DataFrame({"day": pd.date_range("2020", periods=2), "sold": [1, 2]})
+    assert read_table(frame.set_index("day", drop=False)).columns == ["day", "sold"]
+
+
+@pytest.mark.parametrize("place", ["index", "column"])
+def test_periods_are_read_as_their_beginnings(place):
+    frame = pd.DataFrame({"month": pd.period_range("2020-01", periods=2, freq="M"), "sold": [1, 2]})
+    table = read_table(frame.set_index("month") if place == "index" else frame)
+    assert read_times(table, "month").astype("datetime64[D]").astype(str).tolist() == [
+        "2020-01-01",
+        "2020-02-01",
+    ]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.array([1, None, 3], dtype="Int64"),
+        pd.array([1, None, 3], dtype="Float32"),
+        [decimal.Decimal("1"), None, decimal.Decimal("3")],
+        pd.Categorical([1, None, 3]),
+        pd.Categorical(["1", None, "3"]),
+        ["1", None, "3"],
+        [1, None, "3"],
+        [1.0, float("inf"), 3.0],
+    ],
+    ids=["nullable whole", "nullable float", "decimal", "categories of numbers",
+         "categories of texts", "texts", "mixed objects", "infinity"],
+)  # fmt: skip
+def test_kinds_of_numbers_in_pandas(column):
+    table = read_table(pd.DataFrame({"sold": column}))
+    assert np.array_equal(numbers(table, "sold"), [1, NAN, 3], equal_nan=True)
+
+
+def test_text_among_numbers_of_a_frame_is_refused_with_its_row():
+    table = read_table(pd.DataFrame({"sold": [1.0, "closed", 2]}))
+    assert "row 2 holds 'closed'" in refusal(lambda: numbers(table, "sold"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["sold", "sold"]), "same name"),
+        (pd.DataFrame({"sold": [1j, 2]}), "cannot be read"),
+        (pd.DataFrame(), "has no rows"),
+        (pl.DataFrame({"sold": []}), "has no rows"),
+    ],
+)
+def test_frames_that_cannot_be_used(frame, reason):
+    assert reason in refusal(lambda: read_table(frame))
+
+
+def test_columns_that_hold_no_numbers_are_named():
+    table = read_table(pl.DataFrame({"sold": [[1], [2]]}))
+    assert "expected numbers" in refusal(lambda: numbers(table, "sold"))
+
+
+@pytest.mark.parametrize("kind", [pd.Categorical, list])
+def test_ids_of_any_kind_become_text(kind):
+    assert texts(read_table(pd.DataFrame({"shop": kind([10, 9])})), "shop").tolist() == ["10", "9"]
+
+
+def test_all_kinds_of_frames_give_the_same():
+    columns = {"shop": ["a", "b"], "sold": [1.0, None], "open": [True, False]}
+    polars = pl.DataFrame(columns).with_columns(pl.col("shop").cast(pl.Categorical))
+    for frame in (pd.DataFrame(columns), polars, pa.table(columns)):
+        table = read_table(frame)
+        assert table.columns == ["shop", "sold", "open"]
+        assert texts(table, "shop").tolist() == ["a", "b"]
+        assert np.array_equal(numbers(table, "sold"), [1, NAN], equal_nan=True)
+        assert numbers(table, "open").tolist() == [1, 0]
+
+
+def test_a_series_of_pandas_is_a_column():
+    days = pd.date_range("2020-01-01", periods=2)
+    assert read_table(pd.Series([1, 2], index=days, name="sold")).columns == ["index", "sold"]
+    assert read_table(pd.Series([1, 2])).columns == ["value"]
+
+
+def test_names_that_are_no_text_become_text():
+    assert read_table(pd.DataFrame({0: [1], 1: [2]})).columns == ["0", "1"]
+
+
+def test_the_frame_of_the_user_is_left_as_it_was():
+    frame = pd.DataFrame({"sold": [1, "a"], "day": pd.period_range("2020", periods=2, freq="D")})
+    before = frame.copy()
+    read_table(frame)
+    pd.testing.assert_frame_equal(frame, before)
