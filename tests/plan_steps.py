@@ -32,7 +32,9 @@ class Follower:
 
     def run(self, scope, products, lets):
         for p in products:
-            turned = [(self.weights[m] if p.transposed else self.weights[m].T, v) for m, v in p.terms]
+            turned = [
+                (self.weights[m] if p.transposed else self.weights[m].T, v) for m, v in p.terms
+            ]
             scope[p.name] = sum(scope[v] @ matrix for matrix, v in turned)
         for let in lets:
             args = [scope[a] if isinstance(a, str) else a for a in let.args]
@@ -47,7 +49,9 @@ class Follower:
             for stage in plan.stages:
                 self.run(scope, stage.products, stage.lets)
             self.kept.append({name: scope[name] for name in plan.saved})
-            self.states.append({s.name: scope[plan.values[s.name + NEXT]] for s in plan.spec.states})
+            self.states.append(
+                {s.name: scope[plan.values[s.name + NEXT]] for s in plan.spec.states}
+            )
         return self.states[1:]
 
     def backward(self, gradients):
@@ -65,7 +69,9 @@ class Follower:
             for stage in plan.backward:
                 self.run(scope, stage.products, stage.lets)
             value = lambda v, scope=scope: scope[v] if isinstance(v, str) else v
-            later = {n: value(v) + torch.zeros_like(later[n]) for n, v in plan.state_gradients.items()}
+            later = {
+                n: value(v) + torch.zeros_like(later[n]) for n, v in plan.state_gradients.items()
+            }
             for matrix, by_product, operand in plan.product_gradients:
                 total[matrix] += scope[by_product].T @ scope[operand]
                 if operand == spec.input:

@@ -27,6 +27,8 @@ from gatework.equations import (
     square,
     tanh,
 )
+from gatework.equations.expr import Apply, walk
+from gatework.equations.ops import PRIMITIVES
 from gatework.equations.spec import NEXT
 from gatework.errors import PlanError
 from gatework.read import reference
@@ -76,7 +78,9 @@ def by_autograd(spec, weights, x, states, out):
         seen.append({name: v.detach() for name, v in now.items()})
         loss = loss + sum((v * out[t][name]).sum() for name, v in now.items())
     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-    filled = [torch.zeros_like(a) if g is None else g for a, g in zip(leaves, gradients, strict=True)]
+    filled = [
+        torch.zeros_like(a) if g is None else g for a, g in zip(leaves, gradients, strict=True)
+    ]
     count = len(named)
     return seen, dict(zip(named, filled, strict=False)), filled[count], filled[count + 1 :]
 
@@ -124,7 +128,9 @@ def test_stages_and_what_is_saved():
 
 LSTM = next(c for c in all_cells() if c.__name__ == "LSTM").spec
 BROKEN = {
-    "reads nowhere, which is not set": lambda p: with_let(p, Let("t__99", "tanh", ("nowhere",), "H")),
+    "reads nowhere, which is not set": lambda p: with_let(
+        p, Let("t__99", "tanh", ("nowhere",), "H")
+    ),
     "is set twice": lambda p: with_let(p, Let("i", "tanh", ("c",), "H")),
     "no primitive": lambda p: with_let(p, Let("t__99", "cosh", ("c",), "H")),
     "no primitive with 2": lambda p: with_let(p, Let("t__99", "tanh", ("c", "c"), "H")),
@@ -154,3 +160,14 @@ def test_checker_names_what_is_wrong(message):
     with pytest.raises(PlanError, match=message) as raised:
         check(BROKEN[message](plan))
     assert "The plan of LSTM" in str(raised.value)
+
+
+def test_every_primitive_is_in_the_cell_of_all():
+    used = {
+        node.op
+        for equation in EveryPrimitive.spec.equations
+        for node in walk(equation.expr)
+        if isinstance(node, Apply)
+    }
+    # Rows that only stand in slopes.
+    assert set(PRIMITIVES) - used == {"positive", "sign"}

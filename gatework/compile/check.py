@@ -38,8 +38,8 @@ def check(plan: Plan) -> None:
     backward = _Scope(plan, at_hand)
     backward.lets(plan.recomputed)
     backward.stages(plan.backward)
-    for name in (*plan.state_gradients.values(), *plan.vector_gradients.values()):
-        backward.known(name, "a gradient")
+    for value in (*plan.state_gradients.values(), *plan.vector_gradients.values()):
+        backward.known(value, "a gradient")
     for matrix, gradient, operand in plan.product_gradients:
         backward.known(gradient, f"the gradient by {matrix}")
         backward.known(operand, f"the operand of {matrix}")

@@ -8,205 +8,34 @@ How the kernel works, for one layer in one direction:
   packed in the order in which the tile reads them.
 - When a tile's sums are complete, the elementwise part follows at once on the registers.
 
-The interface is plain C: ``void NAME(const long *sizes, void *const *arrays, long begin, long end)``
-over rows ``begin .. end``. ``Kernel`` says which arrays, in which order.
+The interface is plain C, ``void forward(const long *sizes, void *const *arrays, long begin, long
+end)`` for rows ``begin .. end``, and ``backward`` likewise. ``Kernel`` says which arrays, in
+which order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.resources import files
 
-from gatework.compile.flatten import leaf_sizes
 from gatework.compile.gradient import gradient_name
-from gatework.compile.plan import Let, Operand, Plan, Product, Stage
+from gatework.compile.kernel import Kernel, Layout, Segment, Tile, make_kernel
+from gatework.compile.plan import Let, Operand, Plan
 from gatework.equations.expr import SIZES
 from gatework.equations.ops import PRIMITIVES
 from gatework.equations.spec import NEXT
 
 # Rows of a register tile by its columns: the sums, one column of weights and one number of the
-# operand fit into 32 vector registers (16 where there are no more).
+# operand fit into 32 vector registers.
 ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
-ROWS_FEW = {1: 8, 2: 5, 3: 4, 4: 2, 5: 2, 6: 1, 7: 1, 8: 1}
-TILE_COLUMNS = 4
-
-
-MOST_PRODUCTS = 8
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Products that share their operands, so that they are summed side by side."""
-
-    products: tuple[Product, ...]
-
-    @property
-    def operands(self) -> tuple[str, ...]:
-        """What all of them multiply, in order."""
-        return self.products[0].operands
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The part of a stage that has one size: its tiles, then its elementwise operations."""
-
-    stage: int
-    size: str
-    tiles: tuple[Tile, ...]
-    lets: tuple[Let, ...]
-
-    @property
-    def repeat(self) -> int:
-        """Columns of units that are done together: few products take several."""
-        widest = max((len(t.products) for t in self.tiles), default=TILE_COLUMNS)
-        return max(1, TILE_COLUMNS // widest)
-
-    @property
-    def columns(self) -> int:
-        """Columns of sums that are held in registers."""
-        return self.repeat * sum(len(t.products) for t in self.tiles)
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """The values computed here."""
-        return (*(p.name for t in self.tiles for p in t.products), *(x.name for x in self.lets))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Values side by side in one array, (..., sum of sizes)."""
-
-    names: tuple[str, ...]
-    sizes: tuple[str, ...]
-
-    def offset(self, name: str) -> str:
-        """Where a value begins, as C text."""
-        before = self.sizes[: self.names.index(name)]
-        return " + ".join(f"{s}p" for s in before) or "0"
-
-    @property
-    def width(self) -> str:
-        """The length of a row, as C text."""
-        return " + ".join(f"{s}p" for s in self.sizes) or "0"
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What a plan's C text needs to be called: the arrays of both functions, in order."""
-
-    plan: Plan
-    ready: Layout  # products with the input, (T, B, ...)
-    vectors: Layout  # (...)
-    saved: Layout  # (T, B, ...)
-    scratch: Layout  # (B, ...), values that cross from one stage to the next
-    back_scratch: Layout  # (B, ...)
-    gradients: Layout  # (T, B, ...), gradients by products and vectors
-    forward: tuple[Segment, ...]
-    backward: tuple[Segment, ...]
-    forward_arrays: tuple[str, ...]
-    backward_arrays: tuple[str, ...]
-
-    def tiles(self, segments: Iterable[Segment]) -> list[Tile]:
-        """The tiles in the order of their packed weights."""
-        return [tile for segment in segments for tile in segment.tiles]
-
-
-def make_kernel(plan: Plan) -> Kernel:
-    """Lay out the arrays of a plan and cut its stages into segments."""
-    spec = plan.spec
-    states = [s.name for s in spec.states]
-    next_values = [plan.values[s + NEXT] for s in states]
-    forward = _segments(plan, plan.stages, next_values, states)
-    left = [*plan.gradient_values, *plan.state_gradients.values(), plan.input_gradient]
-    backward = _segments(plan, plan.backward, [v for v in left if isinstance(v, str)], [])
-    leaves = leaf_sizes(spec)
-    crossing = _crossing(forward, {*leaves, *(p.name for p in plan.before)}, states)
-    at_hand = {*leaves, *plan.saved, *next_values, *(x.name for x in plan.recomputed)}
-    at_hand |= {gradient_name(s + NEXT) for s in states}
-    back_crossing = _crossing(backward, at_hand, [])
-
-    def layout(names: Iterable[str]) -> Layout:
-        unique = tuple(dict.fromkeys(names))
-        return Layout(unique, tuple(plan.sizes[n] for n in unique))
-
-    saved, gradients = layout(plan.saved), layout(plan.gradient_values)
-    each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
-    packed = [f"w{i}" for i in range(sum(len(s.tiles) for s in forward))]
-    back_packed = [f"w{i}" for i in range(sum(len(s.tiles) for s in backward))]
-    running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
-    return Kernel(
-        plan,
-        layout(p.name for p in plan.before),
-        layout(p.name for p in plan.spec.parameters if p.cols is None),
-        saved,
-        layout(crossing),
-        layout(back_crossing),
-        gradients,
-        forward,
-        backward,
-        ("lengths", "x", "ready", "vectors", "saved", "scratch", *each, *packed),
-        (
-            *("lengths", "x", "vectors", "saved", "scratch", "gradients", "by_x", "by_output"),
-            *each,
-            *running,
-            *back_packed,
-        ),
-    )
-
-
-def _segments(
-    plan: Plan, stages: tuple[Stage, ...], stored: Iterable[str], rows: Iterable[str]
-) -> tuple[Segment, ...]:
-    """Cut stages by size.
-
-    ``stored`` are values that leave the step; ``rows`` are those whose rows lie in memory before
-    it. The first stage has a segment for the size of whatever must be stored and is not computed.
-    """
-    operands = {o for stage in stages for p in stage.products for o in p.operands} - {*rows}
-    found: list[Segment] = []
-    for number, stage in enumerate(stages):
-        sizes = dict.fromkeys(item.size for item in (*stage.products, *stage.lets))
-        if number == 0:
-            sizes |= dict.fromkeys(plan.sizes[v] for v in (*stored, *sorted(operands)))
-        for size in sizes:
-            shared: dict[tuple[str, ...], list[Product]] = {}
-            for product in stage.products:
-                if product.size == size:
-                    shared.setdefault(product.operands, []).append(product)
-            groups = [
-                tuple(group[i : i + MOST_PRODUCTS])
-                for group in shared.values()
-                for i in range(0, len(group), MOST_PRODUCTS)
-            ]
-            lets = tuple(let for let in stage.lets if let.size == size)
-            found.append(Segment(number, size, tuple(Tile(g) for g in groups), lets))
-    return tuple(found)
-
-
-def _crossing(
-    segments: tuple[Segment, ...], at_hand: Iterable[str], rows: Iterable[str]
-) -> list[str]:
-    """Values that need a place in memory within a step: read in another segment, or multiplied."""
-    home = {name: s for s in segments for name in s.sets}
-    known, lying = set(at_hand), set(rows)
-    found = []
-    for segment in segments:
-        operands = {o for t in segment.tiles for p in t.products for o in p.operands}
-        read = {a for let in segment.lets for a in let.args if isinstance(a, str)}
-        elsewhere = {n for n in read - known if n in home and home[n] is not segment}
-        found += sorted((operands - lying) | elsewhere)
-    return found
 
 
 def emit(plan: Plan) -> tuple[Kernel, str]:
     """The kernel of a plan and its C text (``real`` and ``LANES`` are given by the compiler)."""
     kernel = make_kernel(plan)
-    used = {
-        let.op
-        for stage in (*plan.stages, *plan.backward)
-        for let in stage.lets
-    } | {let.op for let in plan.recomputed}
+    used = {let.op for stage in (*plan.stages, *plan.backward) for let in stage.lets} | {
+        let.op for let in plan.recomputed
+    }
     helpers = [
         f"INLINE vec op_{row.name}(vec a) {{ return {row.c}; }}"
         for row in PRIMITIVES.values()
@@ -244,7 +73,12 @@ class _Writer:
     def text(self) -> str:
         fields = [f"    {'const int64_t' if a == 'lengths' else 'real'} *{a};" for a in self.arrays]
         sizes = ("T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep")
-        lines = ["typedef struct {", f"    long {', '.join(sizes)};", *fields, f"}} {self.name}_env;"]
+        lines = [
+            "typedef struct {",
+            f"    long {', '.join(sizes)};",
+            *fields,
+            f"}} {self.name}_env;",
+        ]
         first_tile = 0
         for number, segment in enumerate(self.segments):
             lines += ["", *self.segment(number, segment, first_tile)]
@@ -260,7 +94,9 @@ class _Writer:
         ]
         lines += [f"    e->{size} = sizes[{i}];" for i, size in enumerate(sizes)]
         lines += [f"    e->{array} = arrays[{i}];" for i, array in enumerate(self.arrays)]
-        order = "long t = e->T - 1; t >= 0; t--" if self.is_backward else "long t = 0; t < e->T; t++"
+        order = (
+            "long t = e->T - 1; t >= 0; t--" if self.is_backward else "long t = 0; t < e->T; t++"
+        )
         lines += [f"    for ({order}) {{"]
         for number, segment in enumerate(self.segments):
             step = f"{segment.repeat} * LANES"
@@ -285,11 +121,11 @@ class _Writer:
         for index, tile in enumerate(segment.tiles):
             lines += self.tile(index, first_tile + index, segment, tile, most)
         lines += [
-            f"    _Pragma(\"GCC unroll {most}\")",
+            f'    _Pragma("GCC unroll {most}")',
             "    for (int r = 0; r < rows; r++) {",
             "        const long row = b + r;",
             "        const int live = !e->lengths || t < e->lengths[row];",
-            f"        _Pragma(\"GCC unroll {segment.repeat}\")",
+            f'        _Pragma("GCC unroll {segment.repeat}")',
             f"        for (int q = 0; q < {segment.repeat}; q++) {{",
             "            const long u = j + q * LANES;",
             f"            if (u >= e->{size}p) break;",
@@ -318,9 +154,10 @@ class _Writer:
                 "    {",
                 f"        const real *a = {pointer} + b * ({stride});",
                 f"        const long stride = {stride}, depth = e->{self.plan.sizes[operand]};",
-                f"        for (long k = 0; k < depth; k++, w_{index} += {count * repeat} * LANES) {{",
+                "        for (long k = 0; k < depth; k++) {",
                 f"            vec w[{count}][{repeat}];",
                 f"            {each} w[p][q] = vec_load(w_{index} + (p * {repeat} + q) * LANES);",
+                f"            w_{index} += {count * repeat} * LANES;",
                 f"            {each_row} {{",
                 "                const real n = a[r * stride + k];",
                 f"                {each} s{index}[r][p][q] += n * w[p][q];",
@@ -443,7 +280,11 @@ class _Writer:
                 if of == size and self.home(value, of) == number:
                     where = f"e->seq_{state} + (t % e->ring) * e->B * e->{size}p + {place}"
                     store(where, f"live ? {use(value)} : {use(state)}")
-            kept = [n for n in kernel.saved.names if plan.sizes[n] == size and self.home(n, size) == number]
+            kept = [
+                n
+                for n in kernel.saved.names
+                if plan.sizes[n] == size and self.home(n, size) == number
+            ]
             texts = [(_address("saved", kernel.saved, n, step), use(n)) for n in kept]
             if texts:
                 lines.append("if (e->keep) {")
@@ -452,14 +293,17 @@ class _Writer:
                 lines.append("}")
             return lines
         for state, of in states.items():
-            value = plan.state_gradients[state]
-            if of == size and self.home(value, of) == number:
-                text = use(value) if isinstance(value, str) else "vec_all(0)"
+            after = plan.state_gradients[state]
+            if of == size and self.home(after, of) == number:
+                text = use(after) if isinstance(after, str) else "vec_all(0)"
                 same = use(gradient_name(state + NEXT))
                 store(f"{self.running(state, 1)} + {place}", f"live ? {text} : {same}")
         for name in kernel.gradients.names:
             if plan.sizes[name] == size and self.home(name, size) == number:
-                store(_address("gradients", kernel.gradients, name, step), f"live ? {use(name)} : vec_all(0)")
+                store(
+                    _address("gradients", kernel.gradients, name, step),
+                    f"live ? {use(name)} : vec_all(0)",
+                )
         by_x = plan.input_gradient
         if isinstance(by_x, str) and size == "F" and self.home(by_x, "F") == number:
             store(f"e->by_x + {step} * e->Fp + u", f"live ? {use(by_x)} : vec_all(0)")

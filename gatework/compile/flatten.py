@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import Spec
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref
 
-FOLDED = {
+FOLDED: dict[str, Callable[..., float]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -31,8 +31,7 @@ class Sequence:
     def let(self, op: str, args: tuple[Operand, ...], name: str | None = None) -> Operand:
         """The value of an operation: a known one if it was computed before."""
         if op in FOLDED and all(isinstance(a, float) for a in args):
-            value: float = FOLDED[op](*args)
-            return value
+            return FOLDED[op](*args)
         if (short := _simplified(op, args)) is not None:
             return short
         key = (op, args)
@@ -119,7 +118,9 @@ class _Flattener:
             if name not in levels:
                 if name in products:
                     (operand,) = products[name].operands
-                    levels[name] = level(operand) + (1 if operand in lets or operand in products else 0)
+                    levels[name] = level(operand) + (
+                        1 if operand in lets or operand in products else 0
+                    )
                 else:
                     levels[name] = max(level(a) for a in lets[name].args)
             return levels[name]

@@ -57,11 +57,7 @@ class _Differentiator:
             waiting = coming
         begin = len(self.sequence.lets)
         states = {s.name: self.total(s.name) for s in self.spec.states}
-        vectors = {
-            p.name: self.total(p.name)
-            for p in self.spec.parameters
-            if p.cols is None
-        }
+        vectors = {p.name: self.total(p.name) for p in self.spec.parameters if p.cols is None}
         inputs = self.total(self.spec.input)
         stages.append(Stage(tuple(waiting), tuple(self.sequence.lets[begin:])))
         made = replace(

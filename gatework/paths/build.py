@@ -112,5 +112,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine()
-    found = [line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))]
+    found = [
+        line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))
+    ]
     return found[0] if found else platform.machine()

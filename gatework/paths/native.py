@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gatework.compile import make_plan
-from gatework.compile.emit_c import Kernel, Layout, Segment, Tile, emit
+from gatework.compile.emit_c import emit
+from gatework.compile.kernel import Kernel, Layout, Segment, Tile
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT
+from gatework.errors import PathError
 from gatework.paths import build, reference
 from gatework.paths.call import Call, Groups, Result
 from gatework.paths.layerwise import run_layers
@@ -44,9 +47,7 @@ class NativePath:
             return f"the kernels are float32 or float64, the input is {call.x.dtype}"
         if torch.compiler.is_compiling():
             return "the kernels cannot be traced by torch.compile yet"
-        if build.compiler() is None:
-            return "there is no C compiler"
-        return None
+        return _unbuildable(call.spec, call.x.dtype)
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
@@ -68,6 +69,16 @@ class Library:
 
 
 @cache
+def _unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
+    """Why the kernel of a cell cannot be built here, or ``None``; it is built on the way."""
+    try:
+        library(spec, dtype)
+    except PathError as error:
+        return str(error).rstrip(".")
+    return None
+
+
+@cache
 def library(spec: Spec, dtype: torch.dtype) -> Library:
     """The compiled kernel of a cell."""
     kernel, text = emit(make_plan(spec))
@@ -79,9 +90,8 @@ def library(spec: Spec, dtype: torch.dtype) -> Library:
 def _run_steps(
     call: Call, x: Tensor, states: tuple[Tensor, ...], groups: Groups, inside: Tensor | None
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    if len(groups) != len(call.spec.groups):
-        groups = {name: groups[name] for name in call.spec.groups}
-    result = _Steps.apply(call, x, *states, *(groups[g] for g in call.spec.groups))
+    ordered = [groups[g] for g in call.spec.groups]
+    result = _Steps.apply(call, x, *states, *ordered)  # type: ignore[no-untyped-call]
     return {call.spec.states[0].name + NEXT: result[0]}, tuple(result[1:])
 
 
@@ -90,18 +100,22 @@ class _Steps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        run = _Run(call, x, rest)
         keep = any(ctx.needs_input_grad)
+        # The kernel has the precision of its input, also where autocast would lower the products.
+        with torch.autocast("cpu", enabled=False):
+            run = _Run(call, x, rest)
+            outputs = run.forward(keep)
         ctx.run = run if keep else None
-        outputs = run.forward(keep)
         ctx.save_for_backward(x, *rest)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors  # raises if one of them was changed in place meanwhile
         if torch.is_grad_enabled():
-            return None, *_by_reference(ctx.run.call, ctx.saved_tensors, gradients)
-        return None, *ctx.run.backward(gradients)
+            return None, *_by_reference(ctx.run.call, inputs, gradients)
+        with torch.autocast("cpu", enabled=False):
+            return None, *ctx.run.backward(gradients)
 
 
 def _by_reference(
@@ -150,11 +164,13 @@ class _Run:
 
     def forward(self, keep: bool) -> tuple[Tensor, ...]:
         kernel, output = self.kernel, self.spec.states[0].name
+        # An array that a cell has no use for has no elements.
+        none = self.x.new_empty(0)
         self.arrays = {
-            "x": self.pad(self.x, "F") if self.reads_input() else None,
+            "x": self.pad(self.x, "F") if self.reads_input() else none,
             "ready": self.ready(),
             "vectors": self.vectors(),
-            "saved": self.empty(kernel.saved, self.steps) if keep else None,
+            "saved": self.empty(kernel.saved, self.steps if keep else 0),
             "scratch": self.empty(kernel.scratch),
         }
         for state in self.spec.states:
@@ -164,7 +180,10 @@ class _Run:
             )
         self.pack(kernel.forward)
         self.launch(self.library.forward, kernel.forward_arrays, keep)
-        sequences = {s.name: self.arrays[f"seq_{s.name}"][..., : self.sizes[s.size]] for s in self.spec.states}
+        sequences = {
+            s.name: self.arrays[f"seq_{s.name}"][..., : self.sizes[s.size]]
+            for s in self.spec.states
+        }
         finals = [sequences[s.name][-1].clone() for s in self.spec.states]
         return sequences[output].contiguous(), *finals
 
@@ -176,7 +195,8 @@ class _Run:
         arrays["gradients"] = self.empty(kernel.gradients, self.steps)
         arrays["by_output"] = self.pad(by_output, spec.states[0].size)
         elementwise = isinstance(plan.input_gradient, str)
-        arrays["by_x"] = self.x.new_empty(self.steps, self.batch, self.padded["F"]) if elementwise else None
+        steps = self.steps if elementwise else 0
+        arrays["by_x"] = self.x.new_empty(steps, self.batch, self.padded["F"])
         for state, final in zip(spec.states, by_finals, strict=True):
             arrays[f"run_{state.name}"] = self.pad(final, state.size).clone()
             arrays[f"spare_{state.name}"] = torch.empty_like(arrays[f"run_{state.name}"])
@@ -205,7 +225,9 @@ class _Run:
             columns = self.columns(gradients, [places[g] for g in by_gradient])
             product = columns.t() @ self.operand(operand).reshape(rows, -1)
             sizes = [places[g].stop - places[g].start for g in by_gradient]
-            for matrices, part in zip(by_gradient.values(), product.split(sizes), strict=True):
+            for matrices, part in zip(
+                by_gradient.values(), torch.split(product, sizes), strict=True
+            ):
                 for matrix in matrices:
                     by_weight[matrix] += part
             if operand == spec.input:
@@ -215,13 +237,13 @@ class _Run:
             if isinstance(value, str):
                 by_weight[vector] = gradients[:, places[value]].sum(0)
         by_x = by_x.view(self.steps, self.batch, -1)
-        if self.arrays["by_x"] is not None:
+        if isinstance(plan.input_gradient, str):
             by_x = by_x + self.arrays["by_x"][..., : self.sizes["F"]]
         return by_weight, by_x
 
     def columns(self, table: Tensor, places: list[slice]) -> Tensor:
         """Some columns of a table: a view where they lie side by side."""
-        joined = all(a.stop == b.start for a, b in zip(places, places[1:], strict=False))
+        joined = all(a.stop == b.start for a, b in pairwise(places))
         if joined:
             return table[:, places[0].start : places[-1].stop]
         return torch.cat([table[:, p] for p in places], dim=1)
@@ -240,20 +262,24 @@ class _Run:
         return self.arrays["saved"][..., self.places(self.kernel.saved)[name]]
 
     def reads_input(self) -> bool:
-        lets = [x for stages in (self.plan.stages, self.plan.backward) for s in stages for x in s.lets]
+        lets = [
+            x for stages in (self.plan.stages, self.plan.backward) for s in stages for x in s.lets
+        ]
         return any(self.spec.input in let.args for let in (*lets, *self.plan.recomputed))
 
-    def ready(self) -> Tensor | None:
+    def ready(self) -> Tensor:
         """The products with the input for all steps, (T, B, ...)."""
         if not self.plan.before:
-            return None
+            return self.x.new_empty(0)
         padded = [self.pad_rows(self.weights[p.terms[0][0]], p.size) for p in self.plan.before]
         return (self.x.reshape(-1, self.x.shape[2]) @ torch.cat(padded).t()).contiguous()
 
-    def vectors(self) -> Tensor | None:
+    def vectors(self) -> Tensor:
         layout = self.kernel.vectors
-        parts = [self.pad(self.weights[n], s) for n, s in zip(layout.names, layout.sizes, strict=True)]
-        return torch.cat(parts) if parts else None
+        parts = [
+            self.pad(self.weights[n], s) for n, s in zip(layout.names, layout.sizes, strict=True)
+        ]
+        return torch.cat(parts) if parts else self.x.new_empty(0)
 
     def pad(self, tensor: Tensor, size: str) -> Tensor:
         """The last axis filled up to whole vectors; contiguous."""
@@ -262,10 +288,10 @@ class _Run:
     def pad_rows(self, matrix: Tensor, size: str) -> Tensor:
         return pad(matrix, (0, 0, 0, self.padded[size] - self.sizes[size]))
 
-    def empty(self, layout: Layout, steps: int | None = None) -> Tensor | None:
+    def empty(self, layout: Layout, steps: int | None = None) -> Tensor:
         width = sum(self.padded[s] for s in layout.sizes)
         shape = (self.batch, width) if steps is None else (steps, self.batch, width)
-        return self.x.new_empty(shape) if width else None
+        return self.x.new_empty(shape)
 
     def places(self, layout: Layout) -> dict[str, slice]:
         """Where the values of a layout lie on its last axis."""
@@ -285,7 +311,10 @@ class _Run:
         """(columns of units, depth, products, repeat, lanes)."""
         matrices = []
         for product in tile.products:
-            parts = [self.weights[m].t() if product.transposed else self.weights[m] for m, _ in product.terms]
+            parts = [
+                self.weights[m].t() if product.transposed else self.weights[m]
+                for m, _ in product.terms
+            ]
             matrices.append(torch.cat(parts, dim=1))
         block = segment.repeat * self.library.lanes
         stacked = torch.stack(matrices)
@@ -299,9 +328,12 @@ class _Run:
         sizes = [self.steps, self.batch, *(self.sizes.get(s, 0) for s in "FHP")]
         sizes += [*(self.padded.get(s, 0) for s in "FHP"), self.steps, int(keep)]
         lengths = self.call.lengths
-        self.arrays["lengths"] = None if lengths is None else lengths.contiguous()
+        empty = torch.empty(0)
+        self.arrays["lengths"] = empty if lengths is None else lengths.contiguous()
         pointers = [self.arrays[n] for n in names]
-        table = (ctypes.c_void_p * len(names))(*(None if a is None else a.data_ptr() for a in pointers))
+        table = (ctypes.c_void_p * len(names))(
+            *(a.data_ptr() if a.numel() else None for a in pointers)
+        )
         numbers = (ctypes.c_long * len(sizes))(*sizes)
         work = self.steps * sum(w.numel() for w in self.weights.values()) * self.batch
         threads = max(1, min(torch.get_num_threads(), self.batch, work // WORTH_A_THREAD))
@@ -309,7 +341,7 @@ class _Run:
         if threads == 1:
             function(numbers, table, ctypes.c_long(0), ctypes.c_long(self.batch))
             return
-        parts = [(ctypes.c_long(a), ctypes.c_long(b)) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [(ctypes.c_long(a), ctypes.c_long(b)) for a, b in pairwise(cuts)]
         waiting = [_pool(threads).submit(function, numbers, table, *p) for p in parts[1:]]
         function(numbers, table, *parts[0])
         for one in waiting:

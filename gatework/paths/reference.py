@@ -54,4 +54,3 @@ def run_steps(
         for name in wanted:
             history[name].append(gates[name])
     return {name: torch.stack(values) for name, values in history.items()}, states
-
