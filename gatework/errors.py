@@ -18,6 +18,10 @@ class ShapeError(GateworkError, RuntimeError, ValueError):
     """A tensor has the wrong shape or dtype (PyTorch raises RuntimeError or ValueError here)."""
 
 
+class PlanError(GateworkError, ValueError):
+    """The plan of a cell is ill-formed: a mistake in the compiler, not in the cell."""
+
+
 class PathError(GateworkError, RuntimeError):
     """The path that was asked for by name cannot run this cell or this call."""
 

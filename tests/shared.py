@@ -25,7 +25,8 @@ class EveryPrimitive(gw.Cell):
     a = eq.sigmoid(W_a @ (s * x) + U @ h)
     b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
-    c_next = eq.tanh(d)
+    e = eq.positive(c) - eq.sign(d) * a
+    c_next = eq.tanh(d) + e
     h_next = V @ (c_next * a) + b_p
 
 

@@ -54,7 +54,9 @@ def test_the_wide_form_has_a_series_for_each_target(tmp_path):
 
 
 def test_several_targets_of_several_ids(tmp_path):
-    cube = cube_of(tmp_path, rows(("a", [1, 2]), ("b", [3, 4])), target=["sold", "price"], id="shop")
+    cube = cube_of(
+        tmp_path, rows(("a", [1, 2]), ("b", [3, 4])), target=["sold", "price"], id="shop"
+    )
     assert cube.ids == ("a/sold", "a/price", "b/sold", "b/price")
     equal(cube.values[..., 0], [[1, 2], [10, 11], [3, 4], [10, 11]])
 
@@ -316,7 +318,9 @@ def test_errors_of_the_table_are_findings_too(tmp_path):
     found = findings(tmp_path, rows(("a", [1, "x", 3])), target="sold")
     assert found[-1].level == "error"
     assert "row 2 holds 'x'" in found[-1].text
-    assert level(findings(tmp_path, rows(("a", [1, 2])), target="gone"), "no column 'gone'") == "error"
+    assert (
+        level(findings(tmp_path, rows(("a", [1, 2])), target="gone"), "no column 'gone'") == "error"
+    )
 
 
 def test_the_doctor_looks_at_frames_and_arrays_as_well():

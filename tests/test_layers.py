@@ -246,7 +246,9 @@ def test_a_path_that_cannot_run_says_why():
     with pytest.raises(PathError, match="vendor: torch's kernels do not show their gates"):
         paths.choose(recorded, "vendor")
     for made in (gw.LSTM, gw.GRU, gw.RNN, lambda *a, **k: gw.Recurrent("gru", *a, **k)):
-        with pytest.raises(PathError, match="no path 'fast'; choose one of auto, vendor, ref"):
+        with pytest.raises(
+            PathError, match="no path 'fast'; choose one of auto, vendor, native, ref"
+        ):
             made(3, 4, path="fast")
 
 
@@ -259,7 +261,7 @@ def test_the_automatic_choice_is_logged_once(caplog, monkeypatch):
     reason = "vendor: torch has no kernel with these equations"
     assert caplog.messages == [
         "LSTM runs on the vendor path",
-        f"PeepholeLSTM runs on the reference path ({reason})",
+        f"PeepholeLSTM runs on the native path ({reason})",
     ]
 
 

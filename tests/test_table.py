@@ -72,7 +72,12 @@ def test_blank_lines_of_a_single_column_are_missing_values_but_for_the_ends(tmp_
 
 def test_nameless_columns_are_called_by_their_place(tmp_path):
     # What spreadsheets and data frames write: empty columns behind, the index in front.
-    assert read(tmp_path, ",sold,,\n0,1,,\n").columns == ["column 1", "sold", "column 3", "column 4"]
+    assert read(tmp_path, ",sold,,\n0,1,,\n").columns == [
+        "column 1",
+        "sold",
+        "column 3",
+        "column 4",
+    ]
 
 
 def test_names_and_values_may_be_of_any_script(tmp_path):

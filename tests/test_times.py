@@ -170,7 +170,7 @@ def test_distances_that_are_no_multiples_are_not_regular(values):
 
 
 def test_the_step_is_that_of_all_series_together():
-    short, long = read(["2020-01-01", "2020-01-03"]), read(["2020-01-01", "2020-01-02"] )
+    short, long = read(["2020-01-01", "2020-01-03"]), read(["2020-01-01", "2020-01-02"])
     assert find_step([short, long]) == Step("microseconds", 86400 * SECOND)
 
 

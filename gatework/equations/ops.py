@@ -1,18 +1,23 @@
 """The primitives: one row each, with every spelling of it side by side.
 
 A row's ``numpy`` and ``torch`` columns are the right-hand side of ``def name(a): return ...``
-(infix primitives share one Python spelling). ``latex`` takes the rendered arguments.
-``precedence`` tells the renderers when an argument needs brackets.
+(infix primitives share one Python spelling); ``c`` is the same over vectors of ``real``, by the
+functions of ``compile/vectors.h``. ``latex`` takes the rendered arguments.
+``precedence`` tells the renderers when an argument needs brackets. ``slopes`` are the derivatives
+by each argument, written with the arguments ``a`` and ``b`` and the result ``y``. ``costly`` marks
+what is better kept than computed a second time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatework.equations.expr import Apply, Expr, lift
+from gatework.equations.expr import Apply, Expr, Number, Ref, lift
 from gatework.errors import CellError
 
 SUM, TERM, SIGN, ATOM = 1, 2, 3, 9
+A, B, Y = Ref("a"), Ref("b"), Ref("y")
+ZERO, ONE, MINUS_ONE = Number(0.0), Number(1.0), Number(-1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,14 @@ class Primitive:
 
     name: str
     latex: str
+    slopes: tuple[Expr, ...]
     infix: str = ""
     numpy: str = ""
     torch: str = ""
+    c: str = ""
     arity: int = 1
     precedence: int = ATOM
+    costly: bool = False
 
     def __call__(self, *args: Expr | float) -> Apply:
         if len(args) != self.arity:
@@ -33,41 +41,103 @@ class Primitive:
         return Apply(self.name, tuple(lift(a) for a in args))
 
 
-add = Primitive("add", "{0} + {1}", infix="+", arity=2, precedence=SUM)
-sub = Primitive("sub", "{0} - {1}", infix="-", arity=2, precedence=SUM)
-mul = Primitive("mul", r"{0} \odot {1}", infix="*", arity=2, precedence=TERM)
-div = Primitive("div", r"\frac{{{0}}}{{{1}}}", infix="/", arity=2, precedence=TERM)
-neg = Primitive("neg", "-{0}", infix="-", precedence=SIGN)
+add = Primitive("add", "{0} + {1}", (ONE, ONE), infix="+", arity=2, precedence=SUM)
+sub = Primitive("sub", "{0} - {1}", (ONE, MINUS_ONE), infix="-", arity=2, precedence=SUM)
+mul = Primitive("mul", r"{0} \odot {1}", (B, A), infix="*", arity=2, precedence=TERM)
+div = Primitive("div", r"\frac{{{0}}}{{{1}}}", (1 / B, -Y / B), infix="/", arity=2, precedence=TERM)
+neg = Primitive("neg", "-{0}", (MINUS_ONE,), infix="-", precedence=SIGN)
 
 # tanh is the one form of the logistic function that overflows nowhere.
 sigmoid = Primitive(
     "sigmoid",
     r"\sigma\left({0}\right)",
+    (Y * (1 - Y),),
     numpy="0.5 + 0.5 * np.tanh(0.5 * a)",
     torch="torch.sigmoid(a)",
+    c="1 / (1 + vec_exp(-a))",
+    costly=True,
 )
-tanh = Primitive("tanh", r"\tanh\left({0}\right)", numpy="np.tanh(a)", torch="torch.tanh(a)")
+tanh = Primitive(
+    "tanh",
+    r"\tanh\left({0}\right)",
+    (1 - Y * Y,),
+    numpy="np.tanh(a)",
+    torch="torch.tanh(a)",
+    c="vec_tanh(a)",
+    costly=True,
+)
+# 0 and 1, -1 and 1, with 0 at 0: the slopes of relu and abs, as torch has them.
+positive = Primitive(
+    "positive",
+    r"\left[{0} > 0\right]",
+    (ZERO,),
+    numpy="np.heaviside(a, 0)",
+    torch="(a > 0).to(a.dtype)",
+    c="vec_positive(a)",
+)
+sign = Primitive(
+    "sign",
+    r"\operatorname{{sign}}\left({0}\right)",
+    (ZERO,),
+    numpy="np.sign(a)",
+    torch="torch.sign(a)",
+    c="vec_positive(a) - vec_positive(-a)",
+)
 relu = Primitive(
     "relu",
     r"\operatorname{{relu}}\left({0}\right)",
+    (positive(Y),),
     numpy="np.maximum(a, 0)",
     torch="torch.relu(a)",
+    c="vec_positive(a) * a",
 )
 softplus = Primitive(
     "softplus",
     r"\operatorname{{softplus}}\left({0}\right)",
+    (sigmoid(A),),
     numpy="np.logaddexp(a, 0)",
     torch="torch.logaddexp(a, torch.zeros_like(a))",
+    c="vec_softplus(a)",
+    costly=True,
 )
-exp = Primitive("exp", r"\exp\left({0}\right)", numpy="np.exp(a)", torch="torch.exp(a)")
-log = Primitive("log", r"\log\left({0}\right)", numpy="np.log(a)", torch="torch.log(a)")
-sqrt = Primitive("sqrt", r"\sqrt{{{0}}}", numpy="np.sqrt(a)", torch="torch.sqrt(a)")
-square = Primitive("square", r"\left({0}\right)^2", numpy="a * a", torch="a * a")
-abs_ = Primitive("abs", r"\left|{0}\right|", numpy="np.abs(a)", torch="torch.abs(a)")
+exp = Primitive(
+    "exp",
+    r"\exp\left({0}\right)",
+    (Y,),
+    numpy="np.exp(a)",
+    torch="torch.exp(a)",
+    c="vec_exp(a)",
+    costly=True,
+)
+log = Primitive(
+    "log",
+    r"\log\left({0}\right)",
+    (1 / A,),
+    numpy="np.log(a)",
+    torch="torch.log(a)",
+    c="vec_log(a)",
+    costly=True,
+)
+sqrt = Primitive(
+    "sqrt",
+    r"\sqrt{{{0}}}",
+    (0.5 / Y,),
+    numpy="np.sqrt(a)",
+    torch="torch.sqrt(a)",
+    c="vec_sqrt(a)",
+    costly=True,
+)
+square = Primitive(
+    "square", r"\left({0}\right)^2", (2 * A,), numpy="a * a", torch="a * a", c="a * a"
+)
+abs_ = Primitive(
+    "abs", r"\left|{0}\right|", (sign(A),), numpy="np.abs(a)", torch="torch.abs(a)", c="vec_abs(a)"
+)
 
 PRIMITIVES: dict[str, Primitive] = {
     row.name: row
     for row in (
-        add, sub, mul, div, neg, sigmoid, tanh, relu, softplus, exp, log, sqrt, square, abs_,
+        add, sub, mul, div, neg, sigmoid, tanh, positive, sign, relu, softplus, exp, log, sqrt,
+        square, abs_,
     )
 }  # fmt: skip

@@ -11,7 +11,7 @@ import logging
 from typing import Protocol
 
 from gatework.errors import PathError
-from gatework.paths import reference, vendor
+from gatework.paths import native, reference, vendor
 from gatework.paths.call import Call, Result, Weights
 
 log = logging.getLogger("gatework")
@@ -30,7 +30,7 @@ class Path(Protocol):
 
 
 # In the order of preference.
-PATHS: tuple[Path, ...] = (vendor.VendorPath(), reference.ReferencePath())
+PATHS: tuple[Path, ...] = (vendor.VendorPath(), native.NativePath(), reference.ReferencePath())
 AUTO = "auto"
 
 _logged: set[tuple[str, str, str]] = set()

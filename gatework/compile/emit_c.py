@@ -1,0 +1,332 @@
+"""From a plan to C: one function that runs all steps forward, one that runs them backward.
+
+How the kernel works, for one layer in one direction:
+
+- Units stand in columns of LANES (a vector); arrays are padded to whole columns. Rows of the batch
+  are dealt out to threads; no row needs another, so there is no barrier.
+- A stage's products are summed in a register tile of some rows by some columns. The weights lie
+  packed in the order in which the tile reads them.
+- When a tile's sums are complete, the elementwise part follows at once on the registers.
+
+The interface is plain C, ``void forward(const long *sizes, void *const *arrays, long begin, long
+end)`` for rows ``begin .. end``, and ``backward`` likewise. ``Kernel`` says which arrays, in
+which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from gatework.compile.gradient import gradient_name
+from gatework.compile.kernel import Kernel, Layout, Segment, Tile, make_kernel
+from gatework.compile.plan import Let, Operand, Plan
+from gatework.equations.expr import SIZES
+from gatework.equations.ops import PRIMITIVES
+from gatework.equations.spec import NEXT
+
+# Rows of a register tile by its columns: the sums, one column of weights and one number of the
+# operand fit into 32 vector registers.
+ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
+
+
+def emit(plan: Plan) -> tuple[Kernel, str]:
+    """The kernel of a plan and its C text (``real`` and ``LANES`` are given by the compiler)."""
+    kernel = make_kernel(plan)
+    used = {let.op for stage in (*plan.stages, *plan.backward) for let in stage.lets} | {
+        let.op for let in plan.recomputed
+    }
+    helpers = [
+        f"INLINE vec op_{row.name}(vec a) {{ return {row.c}; }}"
+        for row in PRIMITIVES.values()
+        if row.name in used and not row.infix
+    ]
+    header = (files("gatework.compile") / "vectors.h").read_text(encoding="utf-8")
+    parts = [
+        f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
+        header,
+        "\n".join(helpers),
+        _Writer(kernel, backward=False).text(),
+        _Writer(kernel, backward=True).text(),
+    ]
+    return kernel, "\n\n".join(part for part in parts if part) + "\n"
+
+
+class _Writer:
+    """Writes one of the two functions of a kernel."""
+
+    def __init__(self, kernel: Kernel, backward: bool) -> None:
+        self.kernel = kernel
+        self.plan = kernel.plan
+        self.is_backward = backward
+        self.name = "backward" if backward else "forward"
+        self.arrays = kernel.backward_arrays if backward else kernel.forward_arrays
+        self.segments = kernel.backward if backward else kernel.forward
+        self.scratch = kernel.back_scratch if backward else kernel.scratch
+        self.states = [s.name for s in self.plan.spec.states]
+        self.recomputed = {x.name: x for x in self.plan.recomputed}
+        self.next_values: dict[str, str] = {}
+        for state in self.states:
+            self.next_values.setdefault(self.plan.values[state + NEXT], state)
+        self.stored_in = self.homes()
+
+    def text(self) -> str:
+        fields = [f"    {'const int64_t' if a == 'lengths' else 'real'} *{a};" for a in self.arrays]
+        sizes = ("T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep")
+        lines = [
+            "typedef struct {",
+            f"    long {', '.join(sizes)};",
+            *fields,
+            f"}} {self.name}_env;",
+        ]
+        first_tile = 0
+        for number, segment in enumerate(self.segments):
+            lines += ["", *self.segment(number, segment, first_tile)]
+            first_tile += len(segment.tiles)
+        return "\n".join([*lines, "", *self.driver(sizes)])
+
+    def driver(self, sizes: tuple[str, ...]) -> list[str]:
+        """The exported function: all steps of some rows."""
+        lines = [
+            f"void {self.name}(const long *sizes, void *const *arrays, long begin, long end)",
+            "{",
+            f"    {self.name}_env env, *e = &env;",
+        ]
+        lines += [f"    e->{size} = sizes[{i}];" for i, size in enumerate(sizes)]
+        lines += [f"    e->{array} = arrays[{i}];" for i, array in enumerate(self.arrays)]
+        order = (
+            "long t = e->T - 1; t >= 0; t--" if self.is_backward else "long t = 0; t < e->T; t++"
+        )
+        lines += [f"    for ({order}) {{"]
+        for number, segment in enumerate(self.segments):
+            step = f"{segment.repeat} * LANES"
+            lines += [f"        for (long j = 0; j < e->{segment.size}p; j += {step}) {{"]
+            lines += ["            long b = begin;"]
+            for rows in _rows(segment.columns):
+                call = f"{self.name}_{number}(e, t, b, j, {rows})"
+                lines += [f"            for (; b + {rows} <= end; b += {rows}) {call};"]
+            lines += ["        }"]
+        return [*lines, "    }", "}"]
+
+    def segment(self, number: int, segment: Segment, first_tile: int) -> list[str]:
+        """One segment over some rows and columns: sums in registers, then the equations."""
+        size = segment.size
+        most = _rows(segment.columns)[0]
+        lines = [
+            f"/* {self.name}, stage {segment.stage}, values of size {size} */",
+            f"INLINE void {self.name}_{number}"
+            f"({self.name}_env *e, long t, long b, long j, const int rows)",
+            "{",
+        ]
+        for index, tile in enumerate(segment.tiles):
+            lines += self.tile(index, first_tile + index, segment, tile, most)
+        lines += [
+            f'    _Pragma("GCC unroll {most}")',
+            "    for (int r = 0; r < rows; r++) {",
+            "        const long row = b + r;",
+            "        const int live = !e->lengths || t < e->lengths[row];",
+            f'        _Pragma("GCC unroll {segment.repeat}")',
+            f"        for (int q = 0; q < {segment.repeat}; q++) {{",
+            "            const long u = j + q * LANES;",
+            f"            if (u >= e->{size}p) break;",
+        ]
+        lines += [f"            {line}" for line in self.body(segment)]
+        return [*lines, "            (void)live;", "        }", "    }", "}"]
+
+    def tile(self, index: int, array: int, segment: Segment, tile: Tile, most: int) -> list[str]:
+        """The register tile of some products."""
+        count, repeat = len(tile.products), segment.repeat
+        total = " + ".join(f"e->{self.plan.sizes[o]}" for o in tile.operands)
+        lines = [f"    /* {'; '.join(map(str, tile.products))} */"]
+        lines += [f"    vec s{index}[{most}][{count}][{repeat}];"]
+        each_row = f'_Pragma("GCC unroll {most}") for (int r = 0; r < rows; r++)'
+        each = (
+            f'_Pragma("GCC unroll {count}") for (int p = 0; p < {count}; p++) '
+            f'_Pragma("GCC unroll {repeat}") for (int q = 0; q < {repeat}; q++)'
+        )
+        lines += [f"    {each_row} {each} s{index}[r][p][q] = vec_all(0);"]
+        lines += [
+            f"    const real *w_{index} = e->w{array} + j * {count} * ({total});",
+        ]
+        for operand in tile.operands:
+            pointer, stride = self.operand(operand)
+            lines += [
+                "    {",
+                f"        const real *a = {pointer} + b * ({stride});",
+                f"        const long stride = {stride}, depth = e->{self.plan.sizes[operand]};",
+                "        for (long k = 0; k < depth; k++) {",
+                f"            vec w[{count}][{repeat}];",
+                f"            {each} w[p][q] = vec_load(w_{index} + (p * {repeat} + q) * LANES);",
+                f"            w_{index} += {count * repeat} * LANES;",
+                f"            {each_row} {{",
+                "                const real n = a[r * stride + k];",
+                f"                {each} s{index}[r][p][q] += n * w[p][q];",
+                "            }",
+                "        }",
+                "    }",
+            ]
+        return lines
+
+    def operand(self, name: str) -> tuple[str, str]:
+        """Where the rows of a product's operand lie, and how far apart."""
+        if name in self.states and not self.is_backward:
+            return self.before_step(name), f"e->{self.plan.sizes[name]}p"
+        offset, width = _text(self.scratch.offset(name)), _text(self.scratch.width)
+        return f"(e->scratch + {offset})", width
+
+    def before_step(self, state: str) -> str:
+        """The rows of a state before step t."""
+        size = self.plan.sizes[state]
+        before = f"e->seq_{state} + ((t - 1) % e->ring) * e->B * e->{size}p"
+        return f"(t == 0 ? e->first_{state} : {before})"
+
+    def body(self, segment: Segment) -> list[str]:
+        """The elementwise part for one row and one column of units."""
+        lines: list[str] = []
+        known: set[str] = set()
+        for index, tile in enumerate(segment.tiles):
+            for p, product in enumerate(tile.products):
+                lines.append(f"const vec v_{product.name} = s{index}[r][{p}][q];")
+                known.add(product.name)
+
+        def use(value: Operand) -> str:
+            if not isinstance(value, str):
+                return f"(real){value!r}"
+            if value not in known:
+                known.add(value)
+                if value in self.recomputed and self.is_backward:
+                    lines.append(self.let(self.recomputed[value], use))
+                else:
+                    lines.append(f"const vec v_{value} = {self.load(value)};")
+            return f"v_{value}"
+
+        for let in segment.lets:
+            line = self.let(let, use)
+            lines.append(line)
+            known.add(let.name)
+        stores = self.stores(segment, use)
+        return [*lines, *stores]
+
+    def let(self, let: Let, use: Callable[[Operand], str]) -> str:
+        row = PRIMITIVES[let.op]
+        args = [use(a) for a in let.args]
+        if not row.infix:
+            text = f"op_{row.name}({args[0]})"
+        else:
+            text = f"-{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
+        return f"const vec v_{let.name} = {text};"
+
+    def load(self, name: str) -> str:
+        """Where a value that is not computed in this segment comes from."""
+        kernel, plan = self.kernel, self.plan
+        size = plan.sizes[name]
+        place = f"row * e->{size}p + u"
+        step = "(t * e->B + row)"
+        if self.is_backward:
+            for position, state in enumerate(self.states):
+                if name == gradient_name(state + NEXT):
+                    running = f"vec_load({self.running(state, 0)} + {place})"
+                    output = f"vec_load(e->by_output + {step} * e->{size}p + u)"
+                    return running if position else f"{running} + {output}"
+        if name in self.states:
+            return f"vec_load({self.before_step(name)} + {place})"
+        if name == plan.spec.input:
+            return f"vec_load(e->x + {step} * e->{size}p + u)"
+        if name in kernel.vectors.names:
+            return f"vec_load(e->vectors + {_text(kernel.vectors.offset(name))} + u)"
+        if not self.is_backward and name in kernel.ready.names:
+            return _at("ready", kernel.ready, name, step)
+        if self.is_backward and name in self.next_values:
+            state = self.next_values[name]
+            return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
+        if self.is_backward and name in kernel.saved.names:
+            return _at("saved", kernel.saved, name, step)
+        return _at("scratch", self.scratch, name, "row")
+
+    def running(self, state: str, after: int) -> str:
+        """The running gradient of a state: two buffers that change places at every step."""
+        return f"((e->T - t) % 2 == {1 - after} ? e->run_{state} : e->spare_{state})"
+
+    def homes(self) -> dict[str, int]:
+        """The segment in which each value that leaves the step is stored."""
+        found: dict[str, int] = {}
+        for number, segment in enumerate(self.segments):
+            for name in segment.sets:
+                found[name] = number
+        return found
+
+    def home(self, name: Operand, size: str) -> int:
+        """Where to store a value: where it is set, else in the first segment of its size."""
+        if isinstance(name, str) and name in self.stored_in:
+            return self.stored_in[name]
+        return next(i for i, s in enumerate(self.segments) if s.size == size)
+
+    def stores(self, segment: Segment, use: Callable[[Operand], str]) -> list[str]:
+        number = self.segments.index(segment)
+        kernel, plan, size = self.kernel, self.plan, segment.size
+        place, step = f"row * e->{size}p + u", "(t * e->B + row)"
+        lines: list[str] = []
+
+        def store(where: str, text: str) -> None:
+            lines.append(f"vec_store({where}, {text});")
+
+        for name in self.scratch.names:
+            if plan.sizes[name] == size and self.home(name, size) == number:
+                store(_address("scratch", self.scratch, name, "row"), use(name))
+        states = {s.name: s.size for s in plan.spec.states}
+        if not self.is_backward:
+            for state, of in states.items():
+                value = plan.values[state + NEXT]
+                if of == size and self.home(value, of) == number:
+                    where = f"e->seq_{state} + (t % e->ring) * e->B * e->{size}p + {place}"
+                    store(where, f"live ? {use(value)} : {use(state)}")
+            kept = [
+                n
+                for n in kernel.saved.names
+                if plan.sizes[n] == size and self.home(n, size) == number
+            ]
+            texts = [(_address("saved", kernel.saved, n, step), use(n)) for n in kept]
+            if texts:
+                lines.append("if (e->keep) {")
+                for where, text in texts:
+                    store(where, text)
+                lines.append("}")
+            return lines
+        for state, of in states.items():
+            after = plan.state_gradients[state]
+            if of == size and self.home(after, of) == number:
+                text = use(after) if isinstance(after, str) else "vec_all(0)"
+                same = use(gradient_name(state + NEXT))
+                store(f"{self.running(state, 1)} + {place}", f"live ? {text} : {same}")
+        for name in kernel.gradients.names:
+            if plan.sizes[name] == size and self.home(name, size) == number:
+                store(
+                    _address("gradients", kernel.gradients, name, step),
+                    f"live ? {use(name)} : vec_all(0)",
+                )
+        by_x = plan.input_gradient
+        if isinstance(by_x, str) and size == "F" and self.home(by_x, "F") == number:
+            store(f"e->by_x + {step} * e->Fp + u", f"live ? {use(by_x)} : vec_all(0)")
+        return lines
+
+
+def _rows(columns: int) -> list[int]:
+    """The row counts of a segment's register tile: the largest, then smaller ones for the rest."""
+    rows = [ROWS.get(max(columns, 1), 2)]
+    while rows[-1] > 1:
+        rows.append(rows[-1] // 2)
+    return rows
+
+
+def _text(offsets: str) -> str:
+    """Padded sizes as fields of the environment."""
+    parts = [p if p == "0" else f"e->{p}" for p in offsets.split(" + ")]
+    return f"({' + '.join(parts)})"
+
+
+def _address(array: str, layout: Layout, name: str, row: str) -> str:
+    return f"e->{array} + {row} * {_text(layout.width)} + {_text(layout.offset(name))} + u"
+
+
+def _at(array: str, layout: Layout, name: str, row: str) -> str:
+    return f"vec_load({_address(array, layout, name, row)})"

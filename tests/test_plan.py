@@ -1,0 +1,161 @@
+"""The compiler's plans: forward and gradient against autograd of the reference, in float64."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from plan_steps import Follower
+from shared import EveryPrimitive
+from tolerances import EXACT
+
+from gatework.cells import all_cells
+from gatework.compile import check, make_plan
+from gatework.compile.plan import Let, Product, Stage
+from gatework.equations import (
+    Cell,
+    Constant,
+    Input,
+    Matrix,
+    State,
+    Vector,
+    abs_,
+    exp,
+    log,
+    relu,
+    sigmoid,
+    softplus,
+    sqrt,
+    square,
+    tanh,
+)
+from gatework.equations.spec import NEXT
+from gatework.errors import PlanError
+from gatework.read import reference
+
+T, B, F, H, P = 5, 3, 4, 6, 2
+
+
+class ThreeStages(Cell):
+    """A second and a third stage, products of sums and of the input, values read across stages."""
+
+    x, h, c = Input(), State(), State()
+    A, D = Matrix(x), Matrix(h)
+    M, N = Matrix(h), Matrix(h)
+    G = Matrix(x, rows="F")
+    s, v = Vector(), Vector("F")
+    beta = Constant(0.7)
+
+    a = sigmoid(A @ (x * v + G @ x) + D @ h)
+    b = tanh(M @ (a * h)) / (1.5 + square(a))
+    e = relu(N @ (b * c) - 0.1) + softplus(b) * (2 - beta)
+    k = exp(-abs_(c)) + log(1 + c * c) + sqrt(1 + h * h)
+    c_next = a * c + (1 - a) * e
+    h_next = s * tanh(c_next) + 0.1 * k - b
+
+
+CELLS = [*(c.spec for c in all_cells()), EveryPrimitive.spec, ThreeStages.spec]
+
+
+def inputs(spec):
+    generator = torch.Generator().manual_seed(0)
+    make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    sizes = {"F": F, "H": H, "P": P}
+    weights = {p.name: 0.5 * make(*(sizes[s] for s in p.shape)) for p in spec.parameters}
+    states = {s.name: make(B, sizes[s.size]) for s in spec.states}
+    return weights, make(T, B, F), states
+
+
+def by_autograd(spec, weights, x, states, out):
+    leaves = [t.clone().requires_grad_() for t in (*weights.values(), x, *states.values())]
+    named = dict(zip(weights, leaves, strict=False))
+    now = dict(zip(states, leaves[len(named) + 1 :], strict=True))
+    step = reference.compiled(spec, "torch")
+    loss, seen = 0.0, []
+    for t in range(T):
+        gates = step(leaves[len(named)][t], *now.values(), *named.values())
+        now = {name: gates[name + NEXT] for name in now}
+        seen.append({name: v.detach() for name, v in now.items()})
+        loss = loss + sum((v * out[t][name]).sum() for name, v in now.items())
+    gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    filled = [
+        torch.zeros_like(a) if g is None else g for a, g in zip(leaves, gradients, strict=True)
+    ]
+    count = len(named)
+    return seen, dict(zip(named, filled, strict=False)), filled[count], filled[count + 1 :]
+
+
+@pytest.mark.parametrize("spec", CELLS, ids=lambda s: s.name)
+def test_plan_is_the_reference_and_its_gradient(spec):
+    weights, x, states = inputs(spec)
+    generator = torch.Generator().manual_seed(1)
+    out = [
+        {n: torch.randn(v.shape, generator=generator, dtype=v.dtype) for n, v in states.items()}
+        for _ in range(T)
+    ]
+    follower = Follower(make_plan(spec), weights, x, states)
+    ran = follower.forward()
+    total, by_x, first = follower.backward(out)
+    seen, expected, expected_x, expected_states = by_autograd(spec, weights, x, states, out)
+    for got, want in zip(ran, seen, strict=True):
+        for name in want:
+            torch.testing.assert_close(got[name], want[name], **EXACT)
+    for name, want in expected.items():
+        torch.testing.assert_close(total[name], want, **EXACT)
+    torch.testing.assert_close(by_x, expected_x, **EXACT)
+    for name, want in zip(states, expected_states, strict=True):
+        torch.testing.assert_close(first[name], want, **EXACT)
+
+
+@pytest.mark.parametrize("spec", CELLS, ids=lambda s: s.name)
+def test_nothing_is_computed_twice(spec):
+    plan = make_plan(spec)
+    for stages in (plan.stages, plan.backward):
+        keys = [(let.op, let.args) for stage in stages for let in stage.lets]
+        assert len(keys) == len(set(keys))
+
+
+def test_stages_and_what_is_saved():
+    by_name = {c.__name__: make_plan(c.spec) for c in all_cells()}
+    assert len(by_name["LSTM"].stages) == 1
+    assert len(by_name["GRUResetBefore"].stages) == 2  # a product of r * h
+    assert len(by_name["ProjectedLSTM"].stages) == 2
+    # The gates and tanh(c): five values; the states are at hand anyway.
+    assert set(by_name["LSTM"].saved) > {"i", "f", "g", "o"}
+    assert len(by_name["LSTM"].saved) == 5
+    assert by_name["RNN"].saved == ()
+
+
+LSTM = next(c for c in all_cells() if c.__name__ == "LSTM").spec
+BROKEN = {
+    "reads nowhere, which is not set": lambda p: with_let(
+        p, Let("t__99", "tanh", ("nowhere",), "H")
+    ),
+    "is set twice": lambda p: with_let(p, Let("i", "tanh", ("c",), "H")),
+    "no primitive": lambda p: with_let(p, Let("t__99", "cosh", ("c",), "H")),
+    "no primitive with 2": lambda p: with_let(p, Let("t__99", "tanh", ("c", "c"), "H")),
+    "has size F, its argument c H": lambda p: with_let(p, Let("t__99", "tanh", ("c",), "F")),
+    "which is no matrix": lambda p: with_product(p, Product("t__99", (("b_i", "c"),), "H")),
+    "sizes that do not fit U_i": lambda p: with_product(p, Product("t__99", (("U_i", "x"),), "H")),
+    "done before all steps": lambda p: replace(p, before=(Product("t__9", (("U_i", "h"),), "H"),)),
+    "saved reads absent": lambda p: replace(p, saved=(*p.saved, "absent")),
+    "is not set at that point": lambda p: replace(p, saved=()),
+}
+
+
+def with_let(plan, let):
+    first, *rest = plan.stages
+    return replace(plan, stages=(Stage(first.products, (*first.lets, let)), *rest))
+
+
+def with_product(plan, product):
+    first, *rest = plan.stages
+    return replace(plan, stages=(Stage((*first.products, product), first.lets), *rest))
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_checker_names_what_is_wrong(message):
+    plan = make_plan(LSTM)
+    check(plan)
+    with pytest.raises(PlanError, match=message) as raised:
+        check(BROKEN[message](plan))
+    assert "The plan of LSTM" in str(raised.value)
