@@ -1,5 +1,7 @@
 """What the tests of the upper floors need: small files and series, and quick forecasters."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import gatework as gw
@@ -20,6 +22,11 @@ def write(folder, content, name="data.csv"):
 def cube_of(folder, content, name="data.csv", **columns):
     """The cube of a file that is written first."""
     return load_cube(write(folder, content, name), Columns(**columns))
+
+
+def named(series):
+    """The cube of some arrays as a table with ids would give it: the ids mean something."""
+    return replace(load_cube(series), named=True)
 
 
 def sine(steps=80, period=8, phase=0.0, noise=0.0, seed=0):

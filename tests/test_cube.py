@@ -186,7 +186,7 @@ def test_the_bundled_series_know_their_columns():
 def test_a_file_called_like_a_bundled_series_is_the_file(tmp_path, monkeypatch):
     write(tmp_path, [("y",), (1,), (2,)], "sunspots")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="no column 'month'|no column 'sunspots'"):
+    with pytest.raises(DataError, match="no column 'sunspots'"):
         load_cube("sunspots")
 
 

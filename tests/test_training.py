@@ -92,10 +92,10 @@ def test_resuming_after_an_early_stop_stays_stopped(tmp_path):
 
 def test_the_weights_of_the_best_epoch_survive_an_interruption(tmp_path):
     # The best epoch lies before the cut, so its weights come from the checkpoint.
-    arguments = PLAIN | {"epochs": 40, "patience": 0, "learning_rate": 0.3}
+    arguments = PLAIN | {"epochs": 40, "patience": 0, "learning_rate": 1.0}
     whole = quick(**arguments).fit(Y)
-    assert whole.best_epoch_ < 35
-    quick(**arguments | {"epochs": 35}).fit(Y, folder=tmp_path)
+    assert whole.best_epoch_ < 39
+    quick(**arguments | {"epochs": whole.best_epoch_ + 1}).fit(Y, folder=tmp_path)
     equal_runs(quick(**arguments).fit(Y, folder=tmp_path, resume=True), whole)
 
 
@@ -157,7 +157,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch, error):
     path = tmp_path / "note.txt"
     files.write_whole(path, "old")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(error))
-    with pytest.raises(type(error) if isinstance(error, OSError) else error):
+    with pytest.raises((OSError, KeyboardInterrupt)):
         files.write_whole(path, "new")
     monkeypatch.undo()
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"note.txt": "old"}
@@ -172,7 +172,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch, error):
         ({"seed": 7}, Y, "seed was 0, now it is 7"),
         ({"context": 5}, Y, "context was 6, now it is 5"),
         ({"batch_size": 9}, Y, "batch_size was 8, now it is 9"),
-        ({"scaling": "none"}, Y, "data was .*"),
+        ({"scaling": "none"}, Y, "scaling was 'standard', now it is 'none'"),
         ({}, Y + np.r_[np.zeros(59), 1], "data was .*"),
     ],
     ids=lambda v: str(v)[:30] if isinstance(v, dict) else "",
@@ -204,7 +204,9 @@ DAMAGE = {
     "text": lambda path: path.write_text("not a checkpoint at all, but rather long"),
     "foreign": lambda path: save_file({"a": torch.zeros(1)}, path),
     "no weights": lambda path: rewritten(path, lambda t, _: t.pop("model.head.bias")),
-    "shape": lambda path: rewritten(path, lambda t, _: t.update({"model.head.bias": torch.ones(9)})),
+    "shape": lambda path: rewritten(
+        path, lambda t, _: t.update({"model.head.bias": torch.ones(9)})
+    ),
     "no random state": lambda path: rewritten(path, lambda t, _: t.pop("random.torch")),
     "no progress": lambda path: rewritten(path, lambda _, about: about.pop("progress")),
     "no identity": lambda path: rewritten(path, lambda _, about: about.pop("identity")),
@@ -229,7 +231,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    with pytest.raises(TrainingError, match="no checkpoint .* to resume from"):
+    with pytest.raises(TrainingError, match=r"no checkpoint .* to resume from"):
         quick().fit(Y, folder=tmp_path, resume=True)
     with pytest.raises(TrainingError, match="name the folder"):
         quick().fit(Y, resume=True)
@@ -355,7 +357,7 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_series_and_parameter(tmp_pa
 
 
 def test_a_run_that_explodes_later_keeps_its_last_good_epoch(tmp_path):
-    with pytest.raises(TrainingError, match="is not finite in epoch [2-9]") as caught:
+    with pytest.raises(TrainingError, match=r"is not finite in epoch [2-9]") as caught:
         quick(learning_rate=1e30, epochs=9, clip=0.0).fit(Y, folder=tmp_path)
     assert "(its values)" in str(caught.value)
     assert f"kept in {tmp_path}" in str(caught.value)

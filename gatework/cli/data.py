@@ -42,7 +42,7 @@ def check(
     from gatework.data import doctor  # noqa: PLC0415
 
     findings = doctor.check(data, columns(target, time, id, feature), horizon, context)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     for finding in findings:
         colour = COLOURS[finding.level]
         console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)

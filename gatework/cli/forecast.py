@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
@@ -75,7 +74,8 @@ def fit(
         scaling=scaling, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    console = Console(soft_wrap=True, highlight=False)
+    # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     try:
         if test is not None and test < horizon:
             raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
@@ -202,16 +202,16 @@ def _finish(
         table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
-    console.print(f"\n{escape(summary['evaluation']['verdict'])}")
+    console.print(f"\n{summary['evaluation']['verdict']}")
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
 def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
     from gatework.data.doctor import overview  # noqa: PLC0415
 
-    console.print(escape(overview(cube)))
+    console.print(overview(cube))
     for note in (*cube.notes, *short):
-        console.print(f"note: {escape(note)}")
+        console.print(f"note: {note}")
 
 
 def _has_checkpoint(out: Path) -> bool:

@@ -15,12 +15,13 @@ from gatework import __version__
 from gatework.cli import data, forecast
 from gatework.errors import GateworkError
 
+NAME = "gatework"
 BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
 # Versions of typer differ in where they keep this class, not in what derives from it.
 UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
-    name="gatework",
+    name=NAME,
     help="Recurrent networks from their equations: fit, look inside, forecast.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -66,11 +67,11 @@ def main(
 def run() -> None:
     """Run the command line; whatever goes wrong is one line and an exit status."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name=NAME)
     except UsageError as error:
         if not error.format_message():  # a bare command has printed its help
             sys.exit(BAD_INPUT)
-        command = error.ctx.command_path if error.ctx else app.info.name
+        command = error.ctx.command_path if error.ctx else NAME
         what = error.format_message().rstrip(".")
         _fail(f"error: {what}. See {command} --help.", BAD_INPUT)
     except (GateworkError, OSError) as error:

@@ -44,6 +44,8 @@ class Cube:
         starts: (N,) time stamp of each first step (whole numbers where there are none).
         step: the distance between steps.
         notes: what was found and done, one sentence each.
+        has_times: whether the starts are times, or numbers of a time column.
+        named: whether the ids mean something; those of arrays are mere places.
     """
 
     values: NDArray[np.float64]
@@ -54,6 +56,7 @@ class Cube:
     step: Step
     notes: tuple[str, ...] = ()
     has_times: bool = False
+    named: bool = True
 
     def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
         """The time stamps of some steps of one series, also of steps behind its end."""
@@ -69,6 +72,7 @@ class Cube:
             self.step,
             self.notes,
             self.has_times,
+            self.named,
         )
 
     def series(self, position: int) -> NDArray[np.float64]:
@@ -119,7 +123,8 @@ def _from_arrays(data: Any) -> Cube:
         raise DataError(f"The series have different features: {[s.shape for s in series]}.")
     names = ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
     ids = tuple(str(i) for i in range(len(series)))
-    return _stacked(series, ids, names, (0,) * len(series), Step("rows"), _missing(series, names))
+    starts, notes = (0,) * len(series), _missing(series, names)
+    return _stacked(series, ids, names, starts, Step("rows"), notes, named=False)
 
 
 def _floats(part: Any) -> NDArray[np.float64]:
@@ -128,7 +133,7 @@ def _floats(part: Any) -> NDArray[np.float64]:
         part = part.detach().cpu().double().numpy()
     try:
         if np.iscomplexobj(part):
-            raise TypeError("they are complex")
+            raise TypeError("Complex data not supported")
         values = np.ma.filled(np.ma.asarray(part, dtype=np.float64), np.nan)
     except (TypeError, ValueError) as error:
         raise DataError(f"The series are not numbers: {error}.") from error
@@ -143,12 +148,13 @@ def _stacked(
     step: Step,
     notes: Sequence[str],
     has_times: bool = False,
+    named: bool = True,
 ) -> Cube:
     lengths = np.array([len(s) for s in series], dtype=np.int64)
     values = np.full((len(series), int(lengths.max()), len(names)), np.nan)
     for row, part in zip(values, series, strict=True):
         row[: len(part)] = part
-    return Cube(values, lengths, ids, names, starts, step, tuple(notes), has_times)
+    return Cube(values, lengths, ids, names, starts, step, tuple(notes), has_times, named)
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:

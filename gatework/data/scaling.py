@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,18 +17,21 @@ from gatework.errors import DataError
 
 METHODS = ("standard", "log", "none")
 ROUNDING = 1e-12
+BEGINNING = r"#(?P<size>\d+):(?P<first>[0-9a-f]{16}):[0-9a-f]{16}"
 
 
 @dataclass(frozen=True)
 class Scaler:
     """Centre and spread of each feature of each series; ``log`` first takes log(1 + target).
 
-    Only series with a value of the target in their training part are in it.
+    Only series with a value of the target in their training part are in it. A series without a
+    name, out of an array, is known again by its values: the one that begins with the training
+    part. By its place it would be taken for another one as soon as there are others.
     """
 
     method: str
-    center: Mapping[str, NDArray[np.float64]]  # by id, (F,)
-    spread: Mapping[str, NDArray[np.float64]]  # by id, (F,)
+    center: Mapping[str, NDArray[np.float64]]  # by key, (F,)
+    spread: Mapping[str, NDArray[np.float64]]  # by key, (F,)
 
     @classmethod
     def fit(cls, cube: Cube, ends: NDArray[np.int64], method: str = "standard") -> Scaler:
@@ -41,10 +47,11 @@ class Scaler:
     def extended(self, cube: Cube, ends: NDArray[np.int64]) -> Scaler:
         """Together with the series that it lacks, by the first ``ends[n]`` steps of each."""
         center, spread = dict(self.center), dict(self.spread)
-        for position, name in enumerate(cube.ids):
-            part = _before(cube.values[position, : ends[position]], self.method, name)
-            if name not in self.center and not np.isnan(part[:, 0]).all():
-                center[name], spread[name] = _moments(part, self.method)
+        for position, end in enumerate(ends):
+            part = _before(cube.values[position, :end], self.method, cube.ids[position])
+            if self.key(cube, position) is None and not np.isnan(part[:, 0]).all():
+                key = cube.ids[position] if cube.named else _beginning(cube.values[position, :end])
+                center[key], spread[key] = _moments(part, self.method)
         return Scaler(self.method, center, spread)
 
     def scaled(self, cube: Cube) -> NDArray[np.float32]:
@@ -52,7 +59,7 @@ class Scaler:
         out = np.empty(cube.values.shape, dtype=np.float32)
         for position, name in enumerate(cube.ids):
             values = _before(cube.values[position], self.method, name)
-            center, spread = self.of(name, values.shape[1])
+            center, spread = self.of(cube, position)
             out[position] = (values - center) / spread
         return out
 
@@ -60,18 +67,39 @@ class Scaler:
         self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]
     ) -> NDArray[np.float64]:
         """Targets in the model's units, (M, ...) with the series of each, in the user's units."""
-        moments = [self.of(name, len(cube.names)) for name in cube.ids]
+        moments = {int(row): self.of(cube, int(row)) for row in np.unique(rows)}
         shape = (-1,) + (1,) * (values.ndim - 1)
-        center = np.array([c[0] for c, _ in moments])[rows].reshape(shape)
-        spread = np.array([s[0] for _, s in moments])[rows].reshape(shape)
+        center = np.array([moments[int(row)][0][0] for row in rows]).reshape(shape)
+        spread = np.array([moments[int(row)][1][0] for row in rows]).reshape(shape)
         result: NDArray[np.float64] = values.astype(np.float64) * spread + center
         return np.expm1(result) if self.method == "log" else result
 
-    def of(self, name: str, features: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def of(self, cube: Cube, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Centre and spread of one series, (F,) each; 0 and 1 where nothing is known of it."""
-        if name in self.center:
-            return self.center[name], self.spread[name]
-        return np.zeros(features), np.ones(features)
+        key = self.key(cube, position)
+        if key is None:
+            return np.zeros(len(cube.names)), np.ones(len(cube.names))
+        return self.center[key], self.spread[key]
+
+    def key(self, cube: Cube, position: int) -> str | None:
+        """What a series is known by here, if it is."""
+        if cube.named:
+            name = cube.ids[position]
+            return name if name in self.center else None
+        series = cube.series(position)
+        for size in self.sizes.get(_digest(series[:1]), ()):
+            if size <= len(series) and (key := _beginning(series[:size])) in self.center:
+                return key
+        return None
+
+    @cached_property
+    def sizes(self) -> dict[str, set[int]]:
+        """How long the series without a name are that begin with a value, by that value."""
+        found: dict[str, set[int]] = {}
+        for key in self.center:
+            if match := re.fullmatch(BEGINNING, key):
+                found.setdefault(match["first"], set()).add(int(match["size"]))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
@@ -83,12 +111,27 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scaler:
-        """The scaler of ``to_dict``'s data."""
-        return cls(
-            data["method"],
-            {k: np.array(v, dtype=np.float64) for k, v in data["center"].items()},
-            {k: np.array(v, dtype=np.float64) for k, v in data["spread"].items()},
+        """The scaler of ``to_dict``'s data.
+
+        Raises:
+            ValueError: it is not such data.
+        """
+        if data["method"] not in METHODS or data["center"].keys() != data["spread"].keys():
+            raise ValueError("the scaling is incomplete")
+        center, spread = (
+            {k: np.array(v, dtype=np.float64) for k, v in data[part].items()}
+            for part in ("center", "spread")
         )
+        return cls(data["method"], center, spread)
+
+
+def _beginning(part: NDArray[np.float64]) -> str:
+    """The key of a series that begins with these values."""
+    return f"#{len(part)}:{_digest(part[:1])}:{_digest(part)}"
+
+
+def _digest(values: NDArray[np.float64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def _before(values: NDArray[np.float64], method: str, name: str) -> NDArray[np.float64]:

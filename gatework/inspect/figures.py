@@ -20,6 +20,7 @@ TEXT = "#010203"
 # Okabe & Ito's colours: told apart by everybody, and readable on white and on dark grey.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 TRUTH = "#8a8a8a"
+TITLE_LETTERS = 40  # what fits over half a figure
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is a name, no formula
@@ -48,8 +49,12 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         epochs = [r["epoch"] for r in history]
-        axes.plot(epochs, [r["train"] for r in history], color=COLOURS[0], label="training")
-        axes.plot(epochs, [r["validation"] for r in history], color=COLOURS[1], label="validation")
+        for key, name, colour in zip(
+            ("train", "validation"), ("training", "validation"), COLOURS, strict=False
+        ):
+            marker = "o" if len(epochs) == 1 else ""  # a line needs two points
+            axes.plot(epochs, [r[key] for r in history], marker=marker, color=colour, label=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.axvline(best_epoch, color=TRUTH, linestyle=":", label=f"kept (epoch {best_epoch})")
         values = [r[k] for r in history for k in ("train", "validation")]
         if min(values) > 0 and max(values) > 5 * min(values):
@@ -97,7 +102,9 @@ def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str]) -> No
             label=name,
         )
     axes.axvline(0.5, color=TRUTH, linestyle=":", linewidth=1)
-    axes.set_title(window["title"])
+    name, _, place = window["title"].rpartition(", ")
+    between = ", " if len(window["title"]) <= TITLE_LETTERS else ",\n"
+    axes.set_title(f"{name}{between}{place}")
     axes.set_xlabel("steps from the end of the context")
 
 
@@ -119,8 +126,8 @@ def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
                 label=name,
             )
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="step of the horizon", ylabel=f"mean absolute error ({unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set(xlabel="step of the horizon", ylabel=f"mean absolute error\n({unit})")
         figure.legend(loc="outside upper center", ncols=len(errors))
 
     return _svg(draw, (7.2, 3.0), "by_step")

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from gatework import __version__
-from gatework.cells import name_of, resolve
+from gatework.cells import name_of
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.equations import Spec
@@ -55,7 +55,7 @@ def summarise(
         data_name: what the data is called.
     """
     evaluation = model.evaluate(cube, begin)
-    spec = resolve(model.cell)
+    spec = model.cell_
     return {
         "data": {
             "name": data_name,

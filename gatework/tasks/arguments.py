@@ -13,7 +13,7 @@ WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
 COUNT = WHOLE, lambda v: v >= 1, "a whole number above zero"
 SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
-SIZE = NUMBER, lambda v: 0 <= v < np.inf, "a number, zero or above"
+SIZE = NUMBER, lambda v: 0 <= v <= 1e30, "a number from 0 to 1e30"  # beyond it float32 ends
 # Of each argument the types, a test and the words for both.
 RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 
 from gatework.cells import CellLike, all_cells, name_of, resolve
 from gatework.data.cube import Columns, Cube, load_cube
@@ -30,6 +31,10 @@ from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Settings, Watcher, fit
 
 TASK = "forecast"
+
+
+class UnfittedError(ModelError, NotFittedError):  # type: ignore[misc]
+    """An estimator is used before it was fitted; scikit-learn's error of that name too."""
 
 
 class Forecaster(BaseEstimator):  # type: ignore[misc]
@@ -63,6 +68,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         network_: the trained network. scaler_: the fitted scaling. context_, season_: in steps.
+        cell_: the equations of the cell, as they were when it was fitted.
         history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
         notes_: what was found in the data and done about it.
     """
@@ -144,6 +150,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         """
         self._check()
         cube = self.load_data(X)
+        self.cell_ = resolve(self.cell)
         self.step_, self.names_ = cube.step, cube.names
         self.season_ = self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
@@ -225,7 +232,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             )
         naive = baselines(cube, rows, origins, self.horizon, self.season_)
         future = origins[:, None] + np.arange(self.horizon)
-        model = name_of(resolve(self.cell))
+        model = name_of(self.cell_)
         return Evaluation(
             model,
             {model: self._forecast(cube, rows, origins), **naive},
@@ -245,7 +252,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         parameters = self.get_params(deep=False) | {"cell": None}
         config = {
             "parameters": parameters,
-            "cell": to_dict(resolve(self.cell)),
+            "cell": to_dict(self.cell_),
             "context": self.context_,
             "season": self.season_,
             "step": vars(self.step_),
@@ -280,9 +287,11 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         name = name_of(cell)
         # The saved equations count; the name stands for them only while they are the same.
         given: CellLike = name if known.get(name) == cell else cell
-        model = cls(**(config["parameters"] | {"cell": given}))
+        features = tuple(config["parameters"]["features"])
+        model = cls(**(config["parameters"] | {"cell": given, "features": features}))
         model._check()
-        model.context_, model.season_ = int(config["context"]), int(config["season"])
+        check_arguments({key: int(config[key]) for key in ("context", "season")})
+        model.cell_, model.context_, model.season_ = cell, config["context"], config["season"]
         model.step_, model.names_ = Step(**config["step"]), tuple(config["names"])
         model.scaler_ = Scaler.from_dict(config["scaler"])
         model.history_, model.best_epoch_ = config["history"], config["best_epoch"]
@@ -326,11 +335,11 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return ForecastNetwork(
-                resolve(self.cell),
+                self.cell_,
                 features,
-                self.hidden_size,
-                self.num_layers,
-                self.horizon,
+                int(self.hidden_size),
+                int(self.num_layers),
+                int(self.horizon),
                 self.dropout,
                 self.forget_bias,
                 self.relative,
@@ -356,22 +365,22 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
     def _identity(self, problem: ForecastProblem) -> dict[str, Any]:
         """What a checkpoint must have been made with to fit."""
         data = problem.parts["train"].scaled.cpu().numpy().tobytes()
-        cell = resolve(self.cell)
-        equations = json.dumps(to_dict(cell), sort_keys=True).encode()
+        equations = json.dumps(to_dict(self.cell_), sort_keys=True).encode()
         keys = ("hidden_size", "num_layers", "horizon", "loss", "relative", "dropout", "scaling")
         return {
             "task": TASK,
-            "cell": f"{name_of(cell)} ({hashlib.sha256(equations).hexdigest()[:12]})",
-            "data": hashlib.sha256(data).hexdigest()[:12],
+            "cell": f"{name_of(self.cell_)} ({hashlib.sha256(equations).hexdigest()[:12]})",
             "context": self.context_,
             "validation": self.validation,
             "forget_bias": self.forget_bias,
             **{key: getattr(self, key) for key in keys},
+            # Last: an error names the first difference, and scaling and horizon change the data.
+            "data": hashlib.sha256(data).hexdigest()[:12],
         }
 
     def _fitted(self) -> None:
         if not hasattr(self, "network_"):
-            raise ModelError("This Forecaster is not fitted yet; call fit(X) first.")
+            raise UnfittedError("This Forecaster is not fitted yet; call fit(X) first.")
 
     def _known(self, X: Any) -> Cube:
         self._fitted()

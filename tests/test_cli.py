@@ -1,0 +1,410 @@
+"""The command line: what a new user types, and what they see when something is wrong."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from data_tools import DAYS, sine, write
+
+import gatework as gw
+from gatework.cells import all_cells, name_of
+from gatework.cli import main
+from gatework.training import checkpoint
+
+HERE = Path(__file__).parent
+SMALL = ["--horizon", "3", "--context", "6", "--hidden-size", "3", "--epochs", "2"]
+HEADER = "day,shop,sold,price\n"
+
+
+def table(shops=("a", "b"), steps=50):
+    """A long table with a gap, empty and infinite numbers."""
+    rows = []
+    for shop in shops:
+        for i, (day, y) in enumerate(zip(DAYS, sine(steps), strict=False)):
+            value = {4: "", 9: "NA", 12: "inf"}.get(i, f"{y:.3f}")
+            rows += [] if i == 20 else [f"{day},{shop},{value},{i % 7}\n"]
+    return HEADER + "".join(rows)
+
+
+COLUMNS = ["--target", "sold", "--time", "day", "--id", "shop"]
+
+
+@pytest.fixture
+def gatework(capsys, monkeypatch, tmp_path):
+    """Runs the command in an empty folder; gives the exit status and both outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["gatework", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main.run()
+        printed = capsys.readouterr()
+        return caught.value.code, printed.out, printed.err
+
+    return run
+
+
+def fitted(gatework, *more, data="airpassengers"):
+    status, out, err = gatework("fit", "forecast", data, *SMALL, "--out", "run", *more)
+    assert status == 0, err
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with one finished run, to be copied."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = ["fit", "forecast", "airpassengers", *SMALL, "--out", str(folder)]
+    main.app(words, standalone_mode=False)
+    return folder
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+    """That run as ./run."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+# What is meant to happen.
+
+
+def test_fit_scores_saves_and_reports(gatework, tmp_path):
+    out = fitted(gatework)
+    assert "One series of 144 steps, one every 1 month, from 1949-01-01" in out
+    assert "Reads 6 steps, forecasts 3." in out
+    rows = re.findall(r"^(lstm|naive|seasonal naive) +(\S+) +(\S+) +(\S+) +(\S+) *$", out, re.M)
+    assert [r[0] for r in rows] == ["lstm", "naive", "seasonal naive"]
+    assert re.search(r"The lstm (does not beat|beats) the (seasonal )?naive forecast: MAE", out)
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "model.safetensors",
+        "report.html",
+        "summary.json",
+    ]
+    errors = json.loads((tmp_path / "run" / "summary.json").read_text())["evaluation"]["errors"]
+    assert [f"{errors[r[0]]['mae']:.4g}" for r in rows] == [r[1] for r in rows]
+
+
+def test_fit_is_the_estimator_on_what_is_not_held_out(gatework, tmp_path):
+    fitted(gatework, "--test", "20", "--seed", "5", "--scaling", "log", "--cell", "gru")
+    cube = gw.Forecaster().load_data("airpassengers")
+    model = gw.Forecaster("gru", 3, horizon=3, context=6, epochs=2, seed=5, scaling="log")
+    model.fit(cube.until(np.array([124])))
+    loaded = gw.Forecaster.load(tmp_path / "run")
+    assert np.array_equal(loaded.predict(cube), model.predict(cube))
+    errors = json.loads((tmp_path / "run" / "summary.json").read_text())["evaluation"]["errors"]
+    expected = model.evaluate(cube, np.array([124])).errors()
+    assert {k: v["mae"] for k, v in errors.items()} == {k: v.mae for k, v in expected.items()}
+
+
+def test_missing_values_gaps_and_short_series_are_counted(gatework, tmp_path):
+    content = table() + f"{DAYS[0]},tiny,1,1\n{DAYS[1]},tiny,2,2\n"
+    out = fitted(gatework, *COLUMNS, "--feature", "price", data=write(tmp_path, content))
+    assert "note: 6 of 100 values of 'sold' are missing (empty or not finite)" in out
+    assert "note: 2 steps of 1 day absent from the table (gaps)" in out
+    assert "note: 1 of 3 series have no training window of 9 steps" in out
+    assert "'tiny'" in out
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predict_writes_what_the_estimator_predicts(gatework, tmp_path, suffix):
+    data = write(tmp_path, table())
+    fitted(gatework, *COLUMNS, data=data)
+    status, out, err = gatework("predict", "run", data, "--out", f"next{suffix}")
+    assert (status, out) == (0, f"6 forecasts written to next{suffix}\n")
+    assert "6 of 98 values of 'sold' are missing" in err
+    expected = gw.Forecaster.load("run").predict_table(data).to_pydict()
+    if suffix == ".parquet":
+        assert pq.read_table(f"next{suffix}").to_pydict() == expected
+    else:
+        lines = [line.split(",") for line in Path("next.csv").read_text().splitlines()]
+        assert lines[0] == ['"id"', '"time"', '"step"', '"sold"']
+        assert lines[1][:3] == ['"a"', DAYS[50], "1"]
+        assert [float(line[3]) for line in lines[1:]] == expected["sold"]
+
+
+@pytest.mark.usefixtures("run_folder")
+def test_predict_without_a_file_prints_nothing_but_the_table(gatework):
+    status, out, err = gatework("predict", "run", "airpassengers")
+    assert (status, err) == (0, "")
+    assert [line.split(",")[1] for line in out.splitlines()] == [
+        '"time"',
+        "1961-01-01",
+        "1961-02-01",
+        "1961-03-01",
+    ]
+
+
+def test_predict_says_which_series_have_no_forecast(gatework, tmp_path):
+    fitted(gatework, *COLUMNS, data=write(tmp_path, table()))
+    blind = table() + "".join(f"{DAYS[i]},a,,0\n" for i in range(50, 58))
+    status, out, err = gatework("predict", "run", write(tmp_path, blind))
+    assert status == 0
+    assert "1 series without a value in their last 6 steps have no forecast" in err
+    assert out.splitlines()[1].endswith(",1,")
+
+
+def test_report_writes_the_same_page_again(gatework, run_folder):
+    page = (run_folder / "report.html").read_text()
+    assert gatework("report", "run", "--out", "again.html")[0] == 0
+    assert Path("again.html").read_text() == page
+    (run_folder / "report.html").unlink()
+    assert gatework("report", "run")[:2] == (0, "report: run/report.html\n")
+    assert (run_folder / "report.html").read_text() == page
+
+
+def test_cells_lists_all_and_shows_one(gatework):
+    status, out, _ = gatework("cells")
+    assert status == 0
+    assert all(name_of(cell) in out for cell in all_cells())
+    status, out, _ = gatework("cells", "peephole_lstm")
+    assert status == 0
+    assert re.search(r"^ +f += sigmoid\(", out, re.M)
+    assert gatework("cells", "peephole_lstm", "--latex")[1].count("\\sigma") >= 3
+    assert "sigmoid(W_z" in gatework("cells", f"{HERE / 'own_cell.py'}:LeakyGRU")[1]
+
+
+def test_check_is_the_doctor(gatework, tmp_path):
+    status, out, err = gatework("check", write(tmp_path, table()), *COLUMNS, "--horizon", 3)
+    assert (status, err) == (0, "")
+    assert "note  6 of 98 values of 'sold' are missing" in out
+    status, out, _ = gatework("check", write(tmp_path, table()), *COLUMNS, "--horizon", 30)
+    assert status == 2
+    assert "error  No series is long enough" in out
+
+
+def test_wide_tables(gatework, tmp_path):
+    rows = "".join(f"{d},{i % 5},{i % 3}\n" for i, d in enumerate(DAYS))
+    data = write(tmp_path, "day,north,south\n" + rows)
+    out = fitted(gatework, "--target", "north", "--target", "south", data=data)
+    assert "2 series of 60 steps" in out
+    assert gatework("predict", "run", data)[1].count('"south"') == 3
+
+
+def test_an_own_cell(gatework):
+    out = fitted(gatework, "--cell", f"{HERE / 'own_cell.py'}:LeakyGRU")
+    assert "leaky_gru" in out
+    assert gatework("predict", "run", "airpassengers")[0] == 0
+
+
+def test_version_and_bare_commands(gatework):
+    assert gatework("--version") == (0, f"gatework {gw.__version__}\n", "")
+    for words in ((), ("fit",)):
+        status, out, err = gatework(*words)
+        assert (status, err) == (2, "")
+        assert "Usage: gatework" in out
+
+
+@pytest.mark.parametrize("command", ["fit forecast", "predict", "report", "cells", "check"])
+def test_every_help_has_an_example(gatework, command):
+    status, out, _ = gatework(*command.split(), "--help")
+    assert status == 0
+    assert f"Example: gatework {command}" in " ".join(out.split())
+
+
+# Mistakes: one line, exit status 2, and nothing left behind.
+
+
+def refused(result):
+    """The one line on stderr of a refused command."""
+    status, _, err = result
+    assert status == 2, err
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: ")
+    return err
+
+
+CONTENTS = {
+    "good.csv": table(),
+    "empty.csv": "",
+    "header.csv": HEADER,
+    "text.csv": table().replace("2020-01-08,a,", "2020-01-08,a,closed"),
+    "brief.csv": table(steps=12),
+    "ragged.csv": table() + "1,2\n",
+    "bad_cell.py": "class Mine(:\n",
+    "no_cell.py": "x = 1\n",
+    "raises.py": "1 / 0\n",
+    "wrong_cell.py": "from gatework import Cell\nclass Mine(Cell):\n    x = 3\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "reason"),
+    [
+        ("good.csv", "--target Sold", "no column 'Sold'. Its columns: day, shop, sold, price."),
+        ("good.csv", "--target sold --time date --id shop", "no column 'date'"),
+        ("good.csv", "--target sold --id store", "no column 'store'"),
+        ("good.csv", "--target sold --id shop --feature prize", "no column 'prize'"),
+        ("good.csv", "--target sold", "Name the column that tells them apart (id)"),
+        ("good.csv", "--id shop", "which column of good.csv is the target"),
+        ("good.csv", "--target shop", "holds numbers, but row 1 holds 'a'"),
+        ("good.csv", "--target sold --time sold", "named as target and as time"),
+        ("empty.csv", "--target sold", "empty.csv is empty"),
+        ("header.csv", "--target sold", "has no rows"),
+        ("absent.csv", "--target sold", "absent.csv does not exist"),
+        (".", "--target sold", "is a folder"),
+        ("ragged.csv", "--target sold", "row 99 has 2 values, the header has 4"),
+        ("text.csv", "--target sold --id shop", "row 8 holds 'closed"),
+        ("brief.csv", "--target sold --id shop", "No series is long enough"),
+        ("airpassengers", "--horizon 200", "has 144 steps"),
+        ("airpassengers", "--context 300", "context 300 + horizon 3"),
+        ("airpassengers", "--test 2", "--test 2 steps hold no forecast of --horizon 3"),
+        ("airpassengers", "--cell lsmt", "Did you mean 'lstm'?"),
+        ("airpassengers", "--cell absent.py:Mine", "the file to exist"),
+        ("airpassengers", "--cell bad_cell.py:Mine", "bad_cell.py: SyntaxError"),
+        ("airpassengers", "--cell no_cell.py:Mine", "has no cell 'Mine'"),
+        ("airpassengers", "--cell raises.py:Mine", "ZeroDivisionError"),
+        ("airpassengers", "--cell wrong_cell.py:Mine", "Mine"),
+        ("airpassengers", "--scaling minmax", "no scaling 'minmax'"),
+        ("airpassengers", "--device abacus", "no device 'abacus'"),
+        ("airpassengers", "--resume", "nothing to resume in new"),
+        ("airpassengers", "--resume --overwrite", "give one of them"),
+        ("airpassengers", "--horizon 0", "--horizon"),
+        ("airpassengers", "--horizon many", "--horizon"),
+        ("airpassengers", "--seed -1", "--seed"),
+        ("airpassengers", "--speed 3", "No such option: --speed"),
+    ],
+)
+def test_mistakes_of_fit(gatework, tmp_path, data, words, reason):
+    for name, content in CONTENTS.items():
+        write(tmp_path, content, name)
+    before = sorted(tmp_path.rglob("*"))
+    line = refused(gatework("fit", "forecast", data, *SMALL, "--out", "new", *words.split()))
+    assert reason in line
+    assert [p for p in sorted(tmp_path.rglob("*")) if "__pycache__" not in str(p)] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("fit forecast", "Missing argument"),
+        ("fit forecast airpassengers --horizon 3", "Missing option '--out'"),
+        ("fit forecast airpassengers --out new", "Missing option '--horizon'"),
+        ("fit tomorrow", "No such command 'tomorrow'"),
+        ("predict", "Missing argument"),
+        ("predict absent airpassengers", "absent holds no saved model"),
+        ("report absent", "absent holds no finished run"),
+        ("cells lsmt", "Did you mean 'lstm'?"),
+        ("check absent.csv", "absent.csv does not exist"),
+    ],
+)
+def test_mistakes_of_other_commands(gatework, tmp_path, words, reason):
+    assert reason in refused(gatework(*words.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_out_that_is_a_file_or_not_empty(gatework, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    fit = ["fit", "forecast", "airpassengers", *SMALL, "--out"]
+    assert "--out taken is a file" in refused(gatework(*fit, "taken"))
+    assert "taken" in refused(gatework(*fit, "taken/run"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    assert "--out full is not empty" in refused(gatework(*fit, "full"))
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["full", "note.txt", "taken"]
+
+
+def test_a_failure_after_the_first_checkpoint_leaves_what_was_there(gatework, tmp_path):
+    write(tmp_path, "y\n" + "3e38\n-3e38\n" * 30)
+    fit = ["fit", "forecast", "data.csv", *SMALL, "--scaling", "none", "--out"]
+    (tmp_path / "empty").mkdir()
+    for out in ("a/b/run", "empty"):
+        assert "not finite in epoch 1" in refused(gatework(*fit, out))
+        assert sorted(p.name for p in tmp_path.rglob("*")) == ["data.csv", "empty"]
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(gatework, run_folder):
+    fit = ["fit", "forecast", "airpassengers", *SMALL, "--out", "run", "--overwrite"]
+    # A mistake is found before anything of the old run is touched ...
+    refused(gatework(*fit, "--horizon", "200"))
+    assert gatework("predict", "run", "airpassengers")[0] == 0
+    # ... and a new run that does not finish leaves no old model beside its checkpoint.
+    refused(gatework(*fit, "--learning-rate", "1e30", "--epochs", "30"))
+    assert [p.name for p in run_folder.iterdir()] == ["checkpoint.safetensors"]
+    assert "holds no saved model" in refused(gatework("predict", "run", "airpassengers"))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("predict run airpassengers --out next.txt", "use .csv or .parquet"),
+        ("predict run airpassengers --out absent/next.csv", "absent/next.csv cannot be written"),
+        ("predict run absent.csv", "absent.csv does not exist"),
+        ("report run --out absent/page.html", "absent/page.html cannot be written"),
+        ("report run --out run", "run cannot be written"),
+    ],
+)
+@pytest.mark.usefixtures("run_folder")
+def test_mistakes_after_a_fit(gatework, tmp_path, words, reason):
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert reason in refused(gatework(*words.split()))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", "{", '{"evaluation": {}, "inside": 3}'])
+def test_a_damaged_summary(gatework, run_folder, damage):
+    (run_folder / "summary.json").write_text(damage)
+    assert "summary.json" in refused(gatework("report", "run"))
+
+
+def test_a_bug_is_called_a_bug(gatework, monkeypatch):
+    monkeypatch.setattr("gatework.data.doctor.check", lambda *_: 1 / 0)
+    status, _, err = gatework("check", "airpassengers")
+    assert status == 1
+    assert err.startswith("internal error: ZeroDivisionError: division by zero. This is a bug")
+    monkeypatch.setenv("GATEWORK_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["gatework", "check", "airpassengers"])
+    with pytest.raises(ZeroDivisionError):
+        main.run()
+
+
+# In a process of its own.
+
+
+def command(*words):
+    return [str(Path(sys.executable).with_name("gatework")), *words]
+
+
+def test_the_installed_command(tmp_path):
+    done = subprocess.run(
+        command("check", "absent.csv"), capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: absent.csv does not exist")
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_numbers(gatework, tmp_path):
+    words = ["fit", "forecast", "airpassengers", *SMALL, "--patience", "0"]
+    with subprocess.Popen(
+        # More epochs than any machine could train before the signal.
+        command(*words, "--epochs", "1000000", "--out", "run"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        path = tmp_path / "run" / checkpoint.NAME
+        while process.poll() is None and not (path.is_file() and checkpoint.epochs_done(path) >= 2):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert "stopped; go on with the same command and --resume (in run)" in err
+    assert "Traceback" not in err
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [checkpoint.NAME]
+    epochs = checkpoint.epochs_done(path) + 2
+    for out, more in (("run", ["--resume"]), ("whole", [])):
+        assert gatework(*words, "--epochs", epochs, "--out", out, *more)[0] == 0
+    for name in ("model.safetensors", "summary.json", "report.html"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

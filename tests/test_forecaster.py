@@ -1,0 +1,372 @@
+"""The forecaster: it learns, keeps scikit-learn's conventions, and is judged beside baselines."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from data_tools import DAYS, named, quick, same_weights, sine
+from shared import each_cell
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import gatework as gw
+from gatework.cells import name_of
+from gatework.data import load_cube
+from gatework.errors import CellError, DataError, ModelError
+from gatework.tasks.evaluation import Evaluation, baselines
+from gatework.tasks.network import last_seen
+
+NAN = float("nan")
+Y = sine(60, noise=0.3)
+
+
+@functools.cache
+def learned():
+    """A forecaster that has learnt a sine with a trend, whose last 48 steps it has not seen."""
+    cube = named([sine(240) + 0.02 * np.arange(240)])
+    model = quick(hidden_size=16, horizon=8, context=16, season=8, epochs=60, learning_rate=1e-2)
+    return model.fit(cube.until(np.array([192]))), cube
+
+
+# Learning.
+
+
+def test_it_learns_a_sine_and_beats_both_baselines():
+    model, cube = learned()
+    evaluation = model.evaluate(cube, np.array([192]))
+    errors = {name: e.mae for name, e in evaluation.errors().items()}
+    assert set(errors) == {"lstm", "naive", "seasonal naive"}
+    # The trend alone costs the seasonal forecast 8 steps of 0.02.
+    assert errors["seasonal naive"] == pytest.approx(0.16)
+    assert errors["lstm"] < 0.12
+    assert errors["naive"] > 2
+    assert model.history_[model.best_epoch_ - 1]["train"] < 0.1 * model.history_[0]["train"]
+
+
+@each_cell
+def test_every_cell_fits_and_forecasts(cell):
+    model = quick(cell=cell, num_layers=2).fit([Y, Y + 5])
+    forecast = model.predict([Y, Y + 5])
+    assert forecast.shape == (2, 3)
+    assert np.isfinite(forecast).all()
+    assert [r["epoch"] for r in model.history_] == [1, 2]
+    assert model.evaluate(Y).model == name_of(cell)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("scaling", ["standard", "log", "none"])
+@pytest.mark.parametrize("loss", ["mae", "mse", "huber"])
+def test_all_losses_and_scalings_learn(relative, scaling, loss):
+    options = {"relative": relative, "scaling": scaling, "loss": loss, "learning_rate": 1e-2}
+    history = quick(epochs=12, **options).fit(Y).history_
+    assert history[-1]["train"] < history[0]["train"]
+
+
+def test_relative_forecasts_follow_the_level_of_the_series():
+    model = quick(scaling="none").fit(Y)
+    np.testing.assert_allclose(model.predict(Y + 1000), model.predict(Y) + 1000, atol=1e-3)
+
+
+def test_new_series_are_forecast_at_their_own_level():
+    model = quick().fit([Y, Y + 5])
+    forecast = model.predict([Y * 100, Y - 5000])
+    assert (np.abs(forecast[0] - 1000) < 500).all()
+    assert (np.abs(forecast[1] + 4990) < 10).all()
+
+
+def test_the_last_seen_value_is_the_level():
+    values = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 7.0], [0.0, 0.0, 0.0]])
+    seen = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert last_seen(values, seen).tolist() == [[2.0], [7.0], [0.0]]
+
+
+def test_unknown_targets_cost_nothing():
+    gap = Y.copy()
+    gap[30] = NAN
+    model = quick(epochs=1).fit(gap)
+    problem = model._problem(model.load_data(gap), np.array([48]), np.array([60]))
+    batch = problem.parts["train"].batch(np.arange(problem.train_size))
+    error = (problem.model(batch.context, batch.seen) - batch.target).abs().detach().numpy()
+    error[batch.known.numpy() == 0] = NAN
+    assert np.isnan(error).sum() == 3  # three windows forecast step 30, each as another step
+    losses = problem.losses(torch.arange(problem.train_size), "train").detach()
+    np.testing.assert_allclose(losses, np.nanmean(error, axis=1), rtol=1e-6)
+
+
+def test_features_are_read():
+    features = np.stack([Y, np.roll(Y, -1)], axis=1)[None]
+    model = quick().fit(features)
+    changed = features.copy()
+    changed[0, -2, 1] += 50
+    assert not np.array_equal(model.predict(features), model.predict(changed))
+
+
+def test_many_series_of_many_lengths():
+    random = np.random.default_rng(0)
+    series = [sine(random.integers(20, 60), phase=i, noise=0.2) * (1 + i) for i in range(150)]
+    model = quick().fit(series)
+    forecast = model.predict(series)
+    assert forecast.shape == (150, 3)
+    levels = np.array([s.mean() for s in series])
+    assert (np.abs(forecast.mean(axis=1) - levels) < 0.5 * levels).all()
+
+
+def test_a_series_shorter_than_the_context_is_padded():
+    model = quick().fit([Y, Y])
+    assert np.isfinite(model.predict([Y, Y[:2]])).all()
+
+
+def test_a_series_with_nothing_to_see_has_no_forecast():
+    blind = np.r_[Y[:-6], [NAN] * 6]
+    forecast = quick().fit([Y, Y]).predict([Y, blind])
+    assert np.isfinite(forecast[0]).all()
+    assert np.isnan(forecast[1]).all()
+
+
+# Conventions of scikit-learn.
+
+NOT_APPLICABLE = {
+    "check_n_features_in": "X is series, not a table of samples and features",
+    "check_n_features_in_after_fitting": "the same",
+    "check_fit2d_1feature": "X of one column is series of one step, refused as too short",
+    "check_fit1d": "one axis is one series, and welcome",
+    "check_fit2d_predict1d": "the same",
+    "check_estimators_nan_inf": "missing values are masked, not refused",
+    "check_dtype_object": "objects that are numbers are welcome; others are refused in our words",
+    "check_estimators_empty_data_messages": "refused in our words",
+    "check_estimator_sparse_tag": "sparse matrices are refused in our words",
+    "check_estimator_sparse_array": "the same",
+    "check_estimator_sparse_matrix": "the same",
+}
+
+
+@parametrize_with_checks(
+    [gw.Forecaster(hidden_size=2, horizon=1, context=1, validation=0.0, epochs=1)],
+    expected_failed_checks=lambda _: NOT_APPLICABLE,
+)
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_parameters_clone_and_repr():
+    model = quick(cell="gru", hidden_size=5).fit(Y)
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    assert not hasattr(copy, "network_")
+    assert copy.set_params(hidden_size=7).hidden_size == 7
+    assert repr(model).startswith("Forecaster(cell='gru', context=6, epochs=2")
+    with pytest.raises(ValueError, match="Invalid parameter 'units'"):
+        model.set_params(units=3)
+
+
+def test_fitting_changes_no_argument():
+    model = quick(features=[])
+    before = model.get_params()
+    assert model.fit(Y) is model
+    assert model.get_params() == before
+
+
+def test_pipelines_and_searches_over_series():
+    # Rows are series: folds train on some of them and score on the others.
+    series = np.stack([sine(60, phase=i, noise=0.1) for i in range(6)])
+    pipeline = Pipeline([("forecast", quick())]).fit(series)
+    assert pipeline.predict(series).shape == (6, 3)
+    search = GridSearchCV(quick(), {"hidden_size": np.array([2, 3])}, cv=2, error_score="raise")
+    assert search.fit(series).predict(series).shape == (6, 3)
+    assert cross_val_score(quick(), series, cv=3, error_score="raise").shape == (3,)
+
+
+def test_a_forecast_depends_on_the_series_and_not_on_its_place():
+    series = [sine(60) * 100, sine(60, phase=2), sine(50, phase=3) + 1000]
+    model = quick().fit(series)
+    everything = model.predict(series)
+    for i in range(3):
+        np.testing.assert_allclose(model.predict([series[i]])[0], everything[i], rtol=1e-6)
+    np.testing.assert_allclose(model.predict(series[::-1]), everything[::-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["predict", "score", "evaluate", "predict_table"])
+def test_before_fitting(method):
+    with pytest.raises(NotFittedError, match="call fit"):
+        getattr(quick(), method)(Y)
+    with pytest.raises(ModelError, match="call fit"):
+        getattr(quick(), method)(Y)
+    with pytest.raises(ModelError, match="call fit"):
+        quick().save("nowhere")
+
+
+# Tables.
+
+
+def frame(*shops, steps=40):
+    return pd.DataFrame(
+        [
+            (d, s, y, i % 7)
+            for s in shops
+            for i, (d, y) in enumerate(zip(DAYS, sine(steps), strict=False))
+        ],
+        columns=["day", "shop", "sold", "price"],
+    )
+
+
+def test_forecasts_as_a_table_continue_the_time_of_each_series():
+    data = pd.concat([frame("a"), frame("b", steps=45)])
+    model = quick(target="sold", id="shop", time="day").fit(data)
+    table = model.predict_table(data).to_pydict()
+    assert table["id"] == ["a"] * 3 + ["b"] * 3
+    assert [str(t) for t in table["time"]] == DAYS[40:43] + DAYS[45:48]
+    assert table["step"] == [1, 2, 3] * 2
+    np.testing.assert_array_equal(np.reshape(table["sold"], (2, 3)), model.predict(data))
+
+
+def test_a_target_called_like_another_column_of_that_table():
+    data = frame("a").rename(columns={"sold": "step"})
+    table = quick(target="step", time="day").fit(data).predict_table(data)
+    assert table.column_names == ["id", "time", "step", "forecast"]
+    assert table["step"].to_pylist() == [1, 2, 3]
+
+
+def test_rows_without_a_forecast_are_empty_in_the_table():
+    blind = frame("a", "b")
+    blind.loc[(blind["shop"] == "b") & (blind.index > 70), "sold"] = NAN
+    table = quick(target="sold", id="shop").fit(frame("a", "b")).predict_table(blind)
+    assert [v is None for v in table["sold"].to_pylist()] == [False] * 3 + [True] * 3
+
+
+def test_one_feature_may_be_given_as_text():
+    one, two = (quick(target="sold", features=f).fit(frame("a")) for f in ("price", ["price"]))
+    assert one.names_ == two.names_ == ("sold", "price")
+    assert same_weights(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda f: f.drop(columns="price"), "no column 'price'"),
+        (lambda f: f.assign(day=pd.date_range("2020", periods=len(f), freq="h")),
+         "fitted on steps of 1 day, the data has steps of 1 hour"),
+        (lambda f: f.assign(sold="many"), "row 1 holds 'many'"),
+    ],
+)  # fmt: skip
+def test_data_that_does_not_fit_the_model(change, reason):
+    model = quick(target="sold", time="day", features=["price"]).fit(frame("a"))
+    with pytest.raises(DataError, match=reason):
+        model.predict(change(frame("a")))
+
+
+def test_other_features_than_in_training():
+    with pytest.raises(DataError, match=r"fitted on 1 features \['y'\], the data has 2"):
+        quick().fit(Y).predict(np.ones((1, 60, 2)))
+
+
+@pytest.mark.parametrize("arguments", [{"horizon": 100, "context": None}, {"context": 80}])
+def test_windows_longer_than_the_series(arguments):
+    with pytest.raises(DataError, match="No series is long enough: a window is context") as caught:
+        quick(**arguments).fit(Y)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_but_missing_values_in_reach():
+    sparse = np.full(60, NAN)
+    sparse[[0, 59]] = 1.0
+    with pytest.raises(DataError, match="too many values are missing"):
+        quick().fit(sparse)
+
+
+def test_an_unknown_cell():
+    with pytest.raises(CellError, match="Did you mean 'lstm'"):
+        quick(cell="lsmt").fit(Y)
+
+
+# Judgement.
+
+
+def test_baselines_by_hand():
+    y = np.array([1, 2, 3, 4, 5, 6, NAN, 8, 9, NAN, 11, 12, 13, 14])
+    cube = load_cube(y)
+    found = baselines(cube, np.array([0, 0]), np.array([7, 10]), 5, 4)
+    # The last value before step 7 is the 6 of step 5, before step 10 the 9 of step 8.
+    assert found["naive"].tolist() == [[6] * 5, [9] * 5]
+    # Four steps back, and eight for the fifth; step 6 is missing, so 10 takes what 2 had,
+    # and step 13 that of 9, which is missing: that of 5.
+    assert found["seasonal naive"].tolist() == [[4, 5, 6, 3, 4], [3, 8, 9, 6, 3]]
+
+
+def test_no_season_no_seasonal_row_and_no_earlier_season_the_last_value():
+    cube = load_cube(np.arange(1.0, 9))
+    assert list(baselines(cube, np.array([0]), np.array([3]), 2, 1)) == ["naive"]
+    found = baselines(cube, np.array([0]), np.array([3]), 4, 5)
+    assert found["seasonal naive"].tolist() == [[3, 3, 1, 2]]
+
+
+def test_errors_by_hand():
+    truth = np.array([[1.0, 2.0, NAN], [0.0, 4.0, 5.0]])
+    model = np.array([[2.0, 2.0, 9.0], [1.0, 1.0, 5.0]])
+    evaluation = Evaluation("own", {"own": model, "naive": truth + 1}, truth, None, None, 1)
+    errors = evaluation.errors()["own"]
+    assert errors.mae == pytest.approx((1 + 0 + 1 + 3 + 0) / 5)
+    assert errors.rmse == pytest.approx(np.sqrt((1 + 0 + 1 + 9 + 0) / 5))
+    assert errors.mape == pytest.approx(100 * (1 / 1 + 0 + 3 / 4 + 0) / 4)  # without the truth 0
+    assert errors.smape == pytest.approx(100 * (2 / 3 + 0 + 2 / 1 + 6 / 5 + 0) / 5)
+    assert evaluation.by_step()["own"].tolist() == [1, 1.5, 0]
+    assert evaluation.skill() == pytest.approx(1 - 1 / 1)
+
+
+@pytest.mark.parametrize(
+    ("off", "words", "skill"),
+    [
+        (1.0, "The own beats the naive forecast: MAE 1 against 2 (50% less) on 4 held-out windows.",
+         0.5),
+        (3.0, "The own does not beat the naive forecast: MAE 3 against 2 on 4 held-out windows. "
+              "As it stands, use the naive forecast.", -0.5),
+        (2.0, "The own does not beat the naive forecast: MAE 2 against 2 on 4 held-out windows. "
+              "As it stands, use the naive forecast.", 0.0),
+    ],
+)  # fmt: skip
+def test_the_verdict_in_both_directions(off, words, skill):
+    truth = np.zeros((4, 3))
+    rows = {"own": truth + off, "naive": truth + 2, "seasonal naive": truth - 5}
+    evaluation = Evaluation("own", rows, truth, None, None, 2)
+    assert evaluation.verdict() == words
+    assert evaluation.skill() == pytest.approx(skill)
+
+
+def test_a_perfect_baseline():
+    truth = np.ones((1, 2))
+    for off, skill in ((0.0, 0.0), (1.0, -np.inf)):
+        assert (
+            Evaluation("own", {"own": truth + off, "naive": truth}, truth, None, None, 1).skill()
+            == skill
+        )
+
+
+def test_evaluation_uses_the_same_windows_for_every_row():
+    model, cube = learned()
+    evaluation = model.evaluate(cube, np.array([192]), stride=5)
+    assert evaluation.origins.tolist() == list(range(192, 233, 5))
+    for name, forecast in evaluation.forecasts.items():
+        assert forecast.shape == evaluation.truth.shape == (9, 8), name
+    np.testing.assert_array_equal(evaluation.truth[3], cube.values[0, 207:215, 0])
+    np.testing.assert_array_equal(
+        evaluation.forecasts["seasonal naive"][3], cube.values[0, 199:207, 0]
+    )
+
+
+def test_evaluating_is_predicting_from_each_origin():
+    model, cube = learned()
+    evaluation = model.evaluate(cube, np.array([230]))
+    for origin, forecast in zip(evaluation.origins, evaluation.forecasts["lstm"], strict=True):
+        alone = model.predict(cube.until(np.array([origin])))[0]
+        np.testing.assert_allclose(forecast, alone, rtol=1e-5)
+
+
+def test_the_score_is_the_skill_over_all_windows():
+    model = quick().fit(Y)
+    assert model.score(Y) == model.evaluate(Y).skill() <= 1
+    with pytest.raises(DataError, match="No window to evaluate"):
+        model.evaluate(Y[:8])

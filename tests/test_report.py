@@ -1,0 +1,256 @@
+"""The report: complete in itself, sound HTML, readable in a browser, honest in words."""
+
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from cli_tools import AIR, TINY, done, shops
+from data_tools import quick, sine, write
+from shared import each_cell
+
+from gatework.cells import name_of, resolve
+from gatework.inspect.figures import COLOURS, losses
+from gatework.inspect.report import render, summarise
+from gatework.tasks.evaluation import Evaluation
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "base"}
+HOSTILE = ("<script>alert(1)</script>", "a&b;<b>", "quote\"s'", "</svg></title>")
+
+
+class Page(HTMLParser):
+    """The tags, ids, references and texts of a page; ``wrong`` names tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.wrong, self.tags, self.ids, self.attributes = [], [], [], [], []
+        self.texts = []
+        self.feed(text)
+        self.close()
+        self.wrong += self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        """All that is read, with single spaces."""
+        return " ".join(" ".join(self.texts).split())
+
+
+def sound(text):
+    """The page, after the checks that every page has to pass."""
+    page = Page(text)
+    assert page.wrong == []
+    assert [i for i, count in Counter(page.ids).items() if count > 1] == []
+    outside = {"script", "link", "iframe", "object", "embed", "img", "base"}
+    assert not outside & set(page.tags)
+    text = DRAWN.sub("", text)  # an image within the page, as matplotlib draws a map
+    for tag, name, value in Page(text).attributes:
+        assert not name.startswith("on"), (tag, name)  # no handler of an event
+        if not name.startswith("xmlns"):
+            assert "//" not in value, (tag, name, value)
+        if name in ("href", "xlink:href", "src"):
+            assert value.removeprefix("#") in page.ids, (tag, name, value)
+    for name in re.findall(r"url\(([^)]*)\)", text):
+        assert name.strip("'\"").removeprefix("#") in page.ids
+    assert not re.search(r"@import|@font-face|javascript:", text)
+    spaces = {f'xmlns{p}="{u}"' for p, u in SPACES.items()}
+    assert "http" not in re.sub("|".join(map(re.escape, spaces)), "", text)
+    return page
+
+
+DRAWN = re.compile(r'xlink:href="data:image/png;base64,[^"]*"')
+SPACES = {"": "http://www.w3.org/2000/svg", ":xlink": "http://www.w3.org/1999/xlink"}
+
+
+def report(data, held=10, **arguments):
+    """The page of a forecaster that was fitted in a moment, and its summary."""
+    model = quick(**arguments)
+    cube = model.load_data(data)
+    begin = cube.lengths - held
+    model.fit(cube.until(begin))
+    # As it comes back from the file: what is not JSON-ready must not get this far.
+    summary = json.loads(json.dumps(summarise(model, cube, begin, "data.csv"), allow_nan=False))
+    return render(summary), summary
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return report(sine(noise=0.3))
+
+
+@each_cell
+def test_every_cell_of_the_catalogue_has_a_report_with_its_gates_and_state(cell):
+    text, summary = report(sine(), cell=name_of(cell), epochs=1)
+    page = sound(text)
+    shown = [panel["title"] for panel in summary["inside"]["panels"]]
+    for title in shown:
+        assert title in page.text
+    spec = resolve(cell)
+    names = {title.split()[-1] for title in shown}
+    gates = {e.name for e in spec.equations if getattr(e.expr, "op", "") == "sigmoid"}
+    assert gates | {spec.states[-1].name} <= names
+    for panel in summary["inside"]["panels"]:
+        values = np.array(panel["values"])
+        assert values.shape[1] == 6  # the context
+        assert panel["signed"] or (values.min() >= 0 and values.max() <= 1)
+
+
+def test_the_lstm_shows_forget_gate_input_gate_and_cell_state(usual):
+    shown = [panel["title"] for panel in usual[1]["inside"]["panels"]]
+    assert shown == ["forget gate f", "input gate i", "output gate o", "cell state c"]
+    assert "A forget gate near 1 keeps the cell state" in usual[0]
+
+
+def test_the_gates_shown_are_those_of_the_trained_network(usual):
+    """Worked out step by step from the scaled context and the stored weights."""
+    series = sine(noise=0.3)
+    model = quick()
+    cube = model.load_data(series)
+    model.fit(cube.until(cube.lengths - 10))
+    last = series[-9:-3]
+    center, spread = series[:56].mean(), series[:56].std()
+    scaled = torch.tensor((last - center) / spread, dtype=torch.float32)
+    inputs = torch.stack([scaled - scaled[-1], torch.ones(6)], dim=1)
+    weights = {k.removeprefix("recurrent."): v for k, v in model.network_.state_dict().items()}
+    h = c = torch.zeros(4)
+    forget, state = [], []
+    for x in inputs:
+        i, f, g, o = (weights["W_l0"] @ x + weights["U_l0"] @ h + weights["b_l0"]).chunk(4)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        forget.append(f.sigmoid())
+        state.append(c)
+    panels = {panel["title"]: np.array(panel["values"]) for panel in usual[1]["inside"]["panels"]}
+    for title, found in (("forget gate f", forget), ("cell state c", state)):
+        expected = torch.stack(found).numpy().T
+        expected = expected[np.argsort(expected.mean(axis=1))]
+        np.testing.assert_allclose(panels[title], expected, atol=2e-4)  # rounded to 4 digits
+
+
+def test_the_page_says_what_was_measured(usual):
+    text, summary = usual
+    page = sound(text)
+    evaluation = summary["evaluation"]
+    assert evaluation["verdict"] in page.text
+    for name in ("lstm", "naive"):
+        assert f"{name} {evaluation['errors'][name]['mae']:.3g} " in page.text
+    assert f"{evaluation['windows']} held-out windows, the same for every row" in page.text
+    assert "One series of 80 steps" in page.text
+    for heading in ("Forecast against truth", "Error by step of the horizon", "Training",
+                    "A first look inside", "Data", "Model"):  # fmt: skip
+        assert heading in page.text
+    assert text.count("<svg") == 4
+
+
+@pytest.mark.parametrize("own", [0.5, 2.0, 3.0], ids=["better", "equal", "worse"])
+def test_the_verdict_is_in_words_in_both_directions(usual, own):
+    truth = np.zeros((5, 3))
+    found = Evaluation("lstm", {"lstm": truth + own, "naive": truth + 2.0}, truth,
+                       np.zeros(5, int), np.arange(5), 1)  # fmt: skip
+    summary = usual[1] | {"evaluation": found.to_dict()}
+    page = sound(render(summary))
+    (shown,) = [v for tag, name, v in page.attributes if name == "class" and "verdict" in v]
+    if own < 2:
+        assert "The lstm beats the naive forecast: MAE 0.5 against 2 (75% less)" in page.text
+        assert shown == "verdict"
+    else:
+        assert f"The lstm does not beat the naive forecast: MAE {own:g} against 2" in page.text
+        assert "use the naive forecast" in page.text
+        assert shown == "verdict bad"
+
+
+def test_a_cell_called_beats_does_not_win_by_its_name(usual):
+    truth = np.zeros((5, 3))
+    found = Evaluation("beats", {"beats": truth + 3.0, "naive": truth + 2.0}, truth,
+                       np.zeros(5, int), np.arange(5), 1)  # fmt: skip
+    windows = [
+        w | {"forecasts": w["forecasts"] | {"beats": w["truth"]}} for w in usual[1]["windows"]
+    ]
+    text = render(usual[1] | {"evaluation": found.to_dict(), "windows": windows})
+    assert 'class="verdict bad"' in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"horizon": 1}, {"context": 1}, {"horizon": 10}, {"num_layers": 2}, {"hidden_size": 60},
+     {"validation": 0.0}, {"epochs": 1}, {"horizon": 1, "context": 1, "hidden_size": 1}],
+    ids=str,
+)  # fmt: skip
+def test_odd_sizes(arguments):
+    """Horizon 10 leaves one window; 60 units are more than are drawn."""
+    text, summary = report(sine(60), **arguments)
+    sound(text)
+    assert len(summary["evaluation"]["by_step"]["lstm"]) == arguments.get("horizon", 3)
+    assert summary["evaluation"]["windows"] == 11 - arguments.get("horizon", 3)
+
+
+def ticks(svg):
+    """The numbers below the horizontal axis: those before its label."""
+    return re.findall(r">([\d.]+)</text>", svg[: svg.index(">epoch<")])
+
+
+def test_epochs_are_whole_numbers_and_a_single_one_is_seen():
+    history = [{"epoch": e, "train": 100.0 * e, "validation": 150.0 * e} for e in (1, 2)]
+    assert ticks(losses(history, 1)) == ["1", "2"]
+    assert ticks(losses(history[:1], 1)) == ["1"]
+    # A line through one point is nothing; it needs a marker, which is drawn by reference.
+    assert len(re.findall(rf"<use [^>]*fill: {COLOURS[0]}", losses(history[:1], 1))) == 2
+    assert f"fill: {COLOURS[0]}" not in losses(history, 1)
+
+
+def test_missing_values_in_the_windows_shown():
+    series = sine(60)
+    series[[5, 20, 47, 52, 53, 58, 59]] = np.nan
+    text, summary = report(series)
+    page = sound(text)
+    assert "7 of 60 values of 'y' are missing" in page.text
+    assert "nan" not in page.text.lower().split()
+    assert any(None in window["truth"] for window in summary["windows"])
+
+
+def test_a_series_that_never_changes():
+    """All errors are 0, the scale of every axis too; the model beats nobody."""
+    text, summary = report(np.full(60, 7.0))
+    sound(text)
+    assert "does not beat" in summary["evaluation"]["verdict"]
+
+
+def test_hostile_names_are_text(tmp_path):
+    for name in HOSTILE:
+        rows = shops(target=name, ids=(name, "$x^2$"))
+        rows = [[f'"{str(v).replace(chr(34), chr(34) * 2)}"' for v in row] for row in rows]
+        data = write(tmp_path, rows)
+        words = ("--target", name, "--id", "shop", "--time", "day", "--horizon", "5", "--overwrite")
+        done("fit", "forecast", data, *words, *TINY, "--out", tmp_path / "run")
+        page = sound((tmp_path / "run" / "report.html").read_text())
+        assert f"lstm forecasts {name}" in page.text
+        assert f"{name}, forecast from 2021-" in page.text
+        assert "$x^2$, forecast from 2021-" in page.text
+
+
+def test_report_makes_the_same_page_again(tmp_path):
+    done(*AIR, "--out", tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    sound(page)
+    assert done("report", tmp_path / "run", "--out", tmp_path / "again.html").out.startswith("rep")
+    assert (tmp_path / "again.html").read_text() == page
