@@ -1,6 +1,7 @@
 """Reading tables: what people and programs write, and what is refused in one line."""
 
 import decimal
+import gzip
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,19 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, content, reason):
         assert read(tmp_path, content).arrow.num_rows == 30001
     else:
         assert reason in refusal(lambda: read(tmp_path, content))
+
+
+def test_a_packed_csv_is_unpacked(tmp_path):
+    content = gzip.compress(b"day,sold\n2020-01-01,1\n2020-01-02,2\n")
+    assert cells(read(tmp_path, content, "data.csv.gz")) == PLAIN
+    assert "cannot be read" in refusal(lambda: read(tmp_path, content[:20], "data.csv.gz"))
+
+
+def test_of_very_many_columns_some_are_listed(tmp_path):
+    names = [f"c{i}" for i in range(500)]
+    table = read(tmp_path, [names, range(500)])
+    line = refusal(lambda: numbers(table, "sold"))
+    assert line.endswith("Its columns: c0, " + ", ".join(names[1:20]) + " ... (500 in all).")
 
 
 def test_no_such_file_and_a_folder(tmp_path):

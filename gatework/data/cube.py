@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatework.data.bundled import SERIES
-from gatework.data.table import Table, is_numeric, numbers, read_table, texts
+from gatework.data.table import Table, is_numeric, listed, numbers, read_table, texts
 from gatework.data.times import Step, find_step, looks_like_times, plain, positions, read_times
 from gatework.errors import DataError
 
@@ -221,7 +221,7 @@ class _TableReader:
         taken = {self.columns.time, self.columns.id, *_listed(self.columns.features)}
         found = [c for c in self.table.columns if c not in taken and is_numeric(self.table, c)]
         if len(found) != 1:
-            there = f"numeric ones: {', '.join(found)}" if found else "it has no numeric column"
+            there = f"numeric ones: {listed(found)}" if found else "it has no numeric column"
             raise DataError(f"Say which column of {self.table.name} is the target; {there}.")
         self.notes.append(f"Column {found[0]!r} is taken as the target, the only numeric one.")
         return found
@@ -258,7 +258,7 @@ class _TableReader:
             free = [c for c in self.table.columns if c not in taken]
             found = [c for c in free if looks_like_times(self.table, c)]
             if len(found) != 1:
-                several = f", and several hold dates ({', '.join(found)})" if found else ""
+                several = f", and several hold dates ({listed(found)})" if found else ""
                 self.notes.append(
                     f"No time column is given{several}; the rows are taken as consecutive steps."
                 )

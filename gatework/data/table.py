@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ MISSING = (
 )  # fmt: skip
 DELIMITERS = ",;\t|"
 PARQUET = (".parquet", ".pq")
+SHOWN_NAMES = 20
 NOT_TEXT = "it is not UTF-8 text; save it as CSV with the encoding UTF-8"
 
 
@@ -52,7 +54,7 @@ class Table:
         """
         if name not in self.columns:
             raise DataError(
-                f"{self.name} has no column {name!r}. Its columns: {', '.join(self.columns)}."
+                f"{self.name} has no column {name!r}. Its columns: {listed(self.columns)}."
             )
         column = self.arrow.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):  # categories are read as what they are
@@ -60,8 +62,14 @@ class Table:
         return column
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, as many as one line can take."""
+    shown = ", ".join(names[:SHOWN_NAMES])
+    return shown if len(names) <= SHOWN_NAMES else f"{shown} ... ({len(names)} in all)"
+
+
 def read_table(data: Any) -> Table:
-    """A table from a path (.csv, .tsv, .txt, .parquet), a bundled name or a data frame.
+    """A table from a path (.csv, .csv.gz, .parquet ...), a bundled name or a data frame.
 
     Raises:
         DataError: no such file, an empty one, or one that is no table; in one line.
@@ -201,7 +209,7 @@ def _from_path(data: str | Path) -> Table:
 
 def _read_csv(path: Path) -> pa.Table:
     """All cells as text; the first row that is not blank gives the names of the columns."""
-    with path.open("rb") as file:
+    with pa.input_stream(str(path), compression="detect") as file:  # by the name: .gz, .bz2 ...
         start = re.sub(r'"[^"]*"', "", _decoded(file.read(1 << 16)))
     first = next((line for line in start.splitlines() if line.strip("\ufeff \t")), "")
     delimiter = max(DELIMITERS, key=first.count)
