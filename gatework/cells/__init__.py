@@ -79,7 +79,10 @@ def _from_file(reference: str) -> type[Cell]:
         module_spec.loader.exec_module(module)
     except CellError:
         raise
-    except Exception as error:  # the user's file may fail in any way; the line says how
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's file may fail in any way; the line says how
         raise CellError(f"{path}: {type(error).__name__}: {error}") from error
     cell = getattr(module, name, None)
     if not _is_cell(cell):

@@ -62,6 +62,17 @@ class Expr:
             )
         return Apply("square", (self,))
 
+    # NumPy must not take its functions apart over a symbol: np.tanh(x) then fails at once.
+    __array_ufunc__ = None
+
+    def __abs__(self) -> Apply:
+        return Apply("abs", (self,))
+
+    def __lt__(self, other: object) -> bool:
+        return bool(self)
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def __bool__(self) -> bool:
         raise CellError(
             "A cell's equations hold symbols, not values: `if`, `and`, `or` and comparisons "

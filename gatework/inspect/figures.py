@@ -99,6 +99,7 @@ def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str]) -> No
             color=colour,
             linewidth=2.0 if own else 1.1,
             linestyle="-" if own else "--",
+            marker="o" if len(steps) == 1 else "",  # one point makes no line
             label=name,
         )
     axes.axvline(0.5, color=TRUTH, linestyle=":", linewidth=1)

@@ -44,6 +44,9 @@ class StackForward:
         """The parameters, as the paths want them."""
         raise NotImplementedError
 
+    # torch.compile runs the layer as it is and compiles what stands around it, as it does with
+    # nn.LSTM; tracing into the vendor kernels breaks their gradient in float32 (torch 2.13).
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         input: Tensor | PackedSequence,

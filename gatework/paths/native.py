@@ -75,6 +75,8 @@ def _unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
         library(spec, dtype)
     except PathError as error:
         return str(error).rstrip(".")
+    except Exception as error:  # a cell that the compiler cannot take yet still has the reference
+        return f"the compiler cannot take this cell: {type(error).__name__}: {error}"
     return None
 
 

@@ -39,6 +39,7 @@ class Evaluation:
         truth: (M, H), NaN where unknown.
         rows, origins: (M,) series and first step of each window.
         season: steps of the seasonal baseline; 1: there is none.
+        held_out: whether the windows lie behind a first step that the caller gave.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Evaluation:
     rows: NDArray[np.int64]
     origins: NDArray[np.int64]
     season: int
+    held_out: bool = True
 
     def errors(self) -> dict[str, Errors]:
         """The table: one row for the model and one for each baseline."""
@@ -70,7 +72,9 @@ class Evaluation:
         others = {name: e.mae for name, e in table.items() if name != self.model}
         best = min(others, key=others.__getitem__)
         shown = f"MAE {own:.4g} against {others[best]:.4g}"
-        windows = f"{len(self.truth)} held-out window{'s' if len(self.truth) != 1 else ''}"
+        kind = "held-out window" if self.held_out else "window"
+        windows = f"{len(self.truth)} {kind}{'s' if len(self.truth) != 1 else ''}"
+        windows += "" if self.held_out else " (those it was trained on may be among them)"
         if own < others[best]:
             return (
                 f"The {self.model} beats the {best} forecast: {shown} ({self.skill():.0%} less) on "

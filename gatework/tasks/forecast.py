@@ -223,6 +223,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             DataError: no series holds a window.
         """
         cube = self._known(X)
+        held_out = begin is not None
         begin = np.zeros_like(cube.lengths) if begin is None else begin
         rows, origins = places(cube, begin, cube.lengths, self.context_, self.horizon, stride)
         if not len(rows):
@@ -240,6 +241,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             rows,
             origins,
             self.season_,
+            held_out,
         )
 
     def score(self, X: Any, y: None = None) -> float:

@@ -162,6 +162,13 @@ class _Run:
         train = self.train_epoch(epoch)
         seconds = time.perf_counter() - begin
         validation = self.validate() if self.problem.validation_size else train
+        broken = self.broken_parameter(None)
+        if not math.isfinite(validation) or "its values" in broken:
+            kept = f" Epoch {epoch - 1} is kept in {self.path}." if self.path and epoch > 1 else ""
+            raise TrainingError(
+                f"After epoch {epoch} the validation loss is {validation}; parameter: {broken}. A "
+                f"step of that epoch broke the weights. Try a smaller learning rate.{kept}"
+            )
         self.progress.epoch = epoch
         record = {"epoch": epoch, "train": train, "validation": validation}
         self.progress.history.append(record)
