@@ -350,3 +350,15 @@ def test_biases_are_the_vectors_that_are_only_added():
         h_next = tanh(W @ x + s * h - b + s) + tanh(m)
 
     assert Both.spec.biases == {"b"}
+
+
+def test_abs_is_the_primitive_and_comparisons_are_refused():
+    class Absolute(Cell):
+        x, h = Input(), State()
+        W = eq.Matrix(x)
+        h_next = abs(W @ x) - h
+
+    assert any(n.op == "abs" for n in eq.expr.walk(Absolute.spec.equations[0].expr) if _op(n))
+    for compared in (lambda h: h < 0, lambda h: h <= 0, lambda h: h > 0, lambda h: h >= 0):
+        with pytest.raises(CellError, match="comparisons cannot be used"):
+            compared(State())

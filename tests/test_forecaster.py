@@ -370,3 +370,10 @@ def test_the_score_is_the_skill_over_all_windows():
     assert model.score(Y) == model.evaluate(Y).skill() <= 1
     with pytest.raises(DataError, match="No window to evaluate"):
         model.evaluate(Y[:8])
+
+
+def test_held_out_is_said_only_of_windows_behind_a_given_step():
+    model = quick().fit(Y[:50])
+    assert "held-out" not in model.evaluate(Y).verdict()
+    assert "may be among them" in model.evaluate(Y).verdict()
+    assert "held-out" in model.evaluate(Y, begin=np.array([50])).verdict()

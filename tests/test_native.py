@@ -250,3 +250,18 @@ def test_infinities_and_nan_pass_through():
     assert y[0].item() == 1
     assert y[1].item() == -1
     assert torch.isnan(y[2]).item()
+
+
+def test_a_cell_that_the_compiler_cannot_take_runs_on_the_reference(monkeypatch):
+    def refuse(*_):
+        raise KeyError("b")
+
+    monkeypatch.setattr(native, "emit", refuse)
+    native.library.cache_clear()
+    native._unbuildable.cache_clear()
+    layer, x = gw.Recurrent("peephole_lstm", 3, 4), torch.randn(2, 2, 3)
+    layer(x)
+    layer.path = "native"
+    with pytest.raises(PathError, match="cannot take this cell: KeyError"):
+        layer(x)
+    native._unbuildable.cache_clear()

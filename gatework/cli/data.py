@@ -39,7 +39,7 @@ def check(
     context: Annotated[int | None, typer.Option(min=1, help="Steps to read.")] = None,
 ) -> None:
     """Look at a table before any training: columns, ids, steps, gaps, missing and odd values."""
-    from gatework.data import doctor  # noqa: PLC0415
+    from gatework.data import doctor
 
     findings = doctor.check(data, columns(target, time, id, feature), horizon, context)
     console = Console(soft_wrap=True, emoji=False)
@@ -54,7 +54,7 @@ def columns(
     target: list[str] | None, time: str | None, id: str | None, feature: list[str] | None
 ) -> Columns:
     """The column options as the data floor takes them."""
-    from gatework.data.cube import Columns  # noqa: PLC0415
+    from gatework.data.cube import Columns
 
     return Columns(one_or_many(target), time, id, tuple(feature or ()))
 

@@ -65,8 +65,8 @@ def fit(
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     before = _prepare_folder(out, resume, overwrite)
-    from gatework.data.splits import check_plan, held_out  # noqa: PLC0415
-    from gatework.tasks.forecast import Forecaster  # noqa: PLC0415  (torch loads in seconds)
+    from gatework.data.splits import check_plan, held_out
+    from gatework.tasks.forecast import Forecaster
 
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
@@ -105,12 +105,12 @@ def predict(
     """Forecast the steps after the end of each series."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.csv  # noqa: PLC0415
-    import pyarrow.parquet  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
 
-    from gatework.tasks.forecast import Forecaster  # noqa: PLC0415
-    from gatework.training.files import write_whole  # noqa: PLC0415
+    from gatework.tasks.forecast import Forecaster
+    from gatework.training.files import write_whole
 
     forecaster = Forecaster.load(model)
     cube = forecaster.load_data(data)
@@ -139,12 +139,12 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file. (default: in the folder)")] = None,
 ) -> None:
     """Write the report of a fitted model again: one HTML file that needs no network."""
-    from jinja2 import TemplateError  # noqa: PLC0415
+    from jinja2 import TemplateError
 
-    from gatework.errors import ModelError  # noqa: PLC0415
-    from gatework.inspect.report import render  # noqa: PLC0415
-    from gatework.tasks.saving import read_json  # noqa: PLC0415
-    from gatework.training.files import write_whole  # noqa: PLC0415
+    from gatework.errors import ModelError
+    from gatework.inspect.report import render
+    from gatework.tasks.saving import read_json
+    from gatework.training.files import write_whole
 
     if not (model / SUMMARY).is_file():
         raise ModelError(f"{model} holds no finished run ({SUMMARY} is missing).")
@@ -172,7 +172,7 @@ def _prepare_folder(out: Path, resume: bool, overwrite: bool) -> list[Path]:
 
 
 def _train(model: Forecaster, cube: Cube, out: Path, resume: bool) -> None:
-    from gatework.training.progress import ProgressBar  # noqa: PLC0415
+    from gatework.training.progress import ProgressBar
 
     def forget() -> None:
         """What an older run left is no result of this one."""
@@ -188,9 +188,9 @@ def _finish(
     console: Console, model: Forecaster, cube: Cube, begin: Any, data: str, out: Path
 ) -> None:
     """Score, save, report, and say how it went."""
-    from gatework.inspect.report import render, summarise  # noqa: PLC0415
-    from gatework.tasks.saving import write_json  # noqa: PLC0415
-    from gatework.training.files import write_whole  # noqa: PLC0415
+    from gatework.inspect.report import render, summarise
+    from gatework.tasks.saving import write_json
+    from gatework.training.files import write_whole
 
     model.save(out)  # first of all, so that a trained model is never lost
     summary = summarise(model, cube, begin, Path(data).name)
@@ -207,7 +207,7 @@ def _finish(
 
 
 def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
-    from gatework.data.doctor import overview  # noqa: PLC0415
+    from gatework.data.doctor import overview
 
     console.print(overview(cube))
     for note in (*cube.notes, *short):
@@ -220,7 +220,7 @@ def _has_checkpoint(out: Path) -> bool:
 
 def _clean(out: Path, before: list[Path]) -> None:
     """After an error leave nothing half-written, but never throw trained epochs away."""
-    from gatework.training.checkpoint import epochs_done  # noqa: PLC0415
+    from gatework.training.checkpoint import epochs_done
 
     if out / CHECKPOINT in before or epochs_done(out / CHECKPOINT):
         return

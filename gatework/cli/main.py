@@ -41,9 +41,9 @@ def cells(
     latex: Annotated[bool, typer.Option("--latex", help="Print the equations as LaTeX.")] = False,
 ) -> None:
     """List the cells of the catalogue, or show one: equations, parameters, cost per step."""
-    from gatework.cells import all_cells, name_of  # noqa: PLC0415
-    from gatework.read.latex import latex as to_latex  # noqa: PLC0415
-    from gatework.read.table import summary  # noqa: PLC0415
+    from gatework.cells import all_cells, name_of
+    from gatework.read.latex import latex as to_latex
+    from gatework.read.table import summary
 
     if name is not None:
         typer.echo(to_latex(name) if latex else summary(name))
