@@ -45,7 +45,6 @@ class Follower:
         plan = self.plan
         for x in self.x:
             scope = {**self.weights, **self.states[-1], plan.spec.input: x}
-            self.run(scope, plan.before, ())
             for stage in plan.stages:
                 self.run(scope, stage.products, stage.lets)
             self.kept.append({name: scope[name] for name in plan.saved})

@@ -1,6 +1,7 @@
 """The catalogue finds its cells by itself, and a cell may be asked for in four ways."""
 
 import re
+import sys
 
 import pytest
 from shared import CELLS, each_cell
@@ -72,12 +73,37 @@ def test_a_cell_comes_from_the_user_s_file(tmp_path):
         resolve(f"{path}:Cell")
 
 
+BODY = "class Bad(Cell):\n    x, h = Input(), State()\n"
+BAD = MINE + BODY
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def (", "mine.py: SyntaxError"),
-        ("import nothing_of_this_name", "mine.py: ModuleNotFoundError: No module"),
-        (MINE + "class Bad(Cell):\n    x, h = Input(), State()\n", "^Bad: state h has no next"),
+        ("def (", r"^mine.py: SyntaxError: .*line 1"),
+        ("\nimport nothing_of_this_name", "^mine.py:2: ModuleNotFoundError: No module"),
+        ("1 / 0", "^mine.py:1: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "^mine.py:1: SystemExit: 3"),
+        (BAD, "^mine.py:14: Bad: state h has no next"),
+        (BAD + "    h_next = h ** 0.5", r"^mine.py:16: Bad: \*\* takes only the exponent 2"),
+        (BAD + "    h_next = gelu(h)", "^mine.py:16: Bad: gelu is used before it is set.*exp, log"),
+        (
+            MINE + "def squash(g):\n    return gelu(g)\n" + BODY + "    h_next = squash(h)",
+            "^mine.py:15: NameError: name 'gelu' is not defined. The functions of a cell are abs_, "
+            ".*import them from gatework.equations",
+        ),
+        (
+            MINE.replace("import *", "import Cell, Input, Matrix, State"),
+            "^mine.py:13: Mine: tanh is not imported. Write `from gatework.equations import tanh`",
+        ),
+        (
+            BAD + "    Ws = [Matrix(x) for _ in range(2)]",
+            "^mine.py:16: NameError: name 'x' is not defined. A comprehension .* does not see its",
+        ),
+        (
+            "from gatework.equations import gelu",
+            "^mine.py:1: ImportError: cannot import name 'gelu'.*The functions of a cell are ",
+        ),
     ],
 )
 def test_a_user_s_file_that_fails_says_how(tmp_path, text, message):
@@ -85,3 +111,56 @@ def test_a_user_s_file_that_fails_says_how(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(CellError, match=message):
         resolve(f"{path}:Mine")
+
+
+GATES = """
+from gatework.equations import tanh
+def gate(*terms):
+    return tanh(sum(terms)){}
+"""
+WITH_GATES = MINE.replace("@dataclass", "from helper_gates import gate\n@dataclass", 1).replace(
+    "tanh(W @ x + U @ h)", "gate(W @ x, U @ h)"
+)
+
+
+def test_a_user_s_file_imports_its_neighbours_and_leaves_no_trace(tmp_path):
+    found = []
+    for folder, change in (("one", ""), ("two", " * 0.5")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helper_gates.py").write_text(GATES.format(change))
+        path = tmp_path / folder / "mine.py"
+        path.write_text(WITH_GATES)
+        before = list(sys.path)
+        found.append(resolve(f"{path}:Mine"))
+        assert sys.path == before
+        assert "helper_gates" not in sys.modules
+    assert found[0] != found[1]  # each has the neighbour of its own folder
+
+
+def test_a_neighbour_on_the_path_stays_loaded(tmp_path, monkeypatch):
+    (tmp_path / "helper_gates.py").write_text(GATES.format(""))
+    (tmp_path / "mine.py").write_text(WITH_GATES)
+    monkeypatch.syspath_prepend(tmp_path)
+    resolve(f"{tmp_path / 'mine.py'}:Mine")
+    assert sys.modules.pop("helper_gates").gate
+    assert str(tmp_path) in sys.path
+
+
+def test_a_mistake_in_a_neighbour_is_told_with_its_line(tmp_path):
+    (tmp_path / "helper_gates.py").write_text(GATES.format(" ** 3"))
+    (tmp_path / "mine.py").write_text(WITH_GATES)
+    with pytest.raises(CellError, match=r"^helper_gates.py:4: mine.py:14: Mine: \*\* takes only"):
+        resolve(f"{tmp_path / 'mine.py'}:Mine")
+    assert "helper_gates" not in sys.modules  # the next try reads the mended file
+
+
+@pytest.mark.parametrize("name", ["colorsys", "random"])  # one that is not loaded, one that is
+def test_a_user_s_file_hides_no_module_of_its_name(tmp_path, monkeypatch, name):
+    if name == "colorsys":
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = sys.modules.get(name)
+    path = tmp_path / f"{name}.py"
+    path.write_text(f"{MINE}\nimport {name}\nassert {name}.__file__ != __file__")
+    assert resolve(f"{path}:Mine").name == "Mine"
+    assert before is None or sys.modules[name] is before
+    assert not sys.modules[name].__file__.startswith(str(tmp_path))

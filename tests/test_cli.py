@@ -1,5 +1,6 @@
 """The command line: what a new user types, and what they see when something is wrong."""
 
+import inspect
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from data_tools import DAYS, sine, write
 
 import gatework as gw
 from gatework.cells import all_cells, name_of
-from gatework.cli import main
+from gatework.cli import forecast, main
 from gatework.training import checkpoint
 
 HERE = Path(__file__).parent
@@ -247,14 +248,14 @@ CONTENTS = {
         ("good.csv", "--target sold --id shop --feature prize", "no column 'prize'"),
         ("good.csv", "--target sold", "Name the column that tells them apart (id)"),
         ("good.csv", "--id shop", "which column of good.csv is the target"),
-        ("good.csv", "--target shop", "holds numbers, but row 1 holds 'a'"),
+        ("good.csv", "--target shop", "holds numbers, but line 2 holds 'a'"),
         ("good.csv", "--target sold --time sold", "named as target and as time"),
         ("empty.csv", "--target sold", "empty.csv is empty"),
         ("header.csv", "--target sold", "has no rows"),
         ("absent.csv", "--target sold", "absent.csv does not exist"),
         (".", "--target sold", "is a folder"),
-        ("ragged.csv", "--target sold", "row 99 has 2 values, the header has 4"),
-        ("text.csv", "--target sold --id shop", "row 8 holds 'closed"),
+        ("ragged.csv", "--target sold", "line 100 has 2 values, the header has 4"),
+        ("text.csv", "--target sold --id shop", "line 9 holds 'closed"),
         ("brief.csv", "--target sold --id shop", "No series is long enough"),
         ("airpassengers", "--horizon 200", "has 144 steps"),
         ("airpassengers", "--context 300", "context 300 + horizon 3"),
@@ -323,15 +324,13 @@ def test_a_failure_after_the_first_checkpoint_leaves_what_was_there(gatework, tm
         assert sorted(p.name for p in tmp_path.rglob("*")) == ["data.csv", "empty"]
 
 
-def test_overwriting_leaves_nothing_of_the_old_run(gatework, run_folder):
+def test_overwriting_that_fails_leaves_the_old_run(gatework, run_folder):
+    before = {p: p.read_bytes() for p in run_folder.rglob("*")}
     fit = ["fit", "forecast", "airpassengers", *SMALL, "--out", "run", "--overwrite"]
-    # A mistake is found before anything of the old run is touched ...
-    refused(gatework(*fit, "--horizon", "200"))
-    assert gatework("predict", "run", "airpassengers")[0] == 0
-    # ... and a new run that does not finish leaves no old model beside its checkpoint.
-    refused(gatework(*fit, "--learning-rate", "1e30", "--epochs", "30"))
-    assert [p.name for p in run_folder.iterdir()] == ["checkpoint.safetensors"]
-    assert "holds no saved model" in refused(gatework("predict", "run", "airpassengers"))
+    for wrong in (("--horizon", "200"), ("--learning-rate", "1e30", "--epochs", "30")):
+        refused(gatework(*fit, *wrong))
+        assert {p: p.read_bytes() for p in run_folder.rglob("*")} == before
+        assert list(run_folder.parent.iterdir()) == [run_folder]
 
 
 @pytest.mark.parametrize(
@@ -408,3 +407,14 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_numbers(gatework, tmp_path)
         assert gatework(*words, "--epochs", epochs, "--out", out, *more)[0] == 0
     for name in ("model.safetensors", "summary.json", "report.html"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_defaults_are_those_of_the_estimator():
+    options = inspect.signature(forecast.fit).parameters
+    arguments = gw.Forecaster().get_params()
+    same = set(options) & set(arguments) - {"horizon"}
+    assert len(same) > 10
+    for name in same:
+        default = options[name].default
+        assert (default or ()) == (arguments[name] or ()) or default == arguments[name], name
+    assert options["layers"].default == arguments["num_layers"]

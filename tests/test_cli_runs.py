@@ -11,8 +11,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
-from cli_tools import AIR, TINY, done, messy, refused, shops
+from cli_tools import AIR, TINY, call, done, messy, refused, shops
 from data_tools import write
+
+from gatework.training.progress import ProgressBar
 
 MADE = ["checkpoint.safetensors", "config.json", "model.safetensors", "report.html", "summary.json"]
 SHOPS = ("--target", "sold", "--time", "day", "--id", "shop")
@@ -169,6 +171,28 @@ def test_overwrite_starts_anew_and_leaves_what_is_not_its_own(air, run):
     assert contents(run) == contents(air) | {"own.txt": b"not ours"}
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_overwriting_that_is_stopped_takes_over_after_a_whole_epoch(run, monkeypatch, epochs):
+    before = contents(run)
+
+    def stop(_, record):
+        if record["epoch"] > epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "epoch", stop)
+    result = call(*AIR, "--seed", "5", "--overwrite", "--out", run)
+    assert result.status == 130
+    monkeypatch.undo()
+    assert "and --resume in place of --overwrite" in result.err
+    assert [p.name for p in run.parent.iterdir()] == ["run"]
+    if epochs == 0:
+        assert contents(run) == before
+    else:
+        assert sorted(contents(run)) == ["checkpoint.safetensors"]
+        done(*AIR, "--seed", "5", "--resume", "--out", run)
+        assert sorted(contents(run)) == MADE
+
+
 def test_resume_with_more_epochs_is_the_same_as_that_many_at_once(run, tmp_path):
     two = done("predict", run, "airpassengers").out
     longer = (*AIR, "--epochs", "4", "--out")
@@ -186,7 +210,7 @@ def test_resume_with_more_epochs_is_the_same_as_that_many_at_once(run, tmp_path)
         (("--seed", "1"), "seed was 0, now it is 1"),
         (("--batch-size", "7"), "batch_size was 64, now it is 7"),
         (("--horizon", "11"), "horizon was 12, now it is 11"),
-        (("--test", "30"), "data was "),
+        (("--test", "30"), 'data was "One series of '),
         (("--scaling", "log"), "scaling was 'standard', now it is 'log'"),
     ],
     ids=lambda v: v[0] if isinstance(v, tuple) else "",
@@ -266,7 +290,7 @@ def test_data_that_does_not_fit_the_model(mess, air, tmp_path):
     assert "no column 'price'" in refused("predict", folder, write(tmp_path, rows))
     header, *rows = shops()
     rows = [header, *([*row[:3], f"a{row[3]}", ""] for row in rows)]
-    assert "row 1 holds 'a1'" in refused("predict", folder, write(tmp_path, rows))
+    assert "line 2 holds 'a1'" in refused("predict", folder, write(tmp_path, rows))
     days = [["month", "passengers"], *([f"2020-01-{d:02d}", d] for d in range(1, 31))]
     line = refused("predict", air, write(tmp_path, days))
     assert "fitted on steps of 1 month, the data has steps of 1 day" in line
@@ -291,7 +315,11 @@ def test_places_that_cannot_be_written_to(air, tmp_path):
 
 @pytest.mark.parametrize(
     ("rate", "reason"),
-    [("1e30", "is not finite in epoch 1"), ("1e38", "from 0 to 1e30"), ("nan", "--learning-rate")],
+    [
+        ("1e30", "is not finite after epoch 1"),
+        ("1e38", "from 0 to 1e30"),
+        ("nan", "--learning-rate"),
+    ],
 )
 def test_a_learning_rate_that_is_far_too_large(tmp_path, rate, reason):
     out = tmp_path / "a" / "b"

@@ -158,11 +158,11 @@ def test_a_column_of_prices_near_1700_is_not_taken_as_years(tmp_path):
         ({"target": "sold", "id": "store"}, "no column 'store'"),
         ({"target": "sold", "features": "prize"}, "no column 'prize'"),
         ({}, "which column"),
-        ({"target": "shop"}, "holds numbers, but row 1 holds 'a'"),
+        ({"target": "shop"}, "holds numbers, but line 2 holds 'a'"),
         ({"target": "sold", "time": "sold"}, "named as target and as time"),
         ({"target": ["sold", "sold"]}, "named as target and as target"),
         ({"target": "sold", "features": "sold"}, "named as target and as feature"),
-        ({"target": "sold", "time": "shop"}, "row 1 holds 'a', which is no date"),
+        ({"target": "sold", "time": "shop"}, "line 2 holds 'a', which is no date"),
     ],
 )
 def test_wrong_columns_are_refused_in_one_line(tmp_path, columns, reason):
@@ -287,7 +287,7 @@ def test_troubles_of_columns(tmp_path):
     found = findings(tmp_path, table, target="y")
     assert level(found, "'same': numbers from 7 to 7; constant") == "warning"
     assert level(found, "'empty': no value at all") == "warning"
-    assert level(found, "row 5 holds 'closed'") == "warning"
+    assert level(found, "line 6 holds 'closed'") == "warning"
     assert level(found, "'text': text, 1 different values") == "ok"
 
 
@@ -317,7 +317,7 @@ def test_series_that_a_run_would_refuse_are_an_error(tmp_path, horizon):
 def test_errors_of_the_table_are_findings_too(tmp_path):
     found = findings(tmp_path, rows(("a", [1, "x", 3])), target="sold")
     assert found[-1].level == "error"
-    assert "row 2 holds 'x'" in found[-1].text
+    assert "line 3 holds 'x'" in found[-1].text
     assert (
         level(findings(tmp_path, rows(("a", [1, 2])), target="gone"), "no column 'gone'") == "error"
     )
@@ -329,3 +329,10 @@ def test_the_doctor_looks_at_frames_and_arrays_as_well():
     assert level(check(np.arange(60.0)), "One series of 60 steps") == "ok"
     with pytest.raises(DataError, match="does not exist"):
         check("absent.csv")
+
+
+def test_a_dict_holds_series_by_their_ids():
+    cube = load_cube({"a": [1.0, 2.0], 7: np.ones((3, 1))})
+    assert (cube.ids, cube.named, cube.lengths.tolist()) == (("a", "7"), True, [2, 3])
+    with pytest.raises(DataError, match="at least one step"):
+        load_cube({})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from data_tools import DAYS, named, quick, same_weights, sine
+from data_tools import DAYS, named, quick, same_weights, sine, state
 from shared import each_cell
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -17,7 +17,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import gatework as gw
 from gatework.cells import name_of
 from gatework.data import load_cube
-from gatework.errors import CellError, DataError, ModelError
+from gatework.data.splits import Split
+from gatework.errors import CellError, DataError, GateworkError, ModelError
 from gatework.tasks.evaluation import Evaluation, baselines
 from gatework.tasks.network import last_seen
 
@@ -89,7 +90,8 @@ def test_unknown_targets_cost_nothing():
     gap = Y.copy()
     gap[30] = NAN
     model = quick(epochs=1).fit(gap)
-    problem = model._problem(model.load_data(gap), np.array([48]), np.array([60]))
+    cut = Split(np.array([48]), np.array([60]))
+    problem = model._problem(model.model_, model.load_data(gap), cut)
     batch = problem.parts["train"].batch(np.arange(problem.train_size))
     error = (problem.model(batch.context, batch.seen) - batch.target).abs().detach().numpy()
     error[batch.known.numpy() == 0] = NAN
@@ -108,12 +110,21 @@ def test_features_are_read():
 
 def test_many_series_of_many_lengths():
     random = np.random.default_rng(0)
-    series = [sine(random.integers(20, 60), phase=i, noise=0.2) * (1 + i) for i in range(150)]
+    sizes = random.integers(20, 60, 150)
+    series = {f"s{i}": sine(n, phase=i, noise=0.2) * (1 + i) for i, n in enumerate(sizes)}
     model = quick().fit(series)
     forecast = model.predict(series)
     assert forecast.shape == (150, 3)
-    levels = np.array([s.mean() for s in series])
+    levels = np.array([s.mean() for s in series.values()])
     assert (np.abs(forecast.mean(axis=1) - levels) < 0.5 * levels).all()
+    assert model.notes_ == []
+
+
+def test_series_that_do_not_go_with_one_scale_are_pointed_out():
+    said = quick(epochs=1).fit([Y, 20 * Y]).notes_
+    assert "they vary between" in said[0]
+    assert "Give them ids" in said[0]
+    assert quick(epochs=1).fit([Y, 2 * Y]).notes_ == []
 
 
 def test_a_series_shorter_than_the_context_is_padded():
@@ -190,6 +201,43 @@ def test_a_forecast_depends_on_the_series_and_not_on_its_place():
     np.testing.assert_allclose(model.predict(series[::-1]), everything[::-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_forecast_depends_on_the_context_alone(relative):
+    series = [sine(60, noise=0.3), 5 + sine(70, phase=1, noise=0.3)]
+    model = quick(relative=relative).fit(series)
+    for data in (series, [sine(90, phase=2) * 10]):
+        ends = [y[-model.context_ :] for y in data]
+        np.testing.assert_array_equal(model.predict(data), model.predict(ends))
+
+
+def test_arguments_that_are_set_after_fitting_change_no_forecast(tmp_path):
+    model = quick(cell="gru").fit(Y)
+    before, score = model.predict(Y), model.score(Y)
+    model.set_params(horizon=5, context=9, hidden_size=7, cell="lstm", relative=False, target="z")
+    assert np.array_equal(model.predict(Y), before)
+    assert model.score(Y) == score
+    assert model.predict_table(Y).num_rows == 3
+    model.save(tmp_path)
+    assert np.array_equal(gw.Forecaster.load(tmp_path).predict(Y), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data"),
+    [({"context": 500}, Y), ({"learning_rate": 1e30}, Y), ({"scaling": "log"}, -Y), ({}, "absent")],
+    ids=["too short", "breaks", "no logarithm", "no data"],
+)
+def test_a_fit_that_fails_leaves_the_earlier_one(arguments, data):
+    model = quick().fit(Y)
+    before, weights = vars(model).copy(), state(model)
+    with pytest.raises(GateworkError):
+        model.set_params(**arguments).fit(data)
+    after = vars(model)
+    assert {k: v for k, v in after.items() if k.endswith("_")} == {
+        k: v for k, v in before.items() if k.endswith("_")
+    }
+    assert all(np.array_equal(weights[k], v) for k, v in state(model).items())
+
+
 @pytest.mark.parametrize("method", ["predict", "score", "evaluate", "predict_table"])
 def test_before_fitting(method):
     with pytest.raises(NotFittedError, match="call fit"):
@@ -238,9 +286,21 @@ def test_rows_without_a_forecast_are_empty_in_the_table():
     assert [v is None for v in table["sold"].to_pylist()] == [False] * 3 + [True] * 3
 
 
+def test_columns_that_were_found_are_those_that_are_read_later(tmp_path):
+    data = frame("a")[["day", "sold"]]
+    model = quick().fit(data)
+    model.save(tmp_path)
+    wider = frame("a")[["price", "day", "sold"]]
+    for one in (model, gw.Forecaster.load(tmp_path)):
+        assert np.array_equal(one.predict(wider), model.predict(data))
+        assert one.predict_table(wider).column_names[1:] == ["time", "step", "sold"]
+        with pytest.raises(DataError, match="no column 'sold'"):
+            one.predict("sunspots")
+
+
 def test_one_feature_may_be_given_as_text():
     one, two = (quick(target="sold", features=f).fit(frame("a")) for f in ("price", ["price"]))
-    assert one.names_ == two.names_ == ("sold", "price")
+    assert one.model_.names == two.model_.names == ("sold", "price")
     assert same_weights(one, two)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from gatework.cells import resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 from gatework.errors import PathError
-from gatework.paths import build, native
+from gatework.paths import build, kernel_run, native, workspace
 
 if build.compiler() is None:
     pytest.skip("there is no C compiler", allow_module_level=True)
@@ -265,3 +266,96 @@ def test_a_cell_that_the_compiler_cannot_take_runs_on_the_reference(monkeypatch)
     with pytest.raises(PathError, match="cannot take this cell: KeyError"):
         layer(x)
     native._unbuildable.cache_clear()
+
+
+# Inference keeps packed weights, and every call works in memory that others have used.
+
+
+@pytest.mark.parametrize("spec", CELLS, ids=lambda s: s.name)
+def test_inference_is_what_training_computes_whatever_ran_before(spec):
+    cases = [case(spec, shape, torch.float64, num_layers=2) for shape in SHAPES]
+    for _ in range(2):
+        for layer, x, states in cases:
+            want = run(layer, "native", x, states, None)[: 1 + len(states)]
+            with torch.no_grad():
+                output, final = layer(x, states[0] if len(states) == 1 else tuple(states))
+            got = [output, *((final,) if len(states) == 1 else final)]
+            assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_weights_that_change_are_noticed():
+    layer, x, _ = case(resolve("peephole_lstm"), (6, 5, 4, 20), torch.float32)
+    layer.path = "native"
+    other = gw.Recurrent("peephole_lstm", 4, 20)
+    with torch.no_grad():
+        before = layer(x)[0]
+        layer.U_l0 += 0.5
+        changed = layer(x)[0]
+        layer.load_state_dict(other.state_dict())
+        loaded = layer(x)[0]
+        layer.W_l0.data = layer.W_l0.data.clone().mul_(2)
+        replaced = layer(x)[0]
+        layer.path = "reference"
+        torch.testing.assert_close(replaced, layer(x)[0], **SINGLE)
+    assert not torch.allclose(before, changed)
+    assert not torch.allclose(loaded, replaced)
+    torch.testing.assert_close(loaded, other(x)[0], **SINGLE)
+
+
+def test_several_python_threads_at_once():
+    cases = [case(resolve("peephole_lstm"), shape, torch.float32) for shape in SHAPES]
+    for layer, *_ in cases:
+        layer.path = "native"
+
+    def work(number):
+        layer, x, states = cases[number % len(cases)]
+        return run(layer, "native", x, states, None)
+
+    alone = [work(i) for i in range(len(cases))]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(work, range(80)))
+    for number, got in enumerate(together):
+        for mine, want in zip(got, alone[number % len(cases)], strict=True):
+            assert torch.equal(mine, want)
+
+
+def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
+    monkeypatch.setattr(kernel_run, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(kernel_run, "OWN_CACHE", 0)
+    before = torch.get_num_threads()
+    for spec in CELLS:
+        layer, x, states = case(spec, (20, 3, 5, 70), torch.float64)
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            try:
+                results.append(run(layer, "native", x, states, [20, 0, 7]))
+            finally:
+                torch.set_num_threads(before)
+        for other in results[1:]:
+            for mine, want in zip(other, results[0], strict=True):
+                torch.testing.assert_close(mine, want, **EXACT)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_input_is_multiplied_in_the_steps_or_before_them(monkeypatch, inside):
+    monkeypatch.setattr(kernel_run.Run, "multiplies_inside", lambda self: inside)
+    monkeypatch.setattr(kernel_run, "AT_ONCE", 4096)  # several parts
+    for spec in CELLS:
+        layer, x, states = case(spec, (50, 7, 3, 33), torch.float64, bidirectional=True)
+        got = run(layer, "native", x, states, None)
+        for mine, want in zip(got, run(layer, "reference", x, states, None), strict=True):
+            torch.testing.assert_close(mine, want, **EXACT)
+
+
+def test_memory_is_used_again_and_given_back():
+    workspace.release_memory()
+    layer = gw.Recurrent("peephole_lstm", 3, 40, path="native")
+    x = torch.randn(50, 2, 3)
+    for _ in range(3):
+        layer(x)[0].sum().backward()
+    kept = sum(block.numel() for block in workspace._free)
+    layer(x)[0].sum().backward()
+    assert kept == sum(block.numel() for block in workspace._free) > 0
+    workspace.release_memory()
+    assert workspace._free == []

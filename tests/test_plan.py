@@ -136,7 +136,6 @@ BROKEN = {
     "has size F, its argument c H": lambda p: with_let(p, Let("t__99", "tanh", ("c",), "F")),
     "which is no matrix": lambda p: with_product(p, Product("t__99", (("b_i", "c"),), "H")),
     "sizes that do not fit U_i": lambda p: with_product(p, Product("t__99", (("U_i", "x"),), "H")),
-    "done before all steps": lambda p: replace(p, before=(Product("t__9", (("U_i", "h"),), "H"),)),
     "saved reads absent": lambda p: replace(p, saved=(*p.saved, "absent")),
     "is not set at that point": lambda p: replace(p, saved=()),
 }

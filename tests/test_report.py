@@ -10,15 +10,17 @@ import pytest
 import torch
 from cli_tools import AIR, TINY, done, shops
 from data_tools import quick, sine, write
+from report_cells import Odd, Swapped
 from shared import each_cell
 
 from gatework.cells import name_of, resolve
-from gatework.inspect.figures import COLOURS, losses
+from gatework.inspect.figures import COLOURS, TRUTH, losses
 from gatework.inspect.report import render, summarise
 from gatework.tasks.evaluation import Evaluation
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "base"}
-HOSTILE = ("<script>alert(1)</script>", "a&b;<b>", "quote\"s'", "</svg></title>")
+HOSTILE = ("<script>alert(1)</script>", "a&b;<b>", "quote\"s'", "</svg></title>",
+           "_<b>&$_^{x}$ \\frac")  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -118,7 +120,25 @@ def test_every_cell_of_the_catalogue_has_a_report_with_its_gates_and_state(cell)
 def test_the_lstm_shows_forget_gate_input_gate_and_cell_state(usual):
     shown = [panel["title"] for panel in usual[1]["inside"]["panels"]]
     assert shown == ["forget gate f", "input gate i", "output gate o", "cell state c"]
-    assert "A forget gate near 1 keeps the cell state" in usual[0]
+    assert (
+        "forget gate f : near 1 it keeps the cell state c, near 0 it clears c "
+        "input gate i : near 1 it adds g to the cell state c, near 0 it adds nothing"
+    ) in sound(usual[0]).text
+
+
+def test_the_same_letter_says_something_else_of_another_cell():
+    text, summary = report(sine(), cell=Swapped, epochs=1)
+    shown = [panel["title"] for panel in summary["inside"]["panels"]]
+    assert shown == ["update gate f", "output gate o", "cell state c"]
+    page = sound(text)
+    assert "f : near 1 it replaces the cell state c by g, near 0 it keeps c" in page.text
+    assert "forget" not in page.text
+
+
+def test_a_state_between_0_and_1_is_no_gate_and_an_older_one_is_shown():
+    _, summary = report(sine(), cell=Odd, epochs=1)
+    shown = [panel["title"] for panel in summary["inside"]["panels"]]
+    assert shown == ["gate r", "hidden state h", "state g"]
 
 
 def test_the_gates_shown_are_those_of_the_trained_network(usual):
@@ -159,7 +179,51 @@ def test_the_page_says_what_was_measured(usual):
     for heading in ("Forecast against truth", "Error by step of the horizon", "Training",
                     "A first look inside", "Data", "Model"):  # fmt: skip
         assert heading in page.text
-    assert text.count("<svg") == 4
+    assert text.count('<svg class="wide"') == text.count('<svg class="narrow"') == 4
+    assert text.count("<svg") == 8
+
+
+def test_one_is_not_many():
+    text, _ = report(sine(60), held=1, horizon=1, context=1, hidden_size=1)
+    page = sound(text)
+    assert "1 step ahead from 1 step · held out and scored below: the last 1 step of" in page.text
+    assert "1 held-out window, the same for every row" in page.text
+    assert "1 layer of 1 unit," in page.text
+    assert "1 unit" in figure(text, "inside")
+    words = Page(re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)).text
+    assert not re.search(r"\b1 (steps|units|windows|layers)\b", words)
+
+
+def figure(text, name, kind="wide"):
+    """The SVG of one figure, by its name within the ids."""
+    return next(f for f in re.findall(r"<svg.*?</svg>", text, re.DOTALL) if f"{name}-{kind}-" in f)
+
+
+def test_the_grey_line_is_what_the_model_read(usual):
+    """No more of the past is drawn than the 6 steps of the context, and it is said so."""
+    text, summary = usual
+    for window in summary["windows"]:
+        assert len(window["context"]) == 6
+    assert "The context is what the model read: 6 steps before each forecast." in text
+    for kind in ("wide", "narrow"):
+        drawn = figure(text, "forecasts", kind)
+        assert ">context</text>" in drawn
+        lines = re.findall(rf'<path d="([^"]*)"[^>]*stroke: {TRUTH}; stroke-width: 1.2', drawn)
+        assert [line.count("L") for line in lines] == [5] * 4 + [2]  # the last: the legend
+
+
+@pytest.mark.parametrize(("units", "label"), [(7, "units,"), (60, "48 of 60 units,")])
+def test_the_rows_of_a_map_are_ranks_and_have_no_numbers(units, label):
+    text, summary = report(sine(), hidden_size=units, epochs=1)
+    panels = summary["inside"]["panels"]
+    assert {panel["units"] for panel in panels} == {units}
+    drawn = figure(text, "inside")
+    assert drawn.count(f">{label}</tspan>") + drawn.count(f">{label}</text>") == len(panels)
+    assert drawn.count(">sorted by mean<") == len(panels)
+    _, above, *maps = re.split(r'<g id="inside-wide-axes_\d+">', drawn)
+    assert "ytick" in above
+    assert "ytick" not in "".join(maps[: len(panels)])
+    assert "sorted by their own mean" in text
 
 
 @pytest.mark.parametrize("own", [0.5, 2.0, 3.0], ids=["better", "equal", "worse"])
@@ -214,7 +278,7 @@ def test_epochs_are_whole_numbers_and_a_single_one_is_seen():
     assert ticks(losses(history, 1)) == ["1", "2"]
     assert ticks(losses(history[:1], 1)) == ["1"]
     # A line through one point is nothing; it needs a marker, which is drawn by reference.
-    assert len(re.findall(rf"<use [^>]*fill: {COLOURS[0]}", losses(history[:1], 1))) == 2
+    assert len(re.findall(rf"<use [^>]*fill: {COLOURS[0]}", losses(history[:1], 1))) == 2 * 2
     assert f"fill: {COLOURS[0]}" not in losses(history, 1)
 
 
@@ -246,6 +310,25 @@ def test_hostile_names_are_text(tmp_path):
         assert f"lstm forecasts {name}" in page.text
         assert f"{name}, forecast from 2021-" in page.text
         assert "$x^2$, forecast from 2021-" in page.text
+
+
+def test_a_summary_of_an_older_version_has_letters_for_words(usual):
+    """Its words went by the letter, and it held more of the past than the model read."""
+    text, summary = usual
+    words = {"forget gate f": "reset gate f", "input gate i": "input gate i",
+             "output gate o": "gate o", "cell state c": "cell state c"}  # fmt: skip
+    panels = [
+        {"title": words[p["title"]], "values": p["values"], "signed": p["signed"]}
+        for p in summary["inside"]["panels"]
+    ]
+    inside = {k: v for k, v in summary["inside"].items() if k != "says"} | {"panels": panels}
+    windows = [w | {"context": [1e6] * 6 + w["context"]} for w in summary["windows"]]
+    again = render(summary | {"inside": inside, "windows": windows})
+    page = sound(again)
+    for title in ("gate f", "gate i", "gate o", "state c"):
+        assert f">{title}<" in again
+    assert not re.search("(reset|input|cell) (gate|state)", page.text)
+    assert figure(again, "forecasts") == figure(text, "forecasts")
 
 
 def test_report_makes_the_same_page_again(tmp_path):

@@ -17,6 +17,9 @@ QUIET = (
     "--disable-sync",
 )
 LONG = "a_very_long_name_of_a_column_without_any_space_" * 3
+WIDE = "売上高の合計と在庫の数量を店舗ごとにまとめた列" * 3  # letters as wide as two
+MARKUP = "_<b>&$_^{x}$ \\frac"
+CELL = "AUnitOfOnesOwnWithAVeryLongNameThatGoesOnAndOn"
 # For every element with text of its own: what it says, and the contrast of WCAG 2.
 CONTRASTS = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
@@ -49,10 +52,13 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"there is no {CH
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A report with names that are hostile and long."""
+    """A report with names that are hostile and long, of a cell of one's own."""
     folder = tmp_path_factory.mktemp("report")
-    data = write(folder, shops(target=LONG, ids=(LONG, "<script>throw 1</script>")), f"{LONG}.csv")
+    ids = (LONG, "<script>throw 1</script>", WIDE, MARKUP)
+    data = write(folder, shops(target=LONG, ids=ids), f"{LONG}.csv")
+    own = (Path(__file__).parent / "own_cell.py").read_text().replace("LeakyGRU", CELL)
     words = ("--target", LONG, "--id", "shop", "--time", "day", "--horizon", "5", *TINY)
+    words += ("--cell", f"{write(folder, own, 'own.py')}:{CELL}")
     done("fit", "forecast", data, *words, "--out", folder / "run")
     return folder / "run" / "report.html"
 
@@ -79,19 +85,45 @@ def test_nothing_is_fetched_and_nothing_goes_wrong(page, path):
     assert page.trouble == []
     assert [url for url in page.asked if not url.startswith("data:")] == [path.as_uri()]
     assert page.locator("script").count() == 0
-    assert page.locator("svg").count() == 4
 
 
-@pytest.mark.parametrize("width", [360, 768, 1200])
-def test_the_page_does_not_scroll_sideways(page, width):
+@pytest.mark.parametrize("width", [360, 390, 768, 1200])
+def test_each_figure_is_shown_once_in_the_form_that_fits(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    shown = [svg.get_attribute("class") for svg in page.locator("svg:visible").all()]
+    assert shown == (["narrow"] if width < 704 else ["wide"]) * 4
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1200])
+def test_nothing_scrolls_sideways(page, width):
+    """Neither the page nor a box in it: what would be out of sight is there."""
     page.set_viewport_size({"width": width, "height": 800})
     size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert size[0] <= width == size[1]
-    # What sticks out of the screen has to lie in a box that scrolls.
-    lost = page.evaluate("""() => [...document.querySelectorAll('body *')]
-        .filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1)
+    lost = page.evaluate("""() => [...document.querySelectorAll('body *')].filter(
+        e => e.getBoundingClientRect().right > innerWidth + 1
+            || (!e.closest('svg') && e.scrollWidth > e.clientWidth + 1 && e.clientWidth))
         .map(e => e.outerHTML.slice(0, 80))""")
     assert lost == []
+
+
+def test_a_table_that_is_too_wide_shows_a_shadow(page):
+    """Numbers of many digits may need more room than there is; the edge then says so."""
+    page.set_viewport_size({"width": 240, "height": 800})
+    table = page.locator(".scroll").first
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    assert "gradient" in table.evaluate("e => getComputedStyle(e).backgroundImage")
+    size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert size[0] <= size[1]
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_letters_in_figures_are_large_enough_to_read(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    sizes = page.evaluate("""() => [...document.querySelectorAll('svg')]
+        .filter(svg => svg.clientWidth)
+        .map(svg => 10 * svg.clientWidth / svg.viewBox.baseVal.width)""")
+    assert all(10 <= size <= 16 for size in sizes)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -99,7 +131,7 @@ def test_all_text_has_contrast(page, scheme):
     page.emulate_media(color_scheme=scheme)
     found = page.evaluate(CONTRASTS)
     tags = {tag for tag, *_ in found}
-    assert {"BODY", "H1", "H2", "P", "TD", "TH", "DT", "DD", "PRE", "FOOTER", "text"} <= tags
+    assert {"BODY", "H1", "H2", "P", "TD", "TH", "DT", "DD", "CODE", "FOOTER", "text"} <= tags
     assert any("verdict" in name for _, name, *_ in found)
     assert [row for row in found if row[-1] < 4.5] == []
 
@@ -112,9 +144,10 @@ def test_light_and_dark_differ(page):
     assert shades == ["rgb(255, 255, 255)", "rgb(22, 24, 28)"]
 
 
-def test_the_figures_are_drawn_in_full(page):
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_figures_are_drawn_in_full(page, width):
     """No text of a figure lies outside it, where it would be cut off."""
-    page.set_viewport_size({"width": 1200, "height": 800})
+    page.set_viewport_size({"width": width, "height": 800})
     cut = page.evaluate("""() => [...document.querySelectorAll('svg')].flatMap(svg => {
         const box = svg.getBoundingClientRect();
         return [...svg.querySelectorAll('text')].filter(t => {
@@ -124,3 +157,13 @@ def test_the_figures_are_drawn_in_full(page):
         }).map(t => t.textContent);
     })""")
     assert cut == []
+
+
+def test_names_are_shown_as_they_are(page):
+    """A name in a figure is no formula and no markup; a long one keeps its two ends."""
+    titles = page.locator("svg.wide text").all_text_contents()
+    for name in (MARKUP, "<script>throw 1</script>"):
+        assert any(text.startswith(f"{name},") for text in titles)
+    text = "".join(titles)
+    assert f"{LONG[:16]}…{LONG[-16:]}" in text
+    assert f"{WIDE[:8]}…{WIDE[-8:]}" in text

@@ -26,8 +26,10 @@ def equal_models(one, two, data=SERIES):
     assert same_weights(one, two)
     assert np.array_equal(one.predict(data), two.predict(data))
     assert one.evaluate(data).to_dict() == two.evaluate(data).to_dict()
-    for name in ("context_", "season_", "step_", "names_", "history_", "best_epoch_", "notes_"):
+    for name in ("context_", "season_", "horizon_", "cell_", "history_", "best_epoch_", "notes_"):
         assert getattr(one, name) == getattr(two, name), name
+    for name in ("step", "names", "season"):
+        assert getattr(one.model_, name) == getattr(two.model_, name), name
 
 
 @each_cell
@@ -146,7 +148,7 @@ def changed(config, path, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [(name, KeyError) for name in ("cell", "parameters", "context", "season", "step", "names",
-                                   "scaler", "history", "best_epoch", "notes", "cell.equations",
+                                   "scaler", "columns", "history", "best_epoch", "notes", "cell.equations",
                                    "scaler.method", "scaler.center", "task", "format")]
     + [("format", 2), ("format", "1"), ("format", None), ("task", "classify"), ("cell", {}),
        ("cell", "lstm"), ("cell.equations", []), ("parameters.hidden_size", 5),
@@ -155,7 +157,7 @@ def changed(config, path, value):
        ("parameters", []), ("context", "six"), ("context", -1), ("context", None),
        ("step", {"kind": "months", "length": 3}), ("names", ["y", "z"]), ("names", 3),
        ("scaler", None), ("scaler.center", {"0": ["x"]}), ("scaler.method", "minmax"),
-       ("scaler.spread", {})],
+       ("scaler.spread", {}), ("columns", {"moon": 1}), ("columns", None)],
 )  # fmt: skip
 def test_a_tampered_configuration_is_refused_in_one_line(saved, tmp_path, path, value):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)

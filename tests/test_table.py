@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from data_tools import write
 
-from gatework.data.table import is_numeric, numbers, read_table, texts
+from gatework.data.table import is_numeric, number_like, numbers, read_table, texts
 from gatework.data.times import read_times
 from gatework.errors import DataError
 
@@ -109,7 +109,7 @@ def test_forms_of_numbers(tmp_path, text, value):
 def test_text_in_a_numeric_column_is_refused_with_its_row(tmp_path):
     table = read(tmp_path, "day,sold\na,1\n\nb,2\nc,closed\nd,4\n")
     line = refusal(lambda: numbers(table, "sold"))
-    assert line.endswith("data.csv holds numbers, but row 3 holds 'closed'.")
+    assert line.endswith("data.csv holds numbers, but line 5 holds 'closed'.")
     assert not is_numeric(table, "sold")
 
 
@@ -117,8 +117,131 @@ def test_text_in_a_numeric_column_is_refused_with_its_row(tmp_path):
 def test_commas_in_numbers_are_refused_with_a_hint(tmp_path, text):
     table = read(tmp_path, f"day;sold\na;1\nb;{text}\n")
     line = refusal(lambda: numbers(table, "sold"))
-    assert f"row 2 holds {text!r}" in line
+    assert f"line 3 holds {text!r}" in line
     assert "write 1234.5" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("12 %", " Leave the percent sign out."),
+        ("-12.5%", " Leave the percent sign out."),
+        ("$1200", " Leave the currency sign out."),
+        ("-3.50 €", " Leave the currency sign out."),
+        ("£ 1,200", "groups thousands, write 1234.5. Leave the currency sign out."),
+        ("7,5 %", "is a decimal sign or groups thousands, write 1234.5. Leave the percent sign"),
+        ("1\u00a0200,5", "write 1234.5."),
+    ],
+)
+def test_signs_in_numbers_are_refused_with_a_hint(tmp_path, text, advice):
+    table = read(tmp_path, f"day;sold\na;1\nb;{text}\n")
+    assert advice in refusal(lambda: numbers(table, "sold"))
+
+
+@pytest.mark.parametrize("text", ["01.02.2020", "1.2.3", "%", "$", "A1,2", "12 kg", "(5)"])
+def test_other_texts_get_no_hint_about_numbers(tmp_path, text):
+    table = read(tmp_path, f"day;sold\na;1\nb;{text}\n")
+    assert refusal(lambda: numbers(table, "sold")).endswith(f"holds {text!r}.")
+    assert number_like(table, "sold") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        (["1,5", "2,5", "3"], "line 2 holds '1,5'. If its comma"),
+        (["1", "", "3 %", "NA"], "line 4 holds '3 %'. Leave the percent sign out."),
+        (["closed", "$5", "$6"], "line 3 holds '$5'. Leave the currency sign out."),
+        (["closed", "$5"], None),
+        (["no, none", "yes"], None),
+        (["1", "2"], None),
+        (["", "NA"], None),
+    ],
+)
+def test_columns_that_look_like_numbers(tmp_path, values, first):
+    table = read(tmp_path, "day;sold\n" + "".join(f"a;{v}\n" for v in values))
+    told = number_like(table, "sold")
+    assert told is None if first is None else first in told
+
+
+# Places: lines as an editor counts them.
+
+HARD = [
+    ("day,sold\na,1\nb,X\n", 3),
+    ("day,sold\na,1\n\n\nb,X\n", 5),
+    ("\n\nday,sold\na,1\n\nb,X\n", 6),
+    (",\nday,sold\na,1\nb,X\n", 4),
+    ('"da\ny",sold\na,1\n"b\n\nb",1\nc,X\n', 7),
+    ('day,sold\n"a\n",1\n"b ""c""",X\n', 4),
+    ('day,sold\n5" pipe,1\n"a"b,X\n', 3),
+    ("day;sold\r\na;1\r\n\r\nb;X\r\n", 4),
+    ("day,sold\ra,1\r\rb,X\r", 4),
+    ("\ufeffday,sold\na,1\nb,X\n", 3),
+    ("sold\n1\n\nX\n", 4),
+    ("\n\nsold\n1\n\n\nX\n", 7),
+    ("day,sold\n" + "a,1\n" * 300_000 + "\nb,X\n", 300_003),
+]
+
+
+@pytest.mark.parametrize(("content", "line"), HARD, ids=range(len(HARD)))
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_wrong_value_is_named_with_the_line_of_the_file(tmp_path, content, line, packed):
+    content, name = (
+        (gzip.compress(content.encode()), "data.csv.gz") if packed else (content, "data.csv")
+    )
+    table = read(tmp_path, content, name)
+    assert f"but line {line} holds 'X'" in refusal(lambda: numbers(table, "sold"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("day,sold\na,1\n\nb\n", 4),
+        ("\n\nday,sold\na,1\nb\n", 5),
+        ('day,sold\n"a\na",1\nb,2,3\n', 4),
+        ("day,sold\n" + "a,1\n" * 300_000 + "\nb\n", 300_003),
+    ],
+    ids=["blank lines", "blank lines above", "line ends in quotes", "far down"],
+)
+def test_a_ragged_row_is_named_with_the_line_of_the_file(tmp_path, content, line):
+    reason = refusal(lambda: read(tmp_path, content))
+    assert f": line {line} has " in reason
+
+
+def test_where_the_line_is_not_sure_it_is_the_record(tmp_path):
+    table = read(tmp_path, "day,sold\na,1\n\nb,X\n")
+    for content in ("day,sold\n\n\nother,1\nnow,X\n", "day,sold\n"):
+        write(tmp_path, content)
+        assert "but record 2 holds 'X'" in refusal(lambda: numbers(table, "sold"))
+    (tmp_path / "data.csv").unlink()
+    assert "but record 2 holds 'X'" in refusal(lambda: numbers(table, "sold"))
+    long = read(tmp_path, "day,sold\n" + "a" * 200_000 + ",1\n\nb,X\n")
+    assert "but record 2 holds 'X'" in refusal(lambda: numbers(long, "sold"))
+
+
+def test_rows_of_frames_are_counted_from_one():
+    table = read_table(pd.DataFrame({"sold": ["1", "X"]}))
+    assert "but row 2 holds 'X'" in refusal(lambda: numbers(table, "sold"))
+
+
+# The header.
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["2020-01-01,112", "112", "2020-01-01 00:00;1.5", "1,2,3,4", "2020-01,7", "01.02.2020;7",
+     "2020-Q1,5", '"1","2"', "-1.5\t2e3", "0,1"],
+)  # fmt: skip
+def test_a_first_line_of_data_is_no_header(tmp_path, header):
+    line = refusal(lambda: read(tmp_path, f"\n{header}\n{header}\n"))
+    assert "looks like data, not like names of columns; add a line with their names" in line
+
+
+@pytest.mark.parametrize(
+    "header", ["day,2020", "shop,2020-01-01,2020-02-01", ",0,1", "2020-01-01 sold,1", "x1"]
+)
+def test_headers_may_hold_some_numbers(tmp_path, header):
+    count = header.count(",") + 1
+    assert len(read(tmp_path, f"{header}\n" + ",".join("1" * count)).columns) == count
 
 
 def test_a_text_with_a_comma_gets_no_hint_about_numbers(tmp_path):
@@ -134,8 +257,8 @@ def test_a_text_with_a_comma_gets_no_hint_about_numbers(tmp_path):
         ("\n\n", "has no rows"),
         ("day,sold\n", "has no rows"),
         ("day,sold\n\n,\n", "has no rows"),
-        ("day,sold\na,1\nb,2,3\n", "row 2 has 3 values, the header has 2"),
-        ("day,sold\na,1\n\nb\n", "row 2 has 1 values, the header has 2"),
+        ("day,sold\na,1\nb,2,3\n", "line 3 has 3 values, the header has 2"),
+        ("day,sold\na,1\n\nb\n", "line 4 has 1 values, the header has 2"),
         ("day,sold,sold\na,1,2\n", "the header has 'sold' more than once"),
         ("größe,sold\na,1\n".encode("latin-1"), "not UTF-8 text"),
         ("day,sold\n" + "a,1\n" * 30000 + "ö,2\n", None),
@@ -188,7 +311,7 @@ def test_ids_are_trimmed_and_never_empty(tmp_path):
     table = read(tmp_path, "shop,sold\nA ,1\n A,2\n")
     assert texts(table, "shop").tolist() == ["A", "A"]
     table = read(tmp_path, "shop,sold\nA,1\n ,2\n")
-    assert "empty in row 2" in refusal(lambda: texts(table, "shop"))
+    assert "empty in line 3" in refusal(lambda: texts(table, "shop"))
 
 
 # Parquet.
@@ -200,7 +323,9 @@ def test_parquet_keeps_its_types(tmp_path, name):
     pq.write_table(frame, tmp_path / name)
     table = read_table(tmp_path / name)
     assert np.array_equal(numbers(table, "sold"), [1.5, NAN], equal_nan=True)
-    assert read_times(table, "day").tolist() == frame["day"].cast(pa.timestamp("us")).to_pylist()
+    assert (
+        read_times(table, "day").times.tolist() == frame["day"].cast(pa.timestamp("us")).to_pylist()
+    )
 
 
 def test_a_folder_name_with_a_sign_adds_no_column(tmp_path):
@@ -247,7 +372,7 @@ def test_an_index_that_is_also_a_column_is_read_once():
 def test_periods_are_read_as_their_beginnings(place):
     frame = pd.DataFrame({"month": pd.period_range("2020-01", periods=2, freq="M"), "sold": [1, 2]})
     table = read_table(frame.set_index("month") if place == "index" else frame)
-    assert read_times(table, "month").astype("datetime64[D]").astype(str).tolist() == [
+    assert read_times(table, "month").times.astype("datetime64[D]").astype(str).tolist() == [
         "2020-01-01",
         "2020-02-01",
     ]

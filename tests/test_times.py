@@ -6,7 +6,15 @@ import pyarrow as pa
 import pytest
 
 from gatework.data.table import Table
-from gatework.data.times import Step, find_step, looks_like_times, plain, positions, read_times
+from gatework.data.times import (
+    Step,
+    find_step,
+    looks_like_times,
+    plain,
+    positions,
+    read_times,
+    spoilt_times,
+)
 from gatework.errors import DataError
 
 # Twelve days with one that is behind the 12th of its month, so that day and month differ.
@@ -14,8 +22,12 @@ DAYS = pd.date_range("2023-01-28 14:05:00", periods=12, freq="D")
 SECOND = 1_000_000
 
 
-def read(values):
+def stamps(values):
     return read_times(Table(pa.table({"t": values}), "T"), "t")
+
+
+def read(values):
+    return stamps(values).times
 
 
 def refusal(values):
@@ -95,7 +107,8 @@ def test_day_and_month_are_told_apart_by_the_whole_column_or_not_at_all():
         ([1.0, 2.5], "row 2 holds 2.5, expected a whole number"),
         ([1.0, 1e300], "row 2 holds 1e+300, expected a whole number"),
         (["1", "99999999999999999999"], "row 2 holds 99999999999999999999"),
-        (["2020-01-01T00:00+01:00", "2020-01-01T01:00"], "'2020-01-01T01:00' has none"),
+        (["2020-01-01T00:00+01:00", "2020-01-01T01:00"], "row 2 holds '2020-01-01T01:00' without"),
+        (["2020-01-01", "02.01.2020", "03.01.2020", "04.01.2020"], "row 1 holds '2020-01-01'"),
     ],
 )
 def test_what_is_no_time_is_refused_with_its_row(values, reason):
@@ -118,6 +131,7 @@ def test_offsets_of_summer_time_give_even_steps():
         (pd.date_range("2020-01-01", periods=9, freq="MS"), "1 month", 12),
         (pd.date_range("2020-01-31", periods=9, freq="ME"), "1 month", 12),
         (pd.date_range("2020-01-15", periods=9, freq=pd.DateOffset(months=1)), "1 month", 12),
+        (["2023-01-31 00:00", "2023-01-31 01:00", "2023-01-31 02:00"], "1 hour", 24),
         (pd.date_range("2020-01-01", periods=9, freq="QS"), "3 months", 4),
         (pd.date_range("2020-01-01", periods=9, freq="QE"), "3 months", 4),
         (pd.date_range("2020-01-01", periods=9, freq="YE"), "12 months", 1),
@@ -203,6 +217,60 @@ def test_ends_of_months_stay_ends_and_keep_their_clock():
         "2020-03-31T23:59:59",
         "2020-04-30T23:59:59",
     ]
+
+
+@pytest.mark.parametrize("day", [27, 28, 29, 30, 31])
+@pytest.mark.parametrize("clock", ["", " 18:30"])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("every", [1, 3])
+def test_months_on_a_day_that_some_of_them_do_not_have(day, clock, first, every):
+    lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 31, 29, 31, 30]  # from 2023 on
+    months = [f"{2023 + i // 12}-{i % 12 + 1:02d}" for i in range(16)]
+    texts = [f"{m}-{min(day, n)}{clock}" for m, n in zip(months, lengths, strict=True)]
+    times = read(texts[first::every])
+    step = find_step([times[:-2]])
+    assert (step.kind, step.size) == ("months", every)
+    assert positions(times, step).tolist() == list(range(len(times)))
+    # ... and they go on in the same way, from wherever the series begins.
+    assert (step.add(times[0], np.arange(len(times))) == times).all()
+
+
+def test_a_step_is_the_same_on_whatever_day_of_the_month_and_was_once_saved_without_it():
+    assert Step(kind="months", size=1) == Step("months", 1, 28) != Step("months", 3, 28)
+    assert Step("months").add("2023-02-28", np.array([1]))[0] == np.datetime64("2023-03-31")
+    assert Step("months", 1, 28).add("2023-02-28", np.array([1]))[0] == np.datetime64("2023-03-28")
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["2020-01-01", "2020-01-02", "yesterday"], "row 3 holds 'yesterday'"),
+        (["n/a", "01.02.2020", "02.02.2020", "03.02.2020"], "row 1 holds 'n/a'"),
+        (["2020-01-01", "", "2020-01-03"], "empty in row 2"),
+        (["20200101", "20200102", "20200132"], None),  # numbers all of them
+        (["20200101", "20200102", "2020O103"], "row 3 holds '2020O103'"),
+        (["Jan 2020", None, "Mar 2020"], "empty in row 2"),
+        (["2020-01-01T00:00", "2020-01-02T00:00Z"], "row 1 holds '2020-01-01T00:00' without"),
+        (["01/02/2020", "03/02/2020"], "may be day/month or month/day"),
+        (pd.DatetimeIndex(["2020-01-01", None]), "empty in row 2"),
+        (["2020-01-01", "2020-01-02", "2020-01-03"], None),
+        (["2020-01-01", "", ""], None),  # few dates
+        (["1.5", "2.5", "closed"], None),
+        (["1600", "1700", "closed"], None),
+        (["123456", "123457", "closed"], None),
+        (["shop 1", "shop 2", ""], None),
+        (["May", "May be", "Mayor"], None),
+        ([1, None], None),
+        ([True, None], None),
+    ],
+)
+def test_a_column_of_dates_that_one_value_spoils(values, found):
+    told = spoilt_times(Table(pa.table({"t": values}), "T"), "t")
+    if found is None:
+        assert told is None
+    else:
+        assert told.startswith("Column 't' looks like the time, but cannot be read. ")
+        assert found in told
 
 
 def test_plain_stamps_show_no_zeros():

@@ -14,9 +14,11 @@ from data_tools import quick, same_weights, sine, state
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from gatework.data.splits import Split
 from gatework.errors import DataError, TrainingError
 from gatework.training import checkpoint, files
-from gatework.training.loop import Settings, fit
+from gatework.training.loop import fit
+from gatework.training.settings import Settings
 
 Y = sine(60, noise=0.3)
 PLAIN = {"epochs": 6, "batch_size": 8}
@@ -285,7 +287,7 @@ class Script:
             return torch.tensor([next(self.script)])
         return self.model.weight.flatten() * torch.ones(len(index))
 
-    def describe(self, index):
+    def describe(self, index, part):
         return f"example {index}"
 
 
@@ -319,7 +321,8 @@ def test_a_validation_part_without_values_is_said():
 def test_the_losses_of_the_history_are_means_over_all_windows():
     # With a learning rate of zero the weights stand still, so both can be computed afterwards.
     model = quick(epochs=1, learning_rate=0.0, batch_size=7).fit(Y)
-    problem = model._problem(model.load_data(Y), np.array([48]), np.array([60]))
+    cut = Split(np.array([48]), np.array([60]))
+    problem = model._problem(model.model_, model.load_data(Y), cut)
     problem.model.load_state_dict(model.network_.state_dict())
     for part, size in (("train", problem.train_size), ("validation", problem.validation_size)):
         loss = problem.losses(torch.arange(size), part).mean().item()
@@ -356,12 +359,24 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_series_and_parameter(tmp_pa
     assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) == 0
 
 
-def test_a_run_that_explodes_later_keeps_its_last_good_epoch(tmp_path):
-    with pytest.raises(TrainingError, match=r"^After epoch [2-9] the validation loss") as caught:
-        quick(learning_rate=1e30, epochs=9, clip=0.0).fit(Y, folder=tmp_path)
-    assert "(its values)" in str(caught.value)
-    assert f"kept in {tmp_path}" in str(caught.value)
-    assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) >= 1
+def test_a_step_that_breaks_the_weights_is_named(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"^The norm of the weights is not finite after epoch 1, batch 1:"
+    ):
+        quick(learning_rate=1e30, weight_decay=1e30, epochs=9, clip=0.0).fit(Y, folder=tmp_path)
+    assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) == 0
+
+
+def test_a_validation_loss_that_is_not_finite_names_its_window(tmp_path):
+    late = np.r_[sine(50), np.full(10, 3e38)]
+    with pytest.raises(TrainingError) as caught:
+        quick(scaling="none", loss="mse").fit([sine(60), late], folder=tmp_path)
+    line = str(caught.value)
+    assert (
+        "The validation loss (inf) is not finite after epoch 1, batch 1: first at series '1'"
+        in line
+    )
+    assert "none, all are finite" in line
 
 
 class Steep(Script):

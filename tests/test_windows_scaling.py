@@ -6,7 +6,7 @@ import torch
 from data_tools import named, quick, same_weights, sine
 
 from gatework.data import load_cube
-from gatework.data.scaling import Scaler
+from gatework.data.scaling import COMMON, Scaler
 from gatework.data.splits import check_long_enough, check_plan, default_context, held_out, split
 from gatework.data.windows import Windows, places
 from gatework.errors import DataError
@@ -222,19 +222,34 @@ def test_a_new_series_is_scaled_by_what_lies_before_its_first_forecast():
     assert "1" not in known.center
 
 
-def test_series_without_a_name_are_known_by_their_values_not_by_their_place():
+def test_series_without_an_id_share_one_scale():
     low, high = sine(40, noise=1.0), 1000 + sine(50, noise=9.0)
-    scaler = Scaler.fit(load_cube([low, high]), np.array([30, 40]), "standard")
-    swapped = load_cube([np.r_[high, 5.0], low, np.arange(60.0)])  # one has grown, one is new
-    assert scaler.of(swapped, 0)[0] == high[:40].mean()
-    assert scaler.of(swapped, 1)[0] == low[:30].mean()
-    assert scaler.key(swapped, 2) is None
-    assert scaler.key(load_cube([low[:29]]), 0) is None  # not the whole of what it was fitted on
+    parts = low[:30], high[:40]
+    cube, ends = load_cube([low, high]), np.array([30, 40])
+    together = np.concatenate(parts)
+    other = load_cube([np.arange(60.0)])
+    center, spread = Scaler.fit(cube, ends, levels=False).of(other, 0)
+    assert (center[0], spread[0]) == pytest.approx((together.mean(), together.std()))
+    # Without their levels: how far each one strays from its own mean.
+    center, spread = Scaler.fit(cube, ends).of(other, 0)
+    around = np.concatenate([part - part.mean() for part in parts])
+    assert (center[0], spread[0]) == pytest.approx((together.mean(), around.std()))
+
+
+def test_an_array_of_one_series_is_scaled_as_that_series():
+    y = sine(40, noise=1.0)
+    array, table = (Scaler.fit(c, np.array([30])).of(c, 0) for c in (load_cube([y]), named([y])))
+    np.testing.assert_allclose(array, table, rtol=1e-12)
+
+
+def test_constant_series_without_an_id_are_not_scaled():
+    scaler = all_of(load_cube([np.full(10, 0.3), np.full(9, 1e9 / 3)]))
+    assert scaler.of(load_cube([np.ones(3)]), 0)[1].tolist() == [1.0]
 
 
 def test_a_series_without_a_training_value_counts_as_new():
     cube = named([sine(30), np.r_[np.full(20, NAN), np.full(10, 1000.0)]])
-    assert list(Scaler.fit(cube, np.array([20, 20])).center) == ["0"]
+    assert list(Scaler.fit(cube, np.array([20, 20])).center) == [COMMON, "0"]
 
 
 def test_a_scaler_survives_as_plain_data():

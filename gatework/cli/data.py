@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gatework.errors import DataError
+
 if TYPE_CHECKING:
     from gatework.data.cube import Columns
 
 CHECK_EXAMPLE = "Example: gatework check sales.csv --target sold --time day --id shop --horizon 14"
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
-BAD_DATA = 2
 
 Data = Annotated[
     str, typer.Argument(help="A CSV or Parquet file, or a bundled series: airpassengers, sunspots.")
@@ -46,8 +47,8 @@ def check(
     for finding in findings:
         colour = COLOURS[finding.level]
         console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)
-    if any(f.level == doctor.ERROR for f in findings):
-        raise typer.Exit(BAD_DATA)
+    if errors := [f.text for f in findings if f.level == doctor.ERROR]:
+        raise DataError(errors[-1])
 
 
 def columns(

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
-from gatework.errors import DataError, TrainingError
+from gatework.errors import DataError
+from gatework.training.settings import Settings
 
 if TYPE_CHECKING:
     from gatework.data.cube import Cube
-    from gatework.tasks.forecast import Forecaster
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
@@ -24,8 +24,7 @@ FIT_EXAMPLE = (
 )
 PREDICT_EXAMPLE = "Example: gatework predict run sales.csv --out forecast.csv"
 REPORT_EXAMPLE = "Example: gatework report run --out report.html"
-SUMMARY, PAGE, CHECKPOINT = "summary.json", "report.html", "checkpoint.safetensors"
-MADE = (CHECKPOINT, "model.safetensors", "config.json", SUMMARY, PAGE)  # what a run writes
+SUMMARY, PAGE = "summary.json", "report.html"
 
 Model = Annotated[Path, typer.Argument(help="The folder that `gatework fit` wrote.")]
 
@@ -52,22 +51,33 @@ def fit(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")] = 300,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the data, at most.")
+    ] = Settings.epochs,
     patience: Annotated[
         int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of AdamW.")] = 3e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    ] = Settings.patience,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = Settings.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="Of AdamW.")
+    ] = Settings.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
-    before = _prepare_folder(out, resume, overwrite)
     from gatework.data.splits import check_plan, held_out
+    from gatework.inspect.report import render, summarise
+    from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
+    from gatework.training.files import write_whole
+    from gatework.training.progress import ProgressBar
+    from gatework.training.run_folder import RunFolder
 
+    if test is not None and test < horizon:
+        raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
+    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
@@ -76,23 +86,28 @@ def fit(
     )  # fmt: skip
     # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    cube = model.load_data(data)
+    begin = held_out(cube, horizon, test)
+    read, short = check_plan(cube, horizon, context, season, begin)
+    _print_data(console, cube, short)
+    console.print(f"Reads {read} steps, forecasts {horizon}.")
     try:
-        if test is not None and test < horizon:
-            raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
-        cube = model.load_data(data)
-        begin = held_out(cube, horizon, test)
-        read, short = check_plan(cube, horizon, context, season, begin)
-        _print_data(console, cube, short)
-        console.print(f"Reads {read} steps, forecasts {horizon}.")
-        _train(model, cube.until(begin), out, resume)
-        _finish(console, model, cube, begin, data, out)
+        with place as folder:
+            with ProgressBar() as bar:
+                model.fit(cube.until(begin), folder=folder, resume=resume, watcher=bar)
+            model.save(folder)  # first of all, so that a trained model is never lost
+            summary = summarise(model, cube, begin, Path(data).name)
+            saving.write_json(folder / SUMMARY, summary)
+            write_whole(folder / PAGE, render(summary))
     except KeyboardInterrupt:
-        if _has_checkpoint(out):
-            print(f"stopped; go on with the same command and --resume (in {out})", file=sys.stderr)
+        if place.holds_checkpoint():
+            instead = " in place of --overwrite" if overwrite else ""
+            print(
+                f"stopped; go on with the same command and --resume{instead} (in {out})",
+                file=sys.stderr,
+            )
         raise
-    except BaseException:
-        _clean(out, before)
-        raise
+    _print_result(console, summary["evaluation"], out)
 
 
 def predict(
@@ -157,52 +172,14 @@ def report(
     typer.echo(f"report: {page}")
 
 
-def _prepare_folder(out: Path, resume: bool, overwrite: bool) -> list[Path]:
-    """Refuse to write over a run by accident; answers what of the folder was there before."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out} is a file; name a folder.")
-    filled = out.exists() and any(out.iterdir())
-    if resume and overwrite:
-        raise DataError("--resume goes on with a run, --overwrite replaces it; give one of them.")
-    if resume and not _has_checkpoint(out):
-        raise TrainingError(f"There is nothing to resume in {out}; run without --resume.")
-    if filled and not (resume or overwrite):
-        raise DataError(f"--out {out} is not empty; add --resume to go on, --overwrite to replace.")
-    return [p for p in (out, *out.parents, *(out / name for name in MADE)) if p.exists()]
-
-
-def _train(model: Forecaster, cube: Cube, out: Path, resume: bool) -> None:
-    from gatework.training.progress import ProgressBar
-
-    def forget() -> None:
-        """What an older run left is no result of this one."""
-        for name in MADE:
-            if name != CHECKPOINT:
-                (out / name).unlink(missing_ok=True)
-
-    with ProgressBar(forget) as bar:
-        model.fit(cube, folder=out, resume=resume, watcher=bar)
-
-
-def _finish(
-    console: Console, model: Forecaster, cube: Cube, begin: Any, data: str, out: Path
-) -> None:
-    """Score, save, report, and say how it went."""
-    from gatework.inspect.report import render, summarise
-    from gatework.tasks.saving import write_json
-    from gatework.training.files import write_whole
-
-    model.save(out)  # first of all, so that a trained model is never lost
-    summary = summarise(model, cube, begin, Path(data).name)
-    write_json(out / SUMMARY, summary)
-    write_whole(out / PAGE, render(summary))
+def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
     table = Table("forecast", "MAE", "RMSE", "MAPE %", "sMAPE %", box=None, pad_edge=False)
-    for name, errors in summary["evaluation"]["errors"].items():
+    for name, errors in evaluation["errors"].items():
         values = (errors[k] for k in ("mae", "rmse", "mape", "smape"))
         table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
-    console.print(f"\n{summary['evaluation']['verdict']}")
+    console.print(f"\n{evaluation['verdict']}")
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
@@ -212,18 +189,3 @@ def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
     console.print(overview(cube))
     for note in (*cube.notes, *short):
         console.print(f"note: {note}")
-
-
-def _has_checkpoint(out: Path) -> bool:
-    return (out / CHECKPOINT).is_file()
-
-
-def _clean(out: Path, before: list[Path]) -> None:
-    """After an error leave nothing half-written, but never throw trained epochs away."""
-    from gatework.training.checkpoint import epochs_done
-
-    if out / CHECKPOINT in before or epochs_done(out / CHECKPOINT):
-        return
-    for path in (*(out / name for name in MADE), out, *out.parents):
-        if path.exists() and path not in before:
-            path.rmdir() if path.is_dir() else path.unlink()

@@ -75,7 +75,7 @@ def run() -> None:
         what = error.format_message().rstrip(".")
         _fail(f"error: {what}. See {command} --help.", BAD_INPUT)
     except (GateworkError, OSError) as error:
-        _fail(f"error: {error}", BAD_INPUT)
+        _fail(" ".join([f"error: {error}", *getattr(error, "__notes__", ())]), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except Exception as error:

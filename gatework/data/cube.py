@@ -7,19 +7,27 @@ in plain words what it found and did: gaps filled, stamps repeated, values missi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatework.data.bundled import SERIES
-from gatework.data.table import Table, is_numeric, listed, numbers, read_table, texts
-from gatework.data.times import Step, find_step, looks_like_times, plain, positions, read_times
+from gatework.data.grid import make_grid
+from gatework.data.table import (
+    Table,
+    is_numeric,
+    listed,
+    number_like,
+    numbers,
+    read_table,
+    texts,
+)
+from gatework.data.times import Stamps, Step, looks_like_times, plain, read_times, spoilt_times
+from gatework.data.zones import Zone
 from gatework.errors import DataError
-
-# A grid this many times longer than its rows points to a wrong date, not to gaps.
-LONGEST_GRID = 20
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,14 @@ class Cube:
         lengths: (N,) steps of each series.
         ids: (N,) names of the series.
         names: (F,) names of the features.
-        starts: (N,) time stamp of each first step (whole numbers where there are none).
+        starts: (N,) time stamp of each first step (whole numbers where there are none); with a
+            zone it is what the clock shows if the step is of whole days, and else UTC.
         step: the distance between steps.
         notes: what was found and done, one sentence each.
         has_times: whether the starts are times, or numbers of a time column.
         named: whether the ids mean something; those of arrays are mere places.
+        columns: which column of the table is what, also where that was found and not given.
+        zone: the time zone of the stamps, if they have one.
     """
 
     values: NDArray[np.float64]
@@ -57,23 +68,33 @@ class Cube:
     notes: tuple[str, ...] = ()
     has_times: bool = False
     named: bool = True
+    columns: Columns = Columns()
+    zone: Zone | None = None
 
     def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
-        """The time stamps of some steps of one series, also of steps behind its end."""
-        return plain(self.step.add(self.starts[series], index))
+        """The time stamps of some steps of one series, also of steps behind its end.
+
+        Where the table has a zone, they are what its clock shows; an array holds no zone.
+        """
+        moved = self.step.add(self.starts[series], index)
+        if self.zone is not None and not self.step.whole_days:
+            moved = self.zone.clock(moved)
+        return plain(moved)
+
+    def times_after(self, steps: int) -> pa.Array:
+        """The time stamps of the ``steps`` steps after each end, (N * steps,), as the table's."""
+        ahead = np.arange(steps)
+        parts = zip(self.starts, self.lengths, strict=True)
+        moved = np.concatenate([self.step.add(start, end + ahead) for start, end in parts])
+        if self.zone is None:
+            return pa.array(plain(moved))
+        return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
 
     def until(self, ends: NDArray[np.int64]) -> Cube:
         """The first ``ends[n]`` steps of each series; nothing of the rest is in it."""
-        return _stacked(
-            [row[:end] for row, end in zip(self.values, ends, strict=True)],
-            self.ids,
-            self.names,
-            self.starts,
-            self.step,
-            self.notes,
-            self.has_times,
-            self.named,
-        )
+        parts = [row[:end] for row, end in zip(self.values, ends, strict=True)]
+        values, lengths = _stacked(parts)
+        return replace(self, values=values, lengths=lengths)
 
     def series(self, position: int) -> NDArray[np.float64]:
         """One series without what is behind its end, (T, F)."""
@@ -85,7 +106,8 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
 
     Args:
         data: a path or a bundled name; a data frame; an array (T,), (N, T) or (N, T, F) with
-            the target first; a list of arrays (T,) or (T, F) of different lengths; or a cube.
+            the target first; a list of arrays (T,) or (T, F) of different lengths; a dict of
+            such by id; or a cube. Series without ids share one scale (see ``Scaler``).
         columns: which column is what, for tables. What is left out is found where only one
             column can be meant.
 
@@ -98,6 +120,9 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
         data = _floats(data)
     if isinstance(data, (np.ndarray, list, tuple)):
         return _from_arrays(data)
+    if isinstance(data, dict):
+        cube = _from_arrays([_floats(part) for part in data.values()])
+        return replace(cube, ids=tuple(map(str, data)), named=True)
     return _TableReader(read_table(data), _with_bundled(data, columns or Columns())).read()
 
 
@@ -124,7 +149,8 @@ def _from_arrays(data: Any) -> Cube:
     names = ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
     ids = tuple(str(i) for i in range(len(series)))
     starts, notes = (0,) * len(series), _missing(series, names)
-    return _stacked(series, ids, names, starts, Step("rows"), notes, named=False)
+    step = Step("rows")
+    return Cube(*_stacked(series), ids, names, starts, step, tuple(notes), named=False)
 
 
 def _floats(part: Any) -> NDArray[np.float64]:
@@ -142,19 +168,13 @@ def _floats(part: Any) -> NDArray[np.float64]:
 
 def _stacked(
     series: list[NDArray[np.float64]],
-    ids: tuple[str, ...],
-    names: tuple[str, ...],
-    starts: tuple[Any, ...],
-    step: Step,
-    notes: Sequence[str],
-    has_times: bool = False,
-    named: bool = True,
-) -> Cube:
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Series (T, F) of different lengths as one array (N, T, F), and their lengths."""
     lengths = np.array([len(s) for s in series], dtype=np.int64)
-    values = np.full((len(series), int(lengths.max()), len(names)), np.nan)
+    values = np.full((len(series), int(lengths.max()), series[0].shape[1]), np.nan)
     for row, part in zip(values, series, strict=True):
         row[: len(part)] = part
-    return Cube(values, lengths, ids, names, starts, step, tuple(notes), has_times, named)
+    return values, lengths
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
@@ -165,7 +185,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _missing(series: list[NDArray[np.float64]], names: tuple[str, ...]) -> list[str]:
+def _missing(series: list[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
+    """How many values of each feature are missing in series (T, F), in words."""
     notes = []
     for feature, name in enumerate(names):
         count = sum(int(np.isnan(s[:, feature]).sum()) for s in series)
@@ -192,12 +213,12 @@ class _TableReader:
         self.check_roles(targets, features)
         data = {name: numbers(self.table, name) for name in [*targets, *features]}
         self.count_missing(data)
-        times = self.times(targets)
+        stamps = self.times(targets)
         ids = None if self.columns.id is None else texts(self.table, self.columns.id)
-        parts = self.parts(ids, times)
-        step, placed = self.grid(parts)
+        parts = self.parts(ids, None if stamps is None else stamps.times)
+        grid = make_grid([rows for _, rows in parts], stamps)
         series, names, starts = [], [], []
-        for (label, rows, stamps), places in zip(parts, placed, strict=True):
+        for (label, rows), times, places in zip(parts, grid.times, grid.places, strict=True):
             for target in targets:
                 full = np.full((int(places[-1]) + 1, 1 + len(features)), np.nan)
                 full[places] = np.stack([data[n][rows] for n in (target, *features)], axis=1)
@@ -206,12 +227,20 @@ class _TableReader:
                     label if len(targets) == 1 else f"{label}/{target}" if label else target
                 )
                 # Dates without a regular step cannot be continued; such rows are just counted.
-                counted = step.kind == "rows" and stamps.dtype.kind == "M"
-                starts.append(0 if counted else stamps[0])
+                counted = grid.step.kind == "rows" and times.dtype.kind == "M"
+                starts.append(0 if counted else times[0])
         first = targets[0] if len(targets) == 1 else "value"
         ids_out = tuple(n or first for n in names)
-        return _stacked(
-            series, ids_out, (first, *features), tuple(starts), step, self.notes, times is not None
+        return Cube(
+            *_stacked(series),
+            ids_out,
+            (first, *features),
+            tuple(starts),
+            grid.step,
+            (*self.notes, *grid.notes),
+            stamps is not None,
+            columns=replace(self.columns, target=targets, features=features),
+            zone=grid.zone,
         )
 
     def targets(self) -> list[str]:
@@ -222,7 +251,9 @@ class _TableReader:
         found = [c for c in self.table.columns if c not in taken and is_numeric(self.table, c)]
         if len(found) != 1:
             there = f"numeric ones: {listed(found)}" if found else "it has no numeric column"
-            raise DataError(f"Say which column of {self.table.name} is the target; {there}.")
+            like = (number_like(self.table, c) for c in self.table.columns if c not in taken)
+            hint = "" if found else "".join(f" {text}" for text in filter(None, like))
+            raise DataError(f"Say which column of {self.table.name} is the target; {there}.{hint}")
         self.notes.append(f"Column {found[0]!r} is taken as the target, the only numeric one.")
         return found
 
@@ -240,18 +271,13 @@ class _TableReader:
 
     def count_missing(self, data: dict[str, NDArray[np.float64]]) -> None:
         for name, values in data.items():
-            missing = int(np.isnan(values).sum())
-            if missing == len(values):
+            if np.isnan(values).all():
                 raise DataError(
                     f"Column {name!r} of {self.table.name} has no finite number at all."
                 )
-            if missing:
-                self.notes.append(
-                    f"{missing} of {len(values)} values of {name!r} are missing (empty or not "
-                    f"finite); the model sees a mask there."
-                )
+            self.notes += _missing([values[:, None]], [name])
 
-    def times(self, targets: list[str]) -> NDArray[Any] | None:
+    def times(self, targets: list[str]) -> Stamps | None:
         name = self.columns.time
         if name is None:
             taken = {self.columns.id, *targets, *_listed(self.columns.features)}
@@ -259,18 +285,21 @@ class _TableReader:
             found = [c for c in free if looks_like_times(self.table, c)]
             if len(found) != 1:
                 several = f", and several hold dates ({listed(found)})" if found else ""
+                spoilt = (spoilt_times(self.table, c) for c in free if not found)
                 self.notes.append(
                     f"No time column is given{several}; the rows are taken as consecutive steps."
+                    + "".join(f" {text}" for text in filter(None, spoilt))
                 )
                 return None
             name = found[0]
+            self.columns = replace(self.columns, time=name)
             self.notes.append(f"Column {name!r} is taken as the time, the only one with dates.")
         return read_times(self.table, name)
 
     def parts(
         self, ids: NDArray[np.str_] | None, times: NDArray[Any] | None
-    ) -> list[tuple[str, NDArray[np.int64], NDArray[Any]]]:
-        """For each id its rows in order of time, and their stamps."""
+    ) -> list[tuple[str, NDArray[np.int64]]]:
+        """For each id its rows in order of time, of those with the same time the last."""
         count = self.table.arrow.num_rows
         if ids is None:
             groups = [("", np.arange(count))]
@@ -280,7 +309,7 @@ class _TableReader:
             cuts = np.flatnonzero(np.diff(codes[order])) + 1
             groups = list(zip(map(str, labels), np.split(order, cuts), strict=True))
         if times is None:
-            return [(label, rows, np.arange(len(rows))) for label, rows in groups]
+            return groups
         parts, repeated, unsorted = [], 0, 0
         for label, rows in groups:
             stamps = times[rows]
@@ -289,7 +318,7 @@ class _TableReader:
             stamps = times[ordered]
             last = np.append(stamps[1:] != stamps[:-1], True)
             repeated += int((~last).sum())
-            parts.append((label, ordered[last], stamps[last]))
+            parts.append((label, ordered[last]))
         if unsorted:
             where = "" if ids is None else f" of {unsorted} of {len(groups)} ids"
             self.notes.append(f"The rows{where} are not in order of time; they were sorted.")
@@ -307,34 +336,3 @@ class _TableReader:
                 f"{repeated} of {count} rows of {self.table.name} repeat a time stamp: several "
                 f"series seem to be in one column. Name the column that tells them apart (id)."
             )
-
-    def grid(
-        self, parts: list[tuple[str, NDArray[np.int64], NDArray[Any]]]
-    ) -> tuple[Step, list[NDArray[np.int64]]]:
-        """The common step, and the place of every row on it."""
-        stamps = [t for _, _, t in parts]
-        step = find_step(stamps)
-        if step is not None:
-            placed = [positions(t, step) for t in stamps]
-            filled = sum(int(p[-1]) + 1 - len(p) for p in placed)
-            rows = sum(len(p) for p in placed)
-            if filled <= (LONGEST_GRID - 1) * rows:
-                if filled:
-                    self.notes.append(
-                        f"{_counted(filled, 'step')} of {step.words()} absent from the table "
-                        f"(gaps); kept as missing values."
-                    )
-                return step, placed
-        self.notes.append(
-            f"The time steps are not regular{_jump(stamps) if step else ''}; the rows are taken as "
-            f"consecutive steps. Bring the table to a regular step if that is wrong."
-        )
-        return Step("rows"), [np.arange(len(t)) for t in stamps]
-
-
-def _jump(stamps: list[NDArray[Any]]) -> str:
-    """The widest distance between neighbours, in words: where a wrong date would be."""
-    widest = max((t for t in stamps if len(t) > 1), key=lambda t: np.diff(t).max())
-    place = int(np.diff(widest).argmax())
-    before, after = plain(widest[[place]])[0], plain(widest[[place + 1]])[0]
-    return f" (nothing lies between {before} and {after}: is that date right?)"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gatework.data.csv_file import is_number
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.splits import check_plan, held_out
-from gatework.data.table import Table, is_number, is_numeric, numbers, read_table
-from gatework.data.times import looks_like_times
+from gatework.data.table import Table, is_numeric, number_like, numbers, read_table
+from gatework.data.times import looks_like_times, read_times, spoilt_times
 from gatework.errors import DataError
 
 OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
@@ -76,11 +77,24 @@ def _columns(table: Table, columns: Columns) -> list[Finding]:
             if seen.min() == seen.max():
                 level, text = WARNING, f"{text}; constant, a model learns nothing from it"
             findings.append(Finding(level, f"{text}."))
-        elif name == columns.time or looks_like_times(table, name):
+        elif name == columns.id:
+            count = len(set(table.column(name).to_pylist()))
+            findings.append(Finding(OK, f"Column {name!r}: ids, {count} different."))
+        elif looks_like_times(table, name) or (name == columns.time and _is_time(table, name)):
             findings.append(Finding(OK, f"Column {name!r}: time stamps."))
+        elif spoilt := spoilt_times(table, name):
+            findings.append(Finding(WARNING, spoilt))
         else:
             findings.append(_text(table, name))
     return findings
+
+
+def _is_time(table: Table, name: str) -> bool:
+    try:
+        read_times(table, name)
+    except DataError:
+        return False
+    return True
 
 
 def _text(table: Table, name: str) -> Finding:
@@ -91,6 +105,8 @@ def _text(table: Table, name: str) -> Finding:
         values = [str(v) for v in table.column(name).to_pylist()]
         if 2 * sum(map(is_number, values)) > len(values):
             return Finding(WARNING, str(error))
+        if like := number_like(table, name):
+            return Finding(WARNING, like)
         return Finding(OK, f"Column {name!r}: text, {len(set(values))} different values.")
     return Finding(WARNING, f"Column {name!r}: no value at all.")
 
@@ -102,9 +118,16 @@ def overview(cube: Cube) -> str:
     steps = f"{low}" if low == high else f"{low} to {high}"
     text = f"{count} series of {steps} steps" if count > 1 else f"One series of {steps} steps"
     if cube.has_times and cube.step.kind != "rows":
-        first = min(str(np.datetime64(s, "D")) for s in cube.starts)
+        begin = np.array([0])
+        first = min(cube.times(i, begin).astype("datetime64[D]")[0] for i in range(count))
         text += f", one every {cube.step.words()}, from {first}"
-    season = f"{cube.step.season} steps" if cube.step.season > 1 else "none known"
+        if cube.zone is not None:
+            text += f" (time zone {cube.zone.name})"
+    season = (
+        f"{cube.step.season} steps"
+        if cube.step.season > 1
+        else "none known, so no seasonal forecast to compare with"
+    )
     return f"{text}; season: {season}; target {cube.names[0]!r}."
 
 

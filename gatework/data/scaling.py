@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,41 +14,59 @@ from gatework.errors import DataError
 
 METHODS = ("standard", "log", "none")
 ROUNDING = 1e-12
-BEGINNING = r"#(?P<size>\d+):(?P<first>[0-9a-f]{16}):[0-9a-f]{16}"
+ALIKE = 10  # spreads that differ by a larger factor do not go with one scale
+COMMON = ""  # the key of all series together; no id is empty
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scaler:
     """Centre and spread of each feature of each series; ``log`` first takes log(1 + target).
 
-    Only series with a value of the target in their training part are in it. A series without a
-    name, out of an array, is known again by its values: the one that begins with the training
-    part. By its place it would be taken for another one as soon as there are others.
+    A series with an id is scaled by its own training part. Those without one, out of an array,
+    cannot be told from each other later, so they share one scale: a forecast depends on what
+    the model reads, and not on how much more was passed with it.
     """
 
     method: str
-    center: Mapping[str, NDArray[np.float64]]  # by key, (F,)
-    spread: Mapping[str, NDArray[np.float64]]  # by key, (F,)
+    center: Mapping[str, Array]  # by id, and of all series together; (F,)
+    spread: Mapping[str, Array]  # likewise
 
     @classmethod
-    def fit(cls, cube: Cube, ends: NDArray[np.int64], method: str = "standard") -> Scaler:
+    def fit(
+        cls, cube: Cube, ends: NDArray[np.int64], method: str = "standard", levels: bool = True
+    ) -> Scaler:
         """Fit on the first ``ends[n]`` steps of each series.
+
+        Args:
+            cube: the series.
+            ends: (N,) where the training part of each series ends.
+            method: one of ``METHODS``.
+            levels: whether the common spread of the target leaves the levels of the series out,
+                for a model that reads each one relative to its level.
 
         Raises:
             DataError: an unknown method, or values that have no logarithm.
         """
         if method not in METHODS:
             raise DataError(f"There is no scaling {method!r}; choose one of {', '.join(METHODS)}.")
-        return cls(method, {}, {}).extended(cube, ends)
+        parts = [
+            _before(cube.values[position, :end], method, cube.ids[position])
+            for position, end in enumerate(ends)
+        ]
+        center, spread = _moments(np.concatenate(parts), method)
+        if levels and method != "none":
+            spread[0] = _spread_around_levels([part[:, 0] for part in parts])
+        return cls(method, {COMMON: center}, {COMMON: spread}).extended(cube, ends)
 
     def extended(self, cube: Cube, ends: NDArray[np.int64]) -> Scaler:
-        """Together with the series that it lacks, by the first ``ends[n]`` steps of each."""
+        """Together with the ids that it lacks, by the first ``ends[n]`` steps of each."""
         center, spread = dict(self.center), dict(self.spread)
         for position, end in enumerate(ends):
             part = _before(cube.values[position, :end], self.method, cube.ids[position])
-            if self.key(cube, position) is None and not np.isnan(part[:, 0]).all():
-                key = cube.ids[position] if cube.named else _beginning(cube.values[position, :end])
-                center[key], spread[key] = _moments(part, self.method)
+            if cube.named and cube.ids[position] not in center and not np.isnan(part[:, 0]).all():
+                center[cube.ids[position]], spread[cube.ids[position]] = _moments(part, self.method)
         return Scaler(self.method, center, spread)
 
     def scaled(self, cube: Cube) -> NDArray[np.float32]:
@@ -63,43 +78,36 @@ class Scaler:
             out[position] = (values - center) / spread
         return out
 
-    def unscaled(
-        self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]
-    ) -> NDArray[np.float64]:
+    def unscaled(self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]) -> Array:
         """Targets in the model's units, (M, ...) with the series of each, in the user's units."""
         moments = {int(row): self.of(cube, int(row)) for row in np.unique(rows)}
         shape = (-1,) + (1,) * (values.ndim - 1)
         center = np.array([moments[int(row)][0][0] for row in rows]).reshape(shape)
         spread = np.array([moments[int(row)][1][0] for row in rows]).reshape(shape)
-        result: NDArray[np.float64] = values.astype(np.float64) * spread + center
+        result: Array = values.astype(np.float64) * spread + center
         return np.expm1(result) if self.method == "log" else result
 
-    def of(self, cube: Cube, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centre and spread of one series, (F,) each; 0 and 1 where nothing is known of it."""
-        key = self.key(cube, position)
-        if key is None:
-            return np.zeros(len(cube.names)), np.ones(len(cube.names))
+    def of(self, cube: Cube, position: int) -> tuple[Array, Array]:
+        """Centre and spread of one series, (F,) each; the common ones where it has none."""
+        name = cube.ids[position] if cube.named else COMMON
+        key = name if name in self.center else COMMON
         return self.center[key], self.spread[key]
 
-    def key(self, cube: Cube, position: int) -> str | None:
-        """What a series is known by here, if it is."""
-        if cube.named:
-            name = cube.ids[position]
-            return name if name in self.center else None
-        series = cube.series(position)
-        for size in self.sizes.get(_digest(series[:1]), ()):
-            if size <= len(series) and (key := _beginning(series[:size])) in self.center:
-                return key
-        return None
-
-    @cached_property
-    def sizes(self) -> dict[str, set[int]]:
-        """How long the series without a name are that begin with a value, by that value."""
-        found: dict[str, set[int]] = {}
-        for key in self.center:
-            if match := re.fullmatch(BEGINNING, key):
-                found.setdefault(match["first"], set()).add(int(match["size"]))
-        return found
+    def notes(self, cube: Cube, ends: NDArray[np.int64]) -> list[str]:
+        """What the scaling of these training parts may do to a model, in words."""
+        if cube.named or self.method == "none":
+            return []
+        each = [
+            _spread_around_levels([_before(row[:end], self.method, name)[:, 0]])
+            for row, end, name in zip(cube.values, ends, cube.ids, strict=True)
+        ]
+        if max(each) <= ALIKE * min(each):
+            return []
+        return [
+            f"The series have no ids and share one scale, but they vary between {min(each):.3g} "
+            f"and {max(each):.3g}: the small ones will be forecast badly. Give them ids (a table "
+            f"with an id column, or a dict of arrays), and each one is scaled by itself."
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
@@ -122,19 +130,12 @@ class Scaler:
             {k: np.array(v, dtype=np.float64) for k, v in data[part].items()}
             for part in ("center", "spread")
         )
+        if COMMON not in center:
+            raise ValueError("the common scale is absent")
         return cls(data["method"], center, spread)
 
 
-def _beginning(part: NDArray[np.float64]) -> str:
-    """The key of a series that begins with these values."""
-    return f"#{len(part)}:{_digest(part[:1])}:{_digest(part)}"
-
-
-def _digest(values: NDArray[np.float64]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
-
-
-def _before(values: NDArray[np.float64], method: str, name: str) -> NDArray[np.float64]:
+def _before(values: Array, method: str, name: str) -> NDArray[np.float64]:
     """The values with the target's logarithm taken, where the method says so."""
     if method != "log":
         return values
@@ -149,9 +150,7 @@ def _before(values: NDArray[np.float64], method: str, name: str) -> NDArray[np.f
     return result
 
 
-def _moments(
-    values: NDArray[np.float64], method: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(values: Array, method: str) -> tuple[Array, Array]:
     features = values.shape[1]
     center, spread = np.zeros(features), np.ones(features)
     if method == "none":
@@ -159,8 +158,20 @@ def _moments(
     for feature in range(features):
         seen = values[~np.isnan(values[:, feature]), feature]
         if len(seen):
-            center[feature], deviation = seen.mean(), seen.std()
-            # A constant series is centred, not scaled; what float64 rounds is no spread.
-            if deviation > ROUNDING * np.abs(seen).max():
-                spread[feature] = deviation
+            center[feature] = seen.mean()
+            spread[feature] = _spread(seen, seen - center[feature])
     return center, spread
+
+
+def _spread_around_levels(parts: Sequence[Array]) -> float:
+    """How far the series stray from their own means, all of them together."""
+    seen = [part[~np.isnan(part)] for part in parts]
+    around = [part - part.mean() for part in seen if len(part)]
+    return _spread(np.concatenate(seen), np.concatenate(around)) if around else 1.0
+
+
+def _spread(values: Array, deviations: Array) -> float:
+    """The standard deviation; 1 of a constant series, which is centred and not scaled."""
+    deviation = float(np.sqrt(np.square(deviations).mean()))
+    # What float64 rounds is no spread.
+    return deviation if deviation > ROUNDING * np.abs(values).max() else 1.0

@@ -6,7 +6,6 @@ numbers, times and ids by the functions below, so that a wrong value is found wi
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,29 +16,29 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 from gatework.data.bundled import bundled_names, bundled_path
+from gatework.data.csv_file import Records, is_number, read_csv
 from gatework.errors import DataError
 
 # What people and programs write for "no value". Everything else that is no number is an error.
 MISSING = (
     "", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "-", "?", "."
 )  # fmt: skip
-DELIMITERS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 SHOWN_NAMES = 20
-NOT_TEXT = "it is not UTF-8 text; save it as CSV with the encoding UTF-8"
+CURRENCIES = "$€£¥₹"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in memory and what to call it in messages."""
+    """A table in memory, what to call it in messages, and the records of its file, if a CSV."""
 
     arrow: pa.Table
     name: str
+    records: Records | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -60,6 +59,13 @@ class Table:
         if pa.types.is_dictionary(column.type):  # categories are read as what they are
             return column.cast(column.type.value_type)
         return column
+
+    def place(self, row: int) -> str:
+        """Where a row (from 0) stands, for messages: its line in the CSV, or its number from 1."""
+        if self.records is None:
+            return f"row {row + 1}"
+        cells = [c[row].as_py() for c in self.arrow.columns]
+        return self.records.place(row, cells.__eq__)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -104,12 +110,11 @@ def numbers(table: Table, name: str) -> NDArray[np.float64]:
     """One column as float64, NaN where the value is missing or not finite.
 
     Raises:
-        DataError: text in the column (with its row, counted from 1 after the header), or a
-            column of another kind.
+        DataError: text in the column (with its place), or a column of another kind.
     """
     column = table.column(name)
     kind = column.type
-    if _is_text(kind):
+    if is_text(kind):
         column = _text_to_numbers(table, name, column)
     elif pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
@@ -126,16 +131,16 @@ def texts(table: Table, name: str) -> NDArray[np.str_]:
     """One column as text, for ids.
 
     Raises:
-        DataError: a value is missing (with its row).
+        DataError: a value is missing (with its place).
     """
     column = table.column(name)
-    if not _is_text(column.type):
+    if not is_text(column.type):
         column = column.cast(pa.string())
     column = pc.utf8_trim_whitespace(column)
     empty = pc.fill_null(pc.equal(column, ""), True)
     if pc.any(empty).as_py():
-        row = pc.index(empty, True).as_py() + 1
-        raise DataError(f"Column {name!r} of {table.name} is empty in row {row}; give it an id.")
+        place = table.place(pc.index(empty, True).as_py())
+        raise DataError(f"Column {name!r} of {table.name} is empty in {place}; give it an id.")
     return np.asarray(column.to_pylist(), dtype=np.str_)
 
 
@@ -147,7 +152,25 @@ def is_numeric(table: Table, name: str) -> bool:
         return False
 
 
-def _is_text(kind: Any) -> bool:
+def number_like(table: Table, name: str) -> str | None:
+    """What keeps a column from being one of numbers that most of it seems to be, if it does."""
+    column = table.column(name)
+    if not is_text(column.type):
+        return None
+    values = column.to_pylist()
+    odd = [row for row, value in enumerate(values) if value is not None and _advice(value)]
+    present = [v for v in values if v is not None and v.strip().lower() not in MISSING]
+    if not odd or 2 * (len(odd) + sum(map(is_number, present))) <= len(present):
+        return None
+    value = values[odd[0]].strip()
+    return (
+        f"Column {name!r} looks like numbers, but {table.place(odd[0])} holds {value!r}."
+        f"{_advice(value)}"
+    )
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is one of text."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -161,26 +184,29 @@ def _text_to_numbers(table: Table, name: str, column: Any) -> Any:
         return kept.cast(pa.float64())
     except pa.ArrowInvalid:
         pass  # find the row, since the message of the library does not name it
-    for row, value in enumerate(kept.to_pylist(), start=1):
+    for row, value in enumerate(kept.to_pylist()):
         if value is not None and not is_number(value):
-            hint = ""
-            if re.fullmatch(r"[-+]?[\d.]*,[\d.,]+", value):
-                hint = " If its comma is a decimal sign or groups thousands, write 1234.5."
             raise DataError(
-                f"Column {name!r} of {table.name} holds numbers, but row {row} holds {value!r}."
-                f"{hint}"
+                f"Column {name!r} of {table.name} holds numbers, but {table.place(row)} holds "
+                f"{value!r}.{_advice(value)}"
             ) from None
     # Python reads a few forms of numbers that the library does not, 1_000 for one.
     return pa.array([None if v is None else float(v) for v in kept.to_pylist()], pa.float64())
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is one number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _advice(value: str) -> str:
+    """What to do with a text that is a number but for the way it is written; else nothing."""
+    bare = value.strip(f" \u00a0\u202f+-%{CURRENCIES}")
+    if not re.fullmatch(r"[\d.,\s]*\d", bare):
+        return ""
+    advice = ""
+    if "," in bare:
+        advice += " If its comma is a decimal sign or groups thousands, write 1234.5."
+    if "%" in value:
+        advice += " Leave the percent sign out."
+    if any(sign in value for sign in CURRENCIES):
+        advice += " Leave the currency sign out."
+    return advice
 
 
 def _from_path(data: str | Path) -> Table:
@@ -196,81 +222,16 @@ def _from_path(data: str | Path) -> Table:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{name} is empty.")
+    records = None
     try:
         if path.suffix.lower() in PARQUET:
             arrow = pyarrow.parquet.ParquetFile(path).read()
         else:
-            arrow = _read_csv(path)
+            arrow, records = read_csv(path)
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{name} cannot be read as a table: {first}.") from error
-    return _checked(Table(arrow, name))
-
-
-def _read_csv(path: Path) -> pa.Table:
-    """All cells as text; the first row that is not blank gives the names of the columns."""
-    with pa.input_stream(str(path), compression="detect") as file:  # by the name: .gz, .bz2 ...
-        start = re.sub(r'"[^"]*"', "", _decoded(file.read(1 << 16)))
-    first = next((line for line in start.splitlines() if line.strip("\ufeff \t")), "")
-    delimiter = max(DELIMITERS, key=first.count)
-    ragged: list[Any] = []
-    options = {
-        "read_options": pyarrow.csv.ReadOptions(
-            autogenerate_column_names=True,
-            use_threads=False,  # rows are numbered only then
-        ),
-        "parse_options": pyarrow.csv.ParseOptions(
-            delimiter=delimiter,
-            ignore_empty_lines=delimiter in first,  # alone in its column, nothing is a value
-            newlines_in_values=True,
-            invalid_row_handler=lambda row: ragged.append(row) or "error",  # type: ignore[func-returns-value]
-        ),
-        "convert_options": pyarrow.csv.ConvertOptions(
-            column_types={f"f{i}": pa.string() for i in range(first.count(delimiter) + 1)},
-            strings_can_be_null=False,
-        ),
-    }
-    try:
-        table = pyarrow.csv.read_csv(path, **options)
-    except pa.ArrowInvalid as error:
-        raise pa.ArrowInvalid(_reason(error, ragged)) from error
-    table = _without_blank_ends(table)
-    header = [str(c[0]).strip() if table.num_rows else "" for c in table.columns]
-    names = [n or f"column {i}" for i, n in enumerate(header, start=1)]
-    if repeated := sorted({n for n in names if names.count(n) > 1}):
-        raise pa.ArrowInvalid(f"the header has {', '.join(map(repr, repeated))} more than once")
-    return table.rename_columns(names).slice(1)
-
-
-def _reason(error: pa.ArrowInvalid, ragged: list[Any]) -> str:
-    """Why a CSV cannot be read, with rows counted as everywhere: from 1 after the header."""
-    if ragged:
-        row = ragged[0]
-        return (
-            f"row {row.number - 1} has {row.actual_columns} values, the header has "
-            f"{row.expected_columns}"
-        )
-    return NOT_TEXT if "UTF8" in str(error) else str(error)
-
-
-def _decoded(start: bytes) -> str:
-    """The beginning of a text file, which may end within a character."""
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError as error:
-        raise pa.ArrowInvalid(NOT_TEXT) from error
-    if "\0" in text:
-        raise pa.ArrowInvalid(NOT_TEXT)
-    return text
-
-
-def _without_blank_ends(table: pa.Table) -> pa.Table:
-    """Rows without any value at the end (and at the beginning) are no steps of a series."""
-    filled = np.zeros(table.num_rows, dtype=bool)
-    for column in table.columns:
-        filled |= pc.not_equal(pc.utf8_trim_whitespace(column), "").to_numpy()
-    rows = np.flatnonzero(filled)
-    return table.slice(rows[0], rows[-1] + 1 - rows[0]) if len(rows) else table.slice(0, 0)
+    return _checked(Table(arrow, name, records))
 
 
 def _from_pandas(data: Any) -> Any:
@@ -284,7 +245,7 @@ def _from_pandas(data: Any) -> Any:
         column = data.iloc[:, place]
         if str(kind).startswith("period"):
             data.isetitem(place, column.dt.to_timestamp())
-        elif getattr(kind, "char", "") == "O" and not _fits_arrow(column):
+        elif getattr(kind, "char", "") == "O" and not (_fits_arrow(column) and _same_zone(column)):
             data.isetitem(place, column.map(str, na_action="ignore"))
     return data
 
@@ -295,6 +256,11 @@ def _fits_arrow(column: Any) -> bool:
     except pa.ArrowException:
         return False
     return True
+
+
+def _same_zone(column: Any) -> bool:
+    """Whether Arrow reads what is in the column: it takes moments to be of one zone, unasked."""
+    return len({str(v.tzinfo) for v in column.dropna() if hasattr(v, "tzinfo")}) <= 1
 
 
 def _checked(table: Table) -> Table:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.data.table import Table
+from gatework.data.table import Table, is_text
+from gatework.data.zones import Zone
 from gatework.errors import DataError
 
 # Tried in this order after ISO 8601; a column must fit one format as a whole.
@@ -27,6 +29,11 @@ EITHER = tuple(
     for s, year in (("/", "%Y"), ("-", "%Y"), ("/", "%y"))
     for clock in CLOCKS
 )
+ISO = ""
+FORMS = (ISO, *FORMATS, *(pattern for pair in EITHER for pattern in pair))
+# What may be a date in one of these forms, at a first glance.
+PERHAPS = r"\d{1,4}[-/. ]?[\dQq].*|\d\d?[- ][A-Za-z].*|[A-Za-z]{3,9} \d.*"
+SAMPLE = 50  # values by which the form of a column is found where not all have the same one
 SECOND = 1_000_000  # in microseconds, the finest time that is told apart
 UNITS = {
     "microseconds": 1,
@@ -41,6 +48,7 @@ UNITS = {
 LONGEST_SEASON = 400
 # Dates written as plain numbers. Counted as they stand, 202001 would follow 201912 by 89 steps.
 YEARS, MONTHS = r"(1[5-9]|20|21)\d\d", r"(1[5-9]|20|21)\d\d(0[1-9]|1[0-2])"
+OFFSET = r"([Zz]|[+-]\d\d(:?\d\d){0,2}(\.\d+)?)$"
 WHOLE = r"-?\d+(\.0*)?"
 
 Times = NDArray[np.datetime64] | NDArray[np.int64]
@@ -48,10 +56,25 @@ Times = NDArray[np.datetime64] | NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Step:
-    """The distance between two neighbours: so many months, microseconds, or plain rows."""
+    """The distance between two neighbours: so many months, microseconds, or plain rows.
 
-    kind: str  # "months", "microseconds" or "rows"
+    Attributes:
+        kind: ``"months"``, ``"microseconds"`` or ``"rows"``.
+        size: how many of them.
+        day: of months: the day on which every one lies, or its last day where it is shorter
+            (31: always the last one); 0: as the first stamp lies in its month.
+    """
+
+    kind: str
     size: int = 1
+    day: int = field(default=0, compare=False)
+
+    @property
+    def whole_days(self) -> bool:
+        """Whether it is one by the calendar: days or months, of 23 to 25 hours where clocks do."""
+        return self.kind == "months" or (
+            self.kind == "microseconds" and self.size % UNITS["days"] == 0
+        )
 
     @property
     def season(self) -> int:
@@ -82,13 +105,12 @@ class Step:
         """The time stamps ``count`` steps after ``start``."""
         moved: NDArray[Any]
         if self.kind == "months":
-            month = np.datetime64(start, "M")
-            begins = np.asarray(month + count * self.size, dtype="datetime64[M]")
-            inside = np.datetime64(start, "us") - month.astype("datetime64[us]")
-            if _is_month_end(np.array([start]))[0]:
-                inside -= np.datetime64(start, "D") - month.astype("datetime64[D]")
-                begins = (begins + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
-            moved = begins.astype("datetime64[us]") + inside
+            day, clock = np.datetime64(start, "D"), np.datetime64(start, "us")
+            places, lengths = _in_month(np.array([day]))
+            last = self.day or (31 if places[0] == lengths[0] else int(places[0]))
+            months = np.asarray(np.datetime64(start, "M") + count * self.size, "datetime64[M]")
+            first = months.astype("datetime64[D]")
+            moved = first + (np.minimum(last, _in_month(first)[1]) - 1) + (clock - day)
         elif self.kind == "microseconds":
             moved = np.datetime64(start, "us") + count * np.timedelta64(self.size, "us")
         else:
@@ -96,29 +118,48 @@ class Step:
         return moved
 
 
-def read_times(table: Table, name: str) -> Times:
-    """One column as time stamps (datetime64[us], UTC where a zone is given) or whole numbers.
+@dataclass(frozen=True)
+class Stamps:
+    """A column of time stamps.
+
+    Attributes:
+        times: datetime64[us], in UTC where they have zones; or whole numbers.
+        clock: what the clock showed where each was written, if they have zones.
+        zone: the zone, if they have one; of several offsets that of the latest stamp.
+        offsets: the different offsets, in text.
+    """
+
+    times: Times
+    clock: NDArray[np.datetime64] | None = None
+    zone: Zone | None = None
+    offsets: tuple[str, ...] = ()
+
+
+def read_times(table: Table, name: str) -> Stamps:
+    """One column as time stamps or whole numbers.
 
     Raises:
-        DataError: a value is missing or cannot be read (with its row), or day and month
-            cannot be told apart.
+        DataError: a value is missing or cannot be read (with its place), only some have a zone,
+            or day and month cannot be told apart.
     """
     column = table.column(name)
     kind = column.type
     where = f"Time column {name!r} of {table.name}"
     if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 1
-        raise DataError(f"{where} is empty in row {row}.")
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(f"{where} is empty in {table.place(row)}; fill it or leave that row out.")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-        times: Times = column.to_numpy(zero_copy_only=False)
-        return times
+        zone = getattr(kind, "tz", None)
+        column = column.cast(pa.timestamp("us", zone), safe=False)
+        times = column.to_numpy(zero_copy_only=False)
+        return Stamps(times, Zone(zone).clock(times), Zone(zone)) if zone else Stamps(times)
     values = [str(v).strip() for v in column.to_pylist()]
     if "" in values:
-        raise DataError(f"{where} is empty in row {values.index('') + 1}.")
+        place = table.place(values.index(""))
+        raise DataError(f"{where} is empty in {place}; fill it or leave that row out.")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or _all(WHOLE, values):
-        return _from_numbers(where, values)
-    return _parsed(where, values)
+        return Stamps(_from_numbers(where, table.place, values))
+    return _parsed(where, table.place, values)
 
 
 def plain(times: NDArray[Any]) -> NDArray[Any]:
@@ -135,7 +176,7 @@ def looks_like_times(table: Table, name: str) -> bool:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return False
     try:
-        times = read_times(table, name)
+        times = read_times(table, name).times
     except DataError:
         return False
     if times.dtype.kind != "M":
@@ -143,6 +184,28 @@ def looks_like_times(table: Table, name: str) -> bool:
     # Prices around 1900 look like years, so years have to be named.
     values = table.column(name).to_pylist()
     return bool(pa.types.is_temporal(kind)) or not _all(YEARS, [v.strip() for v in values])
+
+
+def spoilt_times(table: Table, name: str) -> str | None:
+    """Why a column that is dates for the most part is none of times; ``None``: it is no such."""
+    column = table.column(name)
+    typed = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+    if not typed:
+        if not is_text(column.type):
+            return None
+        values = [str(v or "").strip() for v in column.to_pylist()]
+        sample = _sample(values)
+        like = [v for v in sample if re.fullmatch(PERHAPS, v) and not _is_count(v)]
+        if 2 * len(like) <= len(sample):
+            return None
+        form = _form_of_most(values)
+        if 2 * sum(_fits(form, v) for v in like) <= len(sample):
+            return None
+    try:
+        read_times(table, name)
+    except DataError as error:
+        return f"Column {name!r} looks like the time, but cannot be read. {error}"
+    return None
 
 
 def find_step(times: list[Times]) -> Step | None:
@@ -153,9 +216,10 @@ def find_step(times: list[Times]) -> Step | None:
     """
     if all(t.dtype.kind == "M" for t in times):
         stamps = np.concatenate(times)
-        if _is_month_end(stamps).all() or _is_same_day_of_month(stamps):
+        if day := _day_of_all_months(stamps):
             size = _common([t.astype("datetime64[M]").astype(np.int64) for t in times])
-            return Step("months", size) if size else None
+            if size:
+                return Step("months", size, day)
         size = _common([t.astype("datetime64[us]").astype(np.int64) for t in times])
         return Step("microseconds", size) if size else None
     size = _common([t.astype(np.int64) for t in times])
@@ -183,12 +247,18 @@ def _all(pattern: str, values: list[str]) -> bool:
     return all(re.fullmatch(pattern, v) for v in values)
 
 
-def _from_numbers(where: str, values: list[str]) -> Times:
+def _is_count(value: str) -> bool:
+    """Whether a text is a number and no day like 20200131."""
+    day = MONTHS + r"(0[1-9]|[12]\d|3[01])"
+    return bool(re.fullmatch(WHOLE, value)) and not re.fullmatch(day, value)
+
+
+def _from_numbers(where: str, place: Callable[[int], str], values: list[str]) -> Times:
     """Years, months as 202001 and days as 20200131 are dates; other whole numbers count."""
-    for row, value in enumerate(values, start=1):
+    for row, value in enumerate(values):
         if not re.fullmatch(WHOLE, value) or abs(int(value.partition(".")[0])) >= 2**63:
             raise DataError(
-                f"{where} holds numbers; row {row} holds {value}, expected a whole number."
+                f"{where} holds numbers; {place(row)} holds {value}, expected a whole number."
             )
     digits = [v.partition(".")[0] for v in values]
     if _all(YEARS, digits):
@@ -200,19 +270,31 @@ def _from_numbers(where: str, values: list[str]) -> Times:
     return np.array(digits, dtype=np.int64)
 
 
-def _parsed(where: str, values: list[str]) -> Times:
+def _parsed(where: str, place: Callable[[int], str], values: list[str]) -> Stamps:
     try:
         read = [_iso(v) for v in values]
     except ValueError:
-        pass
-    else:
-        zoned = [v.tzinfo is not None for v in read]
-        if any(zoned) and not all(zoned):
-            raise DataError(
-                f"{where}: {values[zoned.index(True)]!r} has a time zone, "
-                f"{values[zoned.index(False)]!r} has none. Write all of them in one way."
-            )
-        return _stamps([v.astimezone(UTC).replace(tzinfo=None) if v.tzinfo else v for v in read])
+        return Stamps(_parsed_by_format(where, place, values))
+    zoned = [v.tzinfo is not None for v in read]
+    if not any(zoned):
+        return Stamps(_stamps(read))
+    if not all(zoned):
+        with_zone, without = zoned.index(True), zoned.index(False)
+        raise DataError(
+            f"{where}: {place(with_zone)} holds {values[with_zone]!r} with a time zone, "
+            f"{place(without)} holds {values[without]!r} without one. Write all in one way."
+        )
+    clock = _stamps([v.replace(tzinfo=None) for v in read])
+    offsets = np.array([v.utcoffset() for v in read], dtype="timedelta64[us]")
+    times = clock - offsets
+    latest = values[int(times.argmax())]
+    names = [found[0] for v in values if (found := re.search(OFFSET, v))]
+    _, first = np.unique(offsets, return_index=True)
+    zone = Zone(names[int(times.argmax())], "T" if "T" in latest else " ")
+    return Stamps(times, clock, zone, tuple(names[i] for i in first))
+
+
+def _parsed_by_format(where: str, place: Callable[[int], str], values: list[str]) -> Times:
     for pattern in FORMATS:
         if (found := _with_format(values, pattern)) is not None:
             return found
@@ -225,9 +307,10 @@ def _parsed(where: str, values: list[str]) -> Times:
             )
         if (found := day_first if day_first is not None else month_first) is not None:
             return found
-    row = _first_stranger(values)
+    form = _form_of_most(values)
+    row = next(row for row, value in enumerate(values) if not _fits(form, value))
     raise DataError(
-        f"{where}: row {row + 1} holds {values[row]!r}, which is no date in the form of the "
+        f"{where}: {place(row)} holds {values[row]!r}, which is no date in the form of the "
         f"others. Write all of them as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS."
     )
 
@@ -247,31 +330,46 @@ def _with_format(values: list[str], pattern: str) -> Times | None:
         return None
 
 
-def _first_stranger(values: list[str]) -> int:
-    """The first row that the format of the rows before it does not read."""
+def _form_of_most(values: list[str]) -> str:
+    """The form that most of the values have; of several that do, the first of ``FORMS``."""
+    sample = _sample(values)
+    return max(FORMS, key=lambda form: sum(_fits(form, value) for value in sample))
 
-    def rows_read(pattern: str | None) -> int:
-        for row, value in enumerate(values):
-            try:
-                _iso(value) if pattern is None else datetime.strptime(value, pattern)
-            except ValueError:
-                return row
-        return len(values)
 
-    return max(map(rows_read, [None, *FORMATS, *(p for pair in EITHER for p in pair)]))
+def _sample(values: list[str]) -> list[str]:
+    return values[:: 1 + len(values) // SAMPLE]
+
+
+def _fits(form: str, value: str) -> bool:
+    try:
+        _iso(value) if form == ISO else datetime.strptime(value, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _stamps(values: list[Any]) -> NDArray[np.datetime64]:
     return np.array(values, dtype="datetime64[us]")
 
 
-def _is_same_day_of_month(times: NDArray[Any]) -> bool:
-    """Whether all stamps lie equally far into their months, on a day that ends none of them."""
-    inside = times - times.astype("datetime64[M]").astype(times.dtype)
-    return bool((inside == inside[0]).all()) and inside[0] < np.timedelta64(27, "D")
+def _day_of_all_months(times: NDArray[Any]) -> int:
+    """The day of the month on which all lie, or on its end where it is shorter; 0: there is none.
+
+    31 stands for the ends of months, whatever the clock shows there.
+    """
+    days = times.astype("datetime64[D]")
+    places, lengths = _in_month(days)
+    if (places == lengths).all():
+        return 31
+    day = int(places.max())
+    clocks = times - days
+    same = (places == np.minimum(day, lengths)).all() and (clocks == clocks[0]).all()
+    return day if same else 0
 
 
-def _is_month_end(times: NDArray[Any]) -> NDArray[np.bool_]:
-    days = np.asarray(times).astype("datetime64[D]")
-    result: NDArray[np.bool_] = (days + 1).astype("datetime64[M]") != days.astype("datetime64[M]")
-    return result
+def _in_month(days: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which day of its month each day is, from 1, and how many that month has."""
+    months = days.astype("datetime64[M]")
+    first, next_first = months.astype(days.dtype), (months + 1).astype(days.dtype)
+    one = np.timedelta64(1, "D")
+    return (days - first) // one + 1, (next_first - first) // one

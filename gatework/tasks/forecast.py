@@ -10,25 +10,25 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from gatework.cells import CellLike, all_cells, name_of, resolve
 from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.doctor import overview
 from gatework.data.scaling import Scaler
-from gatework.data.splits import VALIDATION, check_long_enough, default_context, split
-from gatework.data.times import Step
-from gatework.data.windows import Windows, places
-from gatework.equations.spec import from_dict, to_dict
+from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
+from gatework.data.windows import places
+from gatework.equations.spec import to_dict
 from gatework.errors import DataError, ModelError
 from gatework.tasks import saving
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.evaluation import Evaluation, baselines
-from gatework.tasks.network import ForecastNetwork
+from gatework.tasks.forecast_model import ForecastModel, make_network
 from gatework.tasks.problem import LOSSES, ForecastProblem
-from gatework.training.loop import Settings, Watcher, fit
+from gatework.training.loop import Watcher, fit
+from gatework.training.settings import Settings
 
 TASK = "forecast"
 
@@ -63,12 +63,13 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         forget_bias: initial bias of the forget gate, for cells that have one.
         loss: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
-            ``gatework.training.loop.Settings``.
+            ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop; 0: none.
 
     Attributes:
-        network_: the trained network. scaler_: the fitted scaling. context_, season_: in steps.
-        cell_: the equations of the cell, as they were when it was fitted.
+        model_: all that forecasts are made with (``ForecastModel``). Arguments that are set later
+            change the next fit, and no forecast.
+        network_, scaler_, cell_, context_, season_, horizon_: parts of it.
         history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
         notes_: what was found in the data and done about it.
     """
@@ -91,15 +92,15 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         dropout: float = 0.0,
         forget_bias: float | None = None,
         loss: str = "mae",
-        epochs: int = 300,
-        batch_size: int = 64,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-2,
-        clip: float = 1.0,
-        patience: int = 30,
+        epochs: int = Settings.epochs,
+        batch_size: int = Settings.batch_size,
+        learning_rate: float = Settings.learning_rate,
+        weight_decay: float = Settings.weight_decay,
+        clip: float = Settings.clip,
+        patience: int = Settings.patience,
         validation: float = VALIDATION,
-        seed: int = 0,
-        device: str | None = None,
+        seed: int = Settings.seed,
+        device: str | None = Settings.device,
     ) -> None:
         self.cell = cell
         self.hidden_size = hidden_size
@@ -150,17 +151,27 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         """
         self._check()
         cube = self.load_data(X)
-        self.cell_ = resolve(self.cell)
-        self.step_, self.names_ = cube.step, cube.names
-        self.season_ = self.season or cube.step.season
+        cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
-        self.context_ = self.context or default_context(cut, self.horizon, self.season_)
-        short = check_long_enough(cube, cut, self.context_, self.horizon)
-        self.notes_ = [*cube.notes, *short]
-        self.scaler_ = Scaler.fit(cube, cut.train, self.scaling)
-        problem = self._problem(cube, cut.train, cut.validation)
+        context = self.context or default_context(cut, self.horizon, season)
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative)
+        short = check_long_enough(cube, cut, context, self.horizon)
+        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train)]
+        parameters = self.get_params(deep=False)
+        model = ForecastModel(
+            parameters,
+            cell,
+            cube.columns,
+            cube.names,
+            cube.step,
+            season,
+            context,
+            scaler,
+            make_network(cell, len(cube.names), parameters),
+        )
+        problem = self._problem(model, cube, cut)
         if self.validation and not problem.validation_size:
-            self.notes_.append(
+            notes.append(
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
@@ -169,13 +180,12 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             self._settings(),
             None if folder is None else Path(folder),
             resume,
-            self._identity(problem),
+            self._identity(model, problem),
             watcher,
         )
-        self.network_ = problem.model.eval()
-        self.history_ = progress.history
-        self.best_epoch_ = progress.best_epoch
-        return self
+        model.network.eval()
+        # Only now, so that a fit that fails leaves an earlier one as it was.
+        return self._keep(model, progress.history, progress.best_epoch, notes)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
@@ -187,21 +197,22 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             ModelError: not fitted.
             DataError: the data cannot be used, or has other features than the training data.
         """
-        cube = self._known(X)
-        return self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        model = self._fitted()
+        cube = model.load(X)
+        return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
 
     def predict_table(self, X: Any) -> pa.Table:
         """``predict`` as a table with the columns id, time, step and the target's name.
 
         A target that is called like one of the others is called ``forecast`` there.
         """
-        cube = self._known(X)
-        values = self._forecast(cube, np.arange(len(cube.ids)), cube.lengths)
-        steps = np.arange(self.horizon)
-        times = np.concatenate([cube.times(i, n + steps) for i, n in enumerate(cube.lengths)])
+        model = self._fitted()
+        cube = model.load(X)
+        values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        steps = np.arange(model.horizon)
         table = {
-            "id": np.repeat(np.array(cube.ids), self.horizon),
-            "time": times,
+            "id": np.repeat(np.array(cube.ids), model.horizon),
+            "time": cube.times_after(model.horizon),
             "step": np.tile(steps + 1, len(cube.ids)),
         }
         name = "forecast" if cube.names[0] in table else cube.names[0]
@@ -222,25 +233,26 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             ModelError: not fitted.
             DataError: no series holds a window.
         """
-        cube = self._known(X)
+        model = self._fitted()
+        cube = model.load(X)
         held_out = begin is not None
         begin = np.zeros_like(cube.lengths) if begin is None else begin
-        rows, origins = places(cube, begin, cube.lengths, self.context_, self.horizon, stride)
+        rows, origins = places(cube, begin, cube.lengths, model.context, model.horizon, stride)
         if not len(rows):
             raise DataError(
-                f"No window to evaluate: context {self.context_} + horizon {self.horizon} steps "
+                f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
                 f"are more than the data holds there."
             )
-        naive = baselines(cube, rows, origins, self.horizon, self.season_)
-        future = origins[:, None] + np.arange(self.horizon)
-        model = name_of(self.cell_)
+        naive = baselines(cube, rows, origins, model.horizon, model.season)
+        future = origins[:, None] + np.arange(model.horizon)
+        name = name_of(model.cell)
         return Evaluation(
-            model,
-            {model: self._forecast(cube, rows, origins), **naive},
+            name,
+            {name: model.forecast(cube, rows, origins), **naive},
             cube.values[rows[:, None], future, 0],
             rows,
             origins,
-            self.season_,
+            model.season,
             held_out,
         )
 
@@ -250,21 +262,13 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as a folder: model.safetensors and config.json, no pickle."""
-        self._fitted()
-        parameters = self.get_params(deep=False) | {"cell": None}
-        config = {
-            "parameters": parameters,
-            "cell": to_dict(self.cell_),
-            "context": self.context_,
-            "season": self.season_,
-            "step": vars(self.step_),
-            "names": self.names_,
-            "scaler": self.scaler_.to_dict(),
+        model = self._fitted()
+        trained = {
             "history": self.history_,
             "best_epoch": self.best_epoch_,
             "notes": self.notes_,
         }
-        saving.save_model(folder, TASK, config, self.network_)
+        saving.save_model(folder, TASK, model.to_config() | trained, model.network)
 
     @classmethod
     def load(cls, folder: str | Path) -> Forecaster:
@@ -284,37 +288,32 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Forecaster:
         """A forecaster as it was saved, but for the weights of its network."""
-        cell = from_dict(config["cell"])
+        fitted = ForecastModel.from_config(config)
         known = {name_of(c): c.spec for c in all_cells()}
-        name = name_of(cell)
+        name = name_of(fitted.cell)
         # The saved equations count; the name stands for them only while they are the same.
-        given: CellLike = name if known.get(name) == cell else cell
-        features = tuple(config["parameters"]["features"])
-        model = cls(**(config["parameters"] | {"cell": given, "features": features}))
+        cell: CellLike = name if known.get(name) == fitted.cell else fitted.cell
+        features = tuple(fitted.parameters["features"])
+        model = cls(**{**fitted.parameters, "cell": cell, "features": features})
         model._check()
-        check_arguments({key: int(config[key]) for key in ("context", "season")})
-        model.cell_, model.context_, model.season_ = cell, config["context"], config["season"]
-        model.step_, model.names_ = Step(**config["step"]), tuple(config["names"])
-        model.scaler_ = Scaler.from_dict(config["scaler"])
-        model.history_, model.best_epoch_ = config["history"], config["best_epoch"]
-        model.notes_ = config["notes"]
-        model.network_ = model._network(len(model.names_)).eval()
-        return model
+        return model._keep(fitted, config["history"], config["best_epoch"], config["notes"])
 
     def load_data(self, X: Any) -> Cube:
-        """``X`` as a cube, by the columns that were given to the estimator."""
+        """``X`` as a cube, by the columns that are given to the estimator."""
         return load_cube(X, Columns(self.target, self.time, self.id, self.features))
 
-    def windows(self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> Windows:
-        """Windows of a cube in the units of the fitted model."""
-        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
-        return Windows(scaled, rows, origins, self.context_, self.horizon)
-
-    def _scaler(self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> Scaler:
-        """The fitted scaling, and that of new series by what lies before their first forecast."""
-        ends = cube.lengths.copy()
-        np.minimum.at(ends, rows, origins)
-        return self.scaler_.extended(cube, ends)
+    def _keep(
+        self,
+        model: ForecastModel,
+        history: list[dict[str, float]],
+        best_epoch: int,
+        notes: list[str],
+    ) -> Self:
+        self.model_ = model
+        self.network_, self.scaler_, self.cell_ = model.network, model.scaler, model.cell
+        self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
+        self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
+        return self
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
@@ -333,84 +332,39 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             self.device,
         )
 
-    def _network(self, features: int) -> ForecastNetwork:
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            return ForecastNetwork(
-                self.cell_,
-                features,
-                int(self.hidden_size),
-                int(self.num_layers),
-                int(self.horizon),
-                self.dropout,
-                self.forget_bias,
-                self.relative,
-            )
-
-    def _problem(
-        self, cube: Cube, train: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> ForecastProblem:
-        start = np.zeros_like(train)
+    def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
+        start = np.zeros_like(cut.train)
         parts = {
-            "train": self.windows(cube, *places(cube, start, train, self.context_, self.horizon)),
-            "validation": self.windows(
-                cube, *places(cube, train, end, self.context_, self.horizon)
-            ),
+            name: model.windows(cube, *places(cube, begin, end, model.context, model.horizon))
+            for name, begin, end in (
+                ("train", start, cut.train),
+                ("validation", cut.train, cut.validation),
+            )
         }
         if not len(parts["train"]):
             raise DataError(
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return ForecastProblem(self._network(len(cube.names)), parts, self.loss, cube)
+        return ForecastProblem(model.network, parts, self.loss, cube)
 
-    def _identity(self, problem: ForecastProblem) -> dict[str, Any]:
+    def _identity(self, model: ForecastModel, problem: ForecastProblem) -> dict[str, Any]:
         """What a checkpoint must have been made with to fit."""
         data = problem.parts["train"].scaled.cpu().numpy().tobytes()
-        equations = json.dumps(to_dict(self.cell_), sort_keys=True).encode()
+        equations = json.dumps(to_dict(model.cell), sort_keys=True).encode()
         keys = ("hidden_size", "num_layers", "horizon", "loss", "relative", "dropout", "scaling")
         return {
             "task": TASK,
-            "cell": f"{name_of(self.cell_)} ({hashlib.sha256(equations).hexdigest()[:12]})",
-            "context": self.context_,
+            "cell": f"{name_of(model.cell)} ({hashlib.sha256(equations).hexdigest()[:12]})",
+            "context": model.context,
             "validation": self.validation,
             "forget_bias": self.forget_bias,
             **{key: getattr(self, key) for key in keys},
             # Last: an error names the first difference, and scaling and horizon change the data.
-            "data": hashlib.sha256(data).hexdigest()[:12],
+            "data": f"{overview(problem.cube)} ({hashlib.sha256(data).hexdigest()[:12]})",
         }
 
-    def _fitted(self) -> None:
-        if not hasattr(self, "network_"):
+    def _fitted(self) -> ForecastModel:
+        if not hasattr(self, "model_"):
             raise UnfittedError("This Forecaster is not fitted yet; call fit(X) first.")
-
-    def _known(self, X: Any) -> Cube:
-        self._fitted()
-        cube = self.load_data(X)
-        if len(cube.names) != len(self.names_):
-            raise DataError(
-                f"The model was fitted on {len(self.names_)} features {list(self.names_)}, the "
-                f"data has {len(cube.names)}: {list(cube.names)}."
-            )
-        regular = {"rows"}.isdisjoint((cube.step.kind, self.step_.kind))
-        if regular and (cube.lengths > 1).any() and cube.step != self.step_:
-            raise DataError(
-                f"The model was fitted on steps of {self.step_.words()}, the data has steps of "
-                f"{cube.step.words()}."
-            )
-        return cube
-
-    def _forecast(
-        self, cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        windows = self.windows(cube, rows, origins)
-        device = next(self.network_.parameters()).device
-        parts = []
-        with torch.no_grad():
-            for index in torch.split(torch.arange(len(rows)), 1024):
-                batch = windows.batch(index)
-                forecast = self.network_(batch.context.to(device), batch.seen.to(device))
-                blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
-                parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
-        scaler = self._scaler(cube, rows, origins)
-        return scaler.unscaled(cube, rows, np.concatenate(parts))
+        return self.model_

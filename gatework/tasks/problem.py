@@ -51,9 +51,9 @@ class ForecastProblem:
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
 
-    def describe(self, index: int) -> str:
-        """One training window in words."""
-        windows = self.parts["train"]
+    def describe(self, index: int, part: str) -> str:
+        """One window in words."""
+        windows = self.parts[part]
         row, origin = int(windows.rows[index]), int(windows.origins[index])
         first = self.cube.times(row, np.array([origin - windows.context]))[0]
         return (

@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save
 
 from gatework import __version__
 from gatework.errors import ModelError
+from gatework.training import checkpoint
 from gatework.training.files import write_whole
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = (checkpoint.NAME, WEIGHTS, CONFIG)  # what the folder of a run holds
 
 
 def save_model(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from gatework.errors import TrainingError
 from gatework.training import checkpoint
 from gatework.training.checkpoint import Progress
+from gatework.training.settings import Settings
 
 
 class Problem(Protocol):
@@ -42,8 +42,8 @@ class Problem(Protocol):
     def losses(self, index: Tensor, part: str) -> Tensor:
         """The loss of each example, (B,); ``part`` is ``"train"`` or ``"validation"``."""
 
-    def describe(self, index: int) -> str:
-        """One training example in words, for errors: which series, which place."""
+    def describe(self, index: int, part: str) -> str:
+        """One example in words, for errors: which series, which place."""
 
 
 class Watcher(Protocol):
@@ -57,30 +57,6 @@ class Watcher(Protocol):
 
     def epoch(self, record: dict[str, float]) -> None:
         """An epoch is done; its losses."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training part, at most.
-        batch_size: examples per step.
-        learning_rate, weight_decay: of AdamW.
-        clip: largest norm of the gradient; 0: no clipping.
-        patience: epochs without a better validation loss before stopping; 0: never stop early.
-        seed: of everything random.
-        device: ``"cpu"``, ``"cuda"`` ...; ``None``: the best there is.
-    """
-
-    epochs: int = 100
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    clip: float = 1.0
-    patience: int = 20
-    seed: int = 0
-    device: str | None = None
 
 
 def fit(
@@ -161,14 +137,7 @@ class _Run:
         begin = time.perf_counter()
         train = self.train_epoch(epoch)
         seconds = time.perf_counter() - begin
-        validation = self.validate() if self.problem.validation_size else train
-        broken = self.broken_parameter(None)
-        if not math.isfinite(validation) or "its values" in broken:
-            kept = f" Epoch {epoch - 1} is kept in {self.path}." if self.path and epoch > 1 else ""
-            raise TrainingError(
-                f"After epoch {epoch} the validation loss is {validation}; parameter: {broken}. A "
-                f"step of that epoch broke the weights. Try a smaller learning rate.{kept}"
-            )
+        validation = self.validate(epoch) if self.problem.validation_size else train
         self.progress.epoch = epoch
         record = {"epoch": epoch, "train": train, "validation": validation}
         self.progress.history.append(record)
@@ -190,25 +159,34 @@ class _Run:
             losses = self.problem.losses(index, "train")
             loss = losses.mean()
             value = float(loss.detach())
+            where = f"in epoch {epoch}, batch {number}"
             if not math.isfinite(value):
-                self.fail(epoch, number, index, losses, loss)
+                self.fail(f"loss ({value}) is", where, "train", index, losses)
             self.accelerator.backward(loss)
             limit = self.settings.clip or math.inf
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
             if not bool(torch.isfinite(norm)):
-                self.fail(epoch, number, index, losses, None)
+                self.fail("gradient is", where, "train", index, losses)
             self.optimizer.step()
+            if not bool(torch.isfinite(nn.utils.get_total_norm(self.model.parameters()))):
+                self.fail("norm of the weights is", f"after {where[3:]}", "train", index, losses)
             total += value * len(index)
             if self.watcher is not None:
                 self.watcher.batch(len(index))
         return total / self.problem.train_size
 
-    def validate(self) -> float:
+    def validate(self, epoch: int) -> float:
         self.model.eval()
         total = 0.0
         with torch.no_grad():
-            for index in torch.split(torch.arange(self.problem.validation_size), 1024):
-                total += float(self.problem.losses(index, "validation").sum())
+            batches = torch.split(torch.arange(self.problem.validation_size), 1024)
+            for number, index in enumerate(batches, start=1):
+                losses = self.problem.losses(index, "validation")
+                value = float(losses.sum())
+                if not math.isfinite(value):
+                    where = f"after epoch {epoch}, batch {number}"
+                    self.fail(f"validation loss ({value}) is", where, "validation", index, losses)
+                total += value
         return total / self.problem.validation_size
 
     def stops_early(self) -> bool:
@@ -233,29 +211,25 @@ class _Run:
                 self.order,
             )
 
-    def fail(
-        self, epoch: int, number: int, index: Tensor, losses: Tensor, loss: Tensor | None
-    ) -> NoReturn:
+    def fail(self, what: str, where: str, part: str, index: Tensor, losses: Tensor) -> NoReturn:
         """Stop the run and say what broke: the batch, the example, the parameter."""
-        what = "gradient" if loss is None else f"loss ({float(loss.detach())})"
         bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
-        example = "the losses of its examples are"
+        example = "the loss of each example is finite"
         if bad:
-            example = f"first at {self.problem.describe(int(index[bad[0]]))}"
-        parameter = self.broken_parameter(loss)
-        kept = f" The last good epoch is kept in {self.path}." if self.path and epoch > 1 else ""
+            example = f"first at {self.problem.describe(int(index[bad[0]]), part)}"
+        parameter = self.broken_parameter(losses.mean())
         raise TrainingError(
-            f"The {what} is not finite in epoch {epoch}, batch {number}: {example}; "
-            f"parameter: {parameter}. Try a smaller learning rate, scaling, or look at that data."
-            f"{kept}"
+            f"The {what} not finite {where}: {example}; parameter: {parameter}. Try a smaller "
+            f"learning rate, scaling, or look at that data."
         )
 
-    def broken_parameter(self, loss: Tensor | None) -> str:
+    def broken_parameter(self, loss: Tensor) -> str:
         named = list(self.problem.model.named_parameters())
         for name, parameter in named:
             if not bool(torch.isfinite(parameter).all()):
                 return f"{name} (its values)"
-        if loss is not None and loss.requires_grad:
+        has_gradients = any(p.grad is not None for _, p in named)
+        if loss.requires_grad and not has_gradients:
             loss.backward()  # type: ignore[no-untyped-call]
         for name, parameter in named:
             if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
@@ -268,6 +242,11 @@ def _accelerator(device: str | None) -> Accelerator:
         kind = torch.device(device).type if device else None
     except RuntimeError as error:
         raise TrainingError(f"There is no device {device!r}; use 'cpu' or 'cuda'.") from error
+    if device and torch.device(device).index:
+        raise TrainingError(
+            f"device {device!r} names one GPU of several; say device='cuda' and choose the GPU by "
+            f"the variable CUDA_VISIBLE_DEVICES={torch.device(device).index}."
+        )
     # Accelerate keeps one device for the life of the process; another one needs a fresh state.
     from accelerate.state import AcceleratorState  # noqa: PLC0415
 

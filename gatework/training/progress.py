@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -12,8 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 class ProgressBar:
     """Shows epochs, losses and examples per second; without a terminal a line now and then."""
 
-    def __init__(self, when_started: Callable[[], None] | None = None) -> None:
-        self.when_started = when_started
+    def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.epochs = 0
         self.best = float("inf")
@@ -33,8 +31,6 @@ class ProgressBar:
 
     def start(self, epochs: int, train_size: int, done: int) -> None:
         """The run begins: epochs at most, training examples in each, epochs already done."""
-        if self.when_started is not None:
-            self.when_started()
         self.epochs = epochs
         self.task = self.bar.add_task(
             "",

@@ -2,29 +2,41 @@ INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
+    real *rows_x;
     real *ready;
     real *vectors;
     real *saved;
     real *scratch;
+    int *meeting;
     real *first_h;
     real *seq_h;
-    real *w0;
-    real *w1;
+    real *w0_0;
+    real *w0_1;
+    real *w1_0;
+    real *w1_1;
 } forward_env;
 
 /* forward, stage 0, values of size H */
 INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 {
-    /* U_r__h = U_r @ h; U_z__h = U_z @ h */
+    /* p__0 = W_r @ x + U_r @ h; p__1 = W_z @ x + U_z @ h */
     vec s0[6][2][2];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
-    const real *w_0 = e->w0 + j * 2 * (e->H);
-    {
-        const real *a = (t == 0 ? e->first_h : e->seq_h + ((t - 1) % e->ring) * e->B * e->Hp) + b * (e->Hp);
-        const long stride = e->Hp, depth = e->H;
+    if (e->inside) {
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
+    } else {
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+            const long row = (t - e->from) * e->B + b + r;
+            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (0) + j + q * LANES);
+            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + j + q * LANES);
+        }
+    }
+    if (e->inside) {
+        const long stride = e->x_row, depth = e->F;
+        const real *a = e->rows_x + t * e->x_step + b * stride;
+        const real *w_0 = e->w0_0 + j * 2 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[2][2];
             _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) w[p][q] = vec_load(w_0 + (p * 2 + q) * LANES);
@@ -35,35 +47,43 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             }
         }
     }
-    _Pragma("GCC unroll 6")
+    {
+        const long stride = e->Hp, depth = e->H;
+        const real *a = (t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + b * stride;
+        const real *w_0 = e->w0_1 + j * 2 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[2][2];
+            _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) w[p][q] = vec_load(w_0 + (p * 2 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
-        _Pragma("GCC unroll 2")
         for (int q = 0; q < 2; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_U_r__h = s0[r][0][q];
-            const vec v_U_z__h = s0[r][1][q];
-            const vec v_W_r__x = vec_load(e->ready + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u);
-            const vec v_t__0 = v_W_r__x + v_U_r__h;
+            const vec v_p__0 = s0[r][0][q];
+            const vec v_p__1 = s0[r][1][q];
             const vec v_b_r = vec_load(e->vectors + (0) + u);
-            const vec v_t__1 = v_t__0 + v_b_r;
-            const vec v_r = op_sigmoid(v_t__1);
-            const vec v_W_z__x = vec_load(e->ready + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
-            const vec v_t__3 = v_W_z__x + v_U_z__h;
+            const vec v_t__0 = v_p__0 + v_b_r;
+            const vec v_r = op_sigmoid(v_t__0);
             const vec v_b_z = vec_load(e->vectors + (e->Hp) + u);
-            const vec v_t__4 = v_t__3 + v_b_z;
-            const vec v_z = op_sigmoid(v_t__4);
-            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            const vec v_t__6 = v_r * v_h;
-            const vec v_t__10 = (real)1.0 - v_z;
-            const vec v_t__12 = v_z * v_h;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (0) + u, v_t__10);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_t__12);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_t__6);
+            const vec v_t__2 = v_p__1 + v_b_z;
+            const vec v_z = op_sigmoid(v_t__2);
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
+            const vec v_t__4 = v_r * v_h;
+            const vec v_t__7 = (real)1.0 - v_z;
+            const vec v_t__9 = v_z * v_h;
+            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
+            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_t__7);
+            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_t__9);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_t__6);
+            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
             vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_z);
             vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_r);
             }
@@ -75,13 +95,20 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 /* forward, stage 1, values of size H */
 INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
 {
-    /* U_n__t__6 = U_n @ t__6 */
+    /* p__2 = W_n @ x + U_n @ t__4 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    const real *w_0 = e->w1 + j * 1 * (e->H);
-    {
-        const real *a = (e->scratch + (e->Hp + e->Hp)) + b * ((e->Hp + e->Hp + e->Hp));
-        const long stride = (e->Hp + e->Hp + e->Hp), depth = e->H;
+    if (e->inside) {
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    } else {
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+            const long row = (t - e->from) * e->B + b + r;
+            _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + j + q * LANES);
+        }
+    }
+    if (e->inside) {
+        const long stride = e->x_row, depth = e->F;
+        const real *a = e->rows_x + t * e->x_step + b * stride;
+        const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
             _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
@@ -92,26 +119,36 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             }
         }
     }
-    _Pragma("GCC unroll 6")
+    {
+        const long stride = (e->Hp + e->Hp + e->Hp), depth = e->H;
+        const real *a = (e->scratch + (0)) + b * stride;
+        const real *w_0 = e->w1_1 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
-        _Pragma("GCC unroll 4")
         for (int q = 0; q < 4; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_U_n__t__6 = s0[r][0][q];
-            const vec v_W_n__x = vec_load(e->ready + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
-            const vec v_t__7 = v_W_n__x + v_U_n__t__6;
+            const vec v_p__2 = s0[r][0][q];
             const vec v_b_n = vec_load(e->vectors + (e->Hp + e->Hp) + u);
-            const vec v_t__8 = v_t__7 + v_b_n;
-            const vec v_n = op_tanh(v_t__8);
-            const vec v_t__10 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (0) + u);
-            const vec v_t__11 = v_t__10 * v_n;
-            const vec v_t__12 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
-            const vec v_h_next = v_t__11 + v_t__12;
-            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            vec_store(e->seq_h + (t % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
+            const vec v_t__5 = v_p__2 + v_b_n;
+            const vec v_n = op_tanh(v_t__5);
+            const vec v_t__7 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_t__8 = v_t__7 * v_n;
+            const vec v_t__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_h_next = v_t__8 + v_t__9;
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
+            vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
             vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_n);
             }
@@ -120,7 +157,59 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
     }
 }
 
-void forward(const long *sizes, void *const *arrays, long begin, long end)
+static void forward_part(forward_env *e, long part)
+{
+    const long r = part / e->C, c = part % e->C;
+    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;
+    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));
+    for (long t = e->from; t < e->to; t++) {
+        {
+            const long n = blocks(e->Hp, 2 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: forward_0(e, t, b, i * 2 * LANES, 1); break;
+                    case 2: forward_0(e, t, b, i * 2 * LANES, 2); break;
+                    case 3: forward_0(e, t, b, i * 2 * LANES, 3); break;
+                    case 4: forward_0(e, t, b, i * 2 * LANES, 4); break;
+                    case 5: forward_0(e, t, b, i * 2 * LANES, 5); break;
+                    case 6: forward_0(e, t, b, i * 2 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: forward_1(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: forward_1(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: forward_1(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: forward_1(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: forward_1(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: forward_1(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+    }
+}
+
+typedef struct { forward_env *e; const team *with; } forward_job;
+static void forward_thread(void *argument)
+{
+    forward_job *job = argument;
+    /* if there are fewer threads than were asked for, they share the rows */
+    forward_env own = *job->e;
+    const long threads = job->with->threads();
+    if (threads < own.R * own.C) own.R = threads, own.C = 1;
+    forward_part(&own, job->with->thread());
+}
+
+void forward(const long *sizes, void *const *arrays, const team *with)
 {
     forward_env env, *e = &env;
     e->T = sizes[0];
@@ -133,39 +222,43 @@ void forward(const long *sizes, void *const *arrays, long begin, long end)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
+    e->inside = sizes[10];
+    e->from = sizes[11];
+    e->to = sizes[12];
+    e->x_step = sizes[13];
+    e->x_row = sizes[14];
+    e->R = sizes[15];
+    e->C = sizes[16];
     e->lengths = arrays[0];
     e->x = arrays[1];
-    e->ready = arrays[2];
-    e->vectors = arrays[3];
-    e->saved = arrays[4];
-    e->scratch = arrays[5];
-    e->first_h = arrays[6];
-    e->seq_h = arrays[7];
-    e->w0 = arrays[8];
-    e->w1 = arrays[9];
-    for (long t = 0; t < e->T; t++) {
-        for (long j = 0; j < e->Hp; j += 2 * LANES) {
-            long b = begin;
-            for (; b + 6 <= end; b += 6) forward_0(e, t, b, j, 6);
-            for (; b + 3 <= end; b += 3) forward_0(e, t, b, j, 3);
-            for (; b + 1 <= end; b += 1) forward_0(e, t, b, j, 1);
-        }
-        for (long j = 0; j < e->Hp; j += 4 * LANES) {
-            long b = begin;
-            for (; b + 6 <= end; b += 6) forward_1(e, t, b, j, 6);
-            for (; b + 3 <= end; b += 3) forward_1(e, t, b, j, 3);
-            for (; b + 1 <= end; b += 1) forward_1(e, t, b, j, 1);
-        }
+    e->rows_x = arrays[2];
+    e->ready = arrays[3];
+    e->vectors = arrays[4];
+    e->saved = arrays[5];
+    e->scratch = arrays[6];
+    e->meeting = arrays[7];
+    e->first_h = arrays[8];
+    e->seq_h = arrays[9];
+    e->w0_0 = arrays[10];
+    e->w0_1 = arrays[11];
+    e->w1_0 = arrays[12];
+    e->w1_1 = arrays[13];
+    if (e->R * e->C == 1) {
+        forward_part(e, 0);
+        return;
     }
+    forward_job job = {e, with};
+    with->parallel(forward_thread, &job, e->R * e->C, 0);
 }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
     real *vectors;
     real *saved;
     real *scratch;
+    int *meeting;
     real *gradients;
     real *by_x;
     real *by_output;
@@ -173,18 +266,17 @@ typedef struct {
     real *seq_h;
     real *run_h;
     real *spare_h;
-    real *w0;
-    real *w1;
+    real *w0_0;
+    real *w1_0;
+    real *w1_1;
 } backward_env;
 
 /* backward, stage 0, values of size H */
 INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
 {
-    _Pragma("GCC unroll 12")
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
-        _Pragma("GCC unroll 1")
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -192,14 +284,14 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const vec v_n = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
             const vec v_g__0 = v_d__h_next * v_n;
             const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
-            const vec v_t__10 = (real)1.0 - v_z;
-            const vec v_g__1 = v_d__h_next * v_t__10;
+            const vec v_t__7 = (real)1.0 - v_z;
+            const vec v_g__1 = v_d__h_next * v_t__7;
             const vec v_g__2 = v_n * v_n;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_g__0);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_g__4);
-            vec_store(e->gradients + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
@@ -208,13 +300,13 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
 /* backward, stage 1, values of size H */
 INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
 {
-    /* back__t__6 = U_n.T @ g__4 */
+    /* back__t__4 = U_n.T @ g__4 */
     vec s0[6][1][4];
     _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    const real *w_0 = e->w0 + j * 1 * (e->H);
     {
-        const real *a = (e->scratch + (e->Hp)) + b * ((e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp));
         const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
+        const real *a = (e->scratch + (e->Hp)) + b * stride;
+        const real *w_0 = e->w0_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
             _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
@@ -225,25 +317,23 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             }
         }
     }
-    _Pragma("GCC unroll 6")
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
-        _Pragma("GCC unroll 4")
         for (int q = 0; q < 4; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_back__t__6 = s0[r][0][q];
+            const vec v_back__t__4 = s0[r][0][q];
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
-            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__5 = v_d__h_next * v_h;
             const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
             const vec v_g__6 = v_d__h_next * v_z;
             const vec v_g__0 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
             const vec v_g__7 = -v_g__0;
-            const vec v_g__8 = v_back__t__6 * v_h;
+            const vec v_g__8 = v_back__t__4 * v_h;
             const vec v_r = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__9 = v_back__t__6 * v_r;
+            const vec v_g__9 = v_back__t__4 * v_r;
             const vec v_d__z = v_g__5 + v_g__7;
             const vec v_g__11 = (real)1.0 - v_z;
             const vec v_g__12 = v_z * v_g__11;
@@ -255,8 +345,8 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__16);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__6);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__9);
-            vec_store(e->gradients + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__16 : vec_all(0));
-            vec_store(e->gradients + (t * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__13 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__16 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__13 : vec_all(0));
             (void)live;
         }
     }
@@ -268,10 +358,10 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
     /* back__h = U_r.T @ g__16 + U_z.T @ g__13 */
     vec s0[6][1][4];
     _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    const real *w_0 = e->w1 + j * 1 * (e->H + e->H);
     {
-        const real *a = (e->scratch + (e->Hp + e->Hp + e->Hp)) + b * ((e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp));
         const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
+        const real *a = (e->scratch + (e->Hp + e->Hp + e->Hp)) + b * stride;
+        const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
             _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
@@ -283,8 +373,9 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
         }
     }
     {
-        const real *a = (e->scratch + (e->Hp + e->Hp)) + b * ((e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp));
         const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
+        const real *a = (e->scratch + (e->Hp + e->Hp)) + b * stride;
+        const real *w_0 = e->w1_1 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
             _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
@@ -295,11 +386,9 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
             }
         }
     }
-    _Pragma("GCC unroll 6")
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
-        _Pragma("GCC unroll 4")
         for (int q = 0; q < 4; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -315,7 +404,81 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
     }
 }
 
-void backward(const long *sizes, void *const *arrays, long begin, long end)
+static void backward_part(backward_env *e, long part)
+{
+    const long r = part / e->C, c = part % e->C;
+    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;
+    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));
+    for (long t = e->to - 1; t >= e->from; t--) {
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_0(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_0(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_0(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_0(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_0(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_0(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_0(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_0(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_0(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_0(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: backward_1(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: backward_1(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: backward_1(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: backward_1(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: backward_1(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: backward_1(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: backward_2(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: backward_2(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: backward_2(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: backward_2(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: backward_2(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: backward_2(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+    }
+}
+
+typedef struct { backward_env *e; const team *with; } backward_job;
+static void backward_thread(void *argument)
+{
+    backward_job *job = argument;
+    /* if there are fewer threads than were asked for, they share the rows */
+    backward_env own = *job->e;
+    const long threads = job->with->threads();
+    if (threads < own.R * own.C) own.R = threads, own.C = 1;
+    backward_part(&own, job->with->thread());
+}
+
+void backward(const long *sizes, void *const *arrays, const team *with)
 {
     backward_env env, *e = &env;
     e->T = sizes[0];
@@ -328,39 +491,33 @@ void backward(const long *sizes, void *const *arrays, long begin, long end)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
+    e->inside = sizes[10];
+    e->from = sizes[11];
+    e->to = sizes[12];
+    e->x_step = sizes[13];
+    e->x_row = sizes[14];
+    e->R = sizes[15];
+    e->C = sizes[16];
     e->lengths = arrays[0];
     e->x = arrays[1];
     e->vectors = arrays[2];
     e->saved = arrays[3];
     e->scratch = arrays[4];
-    e->gradients = arrays[5];
-    e->by_x = arrays[6];
-    e->by_output = arrays[7];
-    e->first_h = arrays[8];
-    e->seq_h = arrays[9];
-    e->run_h = arrays[10];
-    e->spare_h = arrays[11];
-    e->w0 = arrays[12];
-    e->w1 = arrays[13];
-    for (long t = e->T - 1; t >= 0; t--) {
-        for (long j = 0; j < e->Hp; j += 1 * LANES) {
-            long b = begin;
-            for (; b + 12 <= end; b += 12) backward_0(e, t, b, j, 12);
-            for (; b + 6 <= end; b += 6) backward_0(e, t, b, j, 6);
-            for (; b + 3 <= end; b += 3) backward_0(e, t, b, j, 3);
-            for (; b + 1 <= end; b += 1) backward_0(e, t, b, j, 1);
-        }
-        for (long j = 0; j < e->Hp; j += 4 * LANES) {
-            long b = begin;
-            for (; b + 6 <= end; b += 6) backward_1(e, t, b, j, 6);
-            for (; b + 3 <= end; b += 3) backward_1(e, t, b, j, 3);
-            for (; b + 1 <= end; b += 1) backward_1(e, t, b, j, 1);
-        }
-        for (long j = 0; j < e->Hp; j += 4 * LANES) {
-            long b = begin;
-            for (; b + 6 <= end; b += 6) backward_2(e, t, b, j, 6);
-            for (; b + 3 <= end; b += 3) backward_2(e, t, b, j, 3);
-            for (; b + 1 <= end; b += 1) backward_2(e, t, b, j, 1);
-        }
+    e->meeting = arrays[5];
+    e->gradients = arrays[6];
+    e->by_x = arrays[7];
+    e->by_output = arrays[8];
+    e->first_h = arrays[9];
+    e->seq_h = arrays[10];
+    e->run_h = arrays[11];
+    e->spare_h = arrays[12];
+    e->w0_0 = arrays[13];
+    e->w1_0 = arrays[14];
+    e->w1_1 = arrays[15];
+    if (e->R * e->C == 1) {
+        backward_part(e, 0);
+        return;
     }
+    backward_job job = {e, with};
+    with->parallel(backward_thread, &job, e->R * e->C, 0);
 }

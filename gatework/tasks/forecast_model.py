@@ -1,0 +1,154 @@
+"""What fitting a forecaster leaves behind: all that a forecast is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.scaling import Scaler
+from gatework.data.times import Step
+from gatework.data.windows import Windows
+from gatework.equations import Spec
+from gatework.equations.spec import from_dict, to_dict
+from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
+from gatework.tasks.network import ForecastNetwork
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+AT_ONCE = 1024  # windows that are forecast together
+
+
+@dataclass(frozen=True)
+class ForecastModel:
+    """A network with all that it was fitted with; later changes of the estimator do not reach it.
+
+    Attributes:
+        parameters: the arguments of the estimator.
+        cell: the equations.
+        columns: which column of a table is what, also where that was found and not given.
+        names: (F,) names of the features, the target first.
+        step: the distance between steps.
+        season, context: in steps.
+        scaler: fitted on the training part.
+        network: of these equations, trained or not.
+    """
+
+    parameters: Mapping[str, Any]
+    cell: Spec
+    columns: Columns
+    names: tuple[str, ...]
+    step: Step
+    season: int
+    context: int
+    scaler: Scaler
+    network: ForecastNetwork
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a forecast."""
+        return int(self.parameters["horizon"])
+
+    def load(self, data: Any) -> Cube:
+        """The cube of new data, read as the training data was.
+
+        Raises:
+            DataError: it cannot be read, or has other features or steps.
+        """
+        cube = load_cube(data, self.columns)
+        if len(cube.names) != len(self.names):
+            raise DataError(
+                f"The model was fitted on {len(self.names)} features {list(self.names)}, the "
+                f"data has {len(cube.names)}: {list(cube.names)}."
+            )
+        regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
+        if regular and (cube.lengths > 1).any() and cube.step != self.step:
+            raise DataError(
+                f"The model was fitted on steps of {self.step.words()}, the data has steps of "
+                f"{cube.step.words()}."
+            )
+        return cube
+
+    def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
+        """Windows of a cube in the units of the network."""
+        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
+        return Windows(scaled, rows, origins, self.context, self.horizon)
+
+    def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
+        """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
+        windows = self.windows(cube, rows, origins)
+        device = next(self.network.parameters()).device
+        parts = []
+        with torch.no_grad():
+            for index in torch.split(torch.arange(len(rows)), AT_ONCE):
+                batch = windows.batch(index)
+                forecast = self.network(batch.context.to(device), batch.seen.to(device))
+                blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
+                parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
+        scaler = self._scaler(cube, rows, origins)
+        return scaler.unscaled(cube, rows, np.concatenate(parts))
+
+    def to_config(self) -> dict[str, Any]:
+        """Everything but the weights, JSON-ready."""
+        return {
+            "parameters": {**self.parameters, "cell": None},
+            "cell": to_dict(self.cell),
+            "columns": vars(self.columns),
+            "context": self.context,
+            "season": self.season,
+            "step": vars(self.step),
+            "names": self.names,
+            "scaler": self.scaler.to_dict(),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ForecastModel:
+        """The model of ``to_config``'s data, its weights as they are before training.
+
+        Raises:
+            KeyError, TypeError, ValueError, GateworkError: it is not such data.
+        """
+        parameters = dict(config["parameters"])
+        check_arguments(parameters)
+        check_arguments({key: int(config[key]) for key in ("context", "season")})
+        cell, names = from_dict(config["cell"]), tuple(config["names"])
+        columns = Columns(**config["columns"])
+        return cls(
+            parameters,
+            cell,
+            replace(columns, features=tuple(columns.features)),
+            names,
+            Step(**config["step"]),
+            config["season"],
+            config["context"],
+            Scaler.from_dict(config["scaler"]),
+            make_network(cell, len(names), parameters).eval(),
+        )
+
+    def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
+        """The fitted scaling, and that of ids not met before by what lies before a forecast."""
+        ends = cube.lengths.copy()
+        np.minimum.at(ends, rows, origins)
+        return self.scaler.extended(cube, ends)
+
+
+def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> ForecastNetwork:
+    """The untrained network of an estimator's arguments; the same for the same seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(parameters["seed"])
+        return ForecastNetwork(
+            cell,
+            features,
+            int(parameters["hidden_size"]),
+            int(parameters["num_layers"]),
+            int(parameters["horizon"]),
+            parameters["dropout"],
+            parameters["forget_bias"],
+            parameters["relative"],
+        )

@@ -1,0 +1,97 @@
+"""The folder of a run: never written over by accident, and never left half-written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from gatework.errors import DataError, TrainingError
+from gatework.training import checkpoint
+
+
+@dataclass
+class RunFolder:
+    """Where a run writes, as a context: ``with RunFolder(out, made) as folder``.
+
+    A run that overwrites another one works in a folder beside it and takes its place when it is
+    done, or when it is stopped after a whole epoch; after an error the other one is as it was.
+    A new folder stays after an error only if it holds a whole epoch.
+
+    Attributes:
+        out: the folder.
+        made: names of the files that runs write; others in the folder are left alone.
+        resume: go on with the run there.
+        overwrite: replace the run there.
+    """
+
+    out: Path
+    made: Sequence[str]
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the run may write there.
+
+        Raises:
+            DataError: it is no folder, or not an empty one and nothing says what to do with it.
+            TrainingError: there is nothing to resume.
+        """
+        out = self.out
+        if out.exists() and not out.is_dir():
+            raise DataError(f"--out {out} is a file; name a folder.")
+        if self.resume and self.overwrite:
+            raise DataError(
+                "--resume goes on with a run, --overwrite replaces it; give one of them."
+            )
+        if self.resume and not self.holds_checkpoint():
+            raise TrainingError(f"There is nothing to resume in {out}; run without --resume.")
+        filled = out.exists() and any(out.iterdir())
+        if filled and not (self.resume or self.overwrite):
+            raise DataError(
+                f"--out {out} is not empty; add --resume to go on, --overwrite to replace."
+            )
+        self.path = out.with_name(f".{out.name}.new") if filled and self.overwrite else out
+        self.before = [path for path in (out, *out.parents) if path.exists()]
+
+    def __enter__(self) -> Path:
+        if self.path != self.out:  # what a run that was killed has left
+            shutil.rmtree(self.path, ignore_errors=True)
+        return self.path
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        done = checkpoint.epochs_done(self.path / checkpoint.NAME)
+        if self.path != self.out:
+            if error is None or (done and not isinstance(error, Exception)):
+                self._take_place()
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif isinstance(error, Exception) and not self.resume:
+            if done:
+                error.add_note(f"What was trained before is kept in {self.out}.")
+            else:
+                self._remove()
+
+    def holds_checkpoint(self) -> bool:
+        """Whether a run there can be gone on with."""
+        return (self.out / checkpoint.NAME).is_file()
+
+    def _take_place(self) -> None:
+        for name in self.made:
+            (self.out / name).unlink(missing_ok=True)
+        for name in self.made:
+            if (self.path / name).exists():
+                (self.path / name).replace(self.out / name)
+
+    def _remove(self) -> None:
+        for name in self.made:
+            (self.out / name).unlink(missing_ok=True)
+        for path in (self.out, *self.out.parents):
+            if path.exists() and path not in self.before:
+                path.rmdir()

@@ -1,0 +1,29 @@
+"""How to train: the settings of the one loop, and their defaults for every task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training part, at most.
+        batch_size: examples per step.
+        learning_rate, weight_decay: of AdamW.
+        clip: largest norm of the gradient; 0: no clipping.
+        patience: epochs without a better validation loss before stopping; 0: never stop early.
+        seed: of everything random.
+        device: ``"cpu"``, ``"cuda"`` ...; ``None``: the best there is.
+    """
+
+    epochs: int = 300
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    patience: int = 30
+    seed: int = 0
+    device: str | None = None
