@@ -2,15 +2,18 @@
 
 How the kernel works, for one layer in one direction:
 
-- Units stand in columns of LANES (a vector); arrays are padded to whole columns. Rows of the batch
-  are dealt out to threads; no row needs another, so there is no barrier.
+- Units stand in columns of LANES (a vector); arrays are padded to whole columns.
+- Threads form a grid: R parts of the rows of the batch, which do not need each other, by C parts
+  of the columns, which meet after every segment.
+- What the input brings to a product is summed in the step (``inside``), or comes ready from one
+  large product before.
 - A stage's products are summed in a register tile of some rows by some columns. The weights lie
   packed in the order in which the tile reads them.
 - When a tile's sums are complete, the elementwise part follows at once on the registers.
 
-The interface is plain C, ``void forward(const long *sizes, void *const *arrays, long begin, long
-end)`` for rows ``begin .. end``, and ``backward`` likewise. ``Kernel`` says which arrays, in
-which order.
+The interface is plain C, ``void forward(const long *sizes, void *const *arrays, const team *)``
+for steps ``from .. to``, and ``backward`` likewise; ``SIZES`` and ``Kernel`` say which numbers and
+which arrays, in which order.
 """
 
 from __future__ import annotations
@@ -28,6 +31,13 @@ from gatework.equations.spec import NEXT
 # Rows of a register tile by its columns: the sums, one column of weights and one number of the
 # operand fit into 32 vector registers.
 ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
+# The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
+# states (but for the first one) are kept for, whether values are saved and the input is multiplied
+# inside, the steps to do, the distances between steps and rows of the input, the grid of threads.
+NUMBERS = (
+    "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "inside", "from", "to",
+    "x_step", "x_row", "R", "C",
+)  # fmt: skip
 
 
 def emit(plan: Plan) -> tuple[Kernel, str]:
@@ -41,10 +51,13 @@ def emit(plan: Plan) -> tuple[Kernel, str]:
         for row in PRIMITIVES.values()
         if row.name in used and not row.infix
     ]
-    header = (files("gatework.compile") / "vectors.h").read_text(encoding="utf-8")
+    headers = [
+        (files("gatework.compile") / name).read_text(encoding="utf-8")
+        for name in ("vectors.h", "runtime.h")
+    ]
     parts = [
         f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
-        header,
+        *headers,
         "\n".join(helpers),
         _Writer(kernel, backward=False).text(),
         _Writer(kernel, backward=True).text(),
@@ -71,11 +84,11 @@ class _Writer:
         self.stored_in = self.homes()
 
     def text(self) -> str:
-        fields = [f"    {'const int64_t' if a == 'lengths' else 'real'} *{a};" for a in self.arrays]
-        sizes = ("T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep")
+        kinds = {"lengths": "const int64_t", "meeting": "int"}
+        fields = [f"    {kinds.get(a, 'real')} *{a};" for a in self.arrays]
         lines = [
             "typedef struct {",
-            f"    long {', '.join(sizes)};",
+            f"    long {', '.join(NUMBERS)};",
             *fields,
             f"}} {self.name}_env;",
         ]
@@ -83,35 +96,79 @@ class _Writer:
         for number, segment in enumerate(self.segments):
             lines += ["", *self.segment(number, segment, first_tile)]
             first_tile += len(segment.tiles)
-        return "\n".join([*lines, "", *self.driver(sizes)])
+        return "\n".join([*lines, "", *self.driver()])
 
-    def driver(self, sizes: tuple[str, ...]) -> list[str]:
-        """The exported function: all steps of some rows."""
-        lines = [
-            f"void {self.name}(const long *sizes, void *const *arrays, long begin, long end)",
-            "{",
-            f"    {self.name}_env env, *e = &env;",
-        ]
-        lines += [f"    e->{size} = sizes[{i}];" for i, size in enumerate(sizes)]
-        lines += [f"    e->{array} = arrays[{i}];" for i, array in enumerate(self.arrays)]
+    def driver(self) -> list[str]:
+        """The exported function, and what each of its threads does."""
+        name = self.name
         order = (
-            "long t = e->T - 1; t >= 0; t--" if self.is_backward else "long t = 0; t < e->T; t++"
+            "long t = e->to - 1; t >= e->from; t--"
+            if self.is_backward
+            else "long t = e->from; t < e->to; t++"
         )
-        lines += [f"    for ({order}) {{"]
+        lines = [
+            f"static void {name}_part({name}_env *e, long part)",
+            "{",
+            "    const long r = part / e->C, c = part % e->C;",
+            "    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;",
+            "    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));",
+            f"    for ({order}) {{",
+        ]
         for number, segment in enumerate(self.segments):
-            step = f"{segment.repeat} * LANES"
-            lines += [f"        for (long j = 0; j < e->{segment.size}p; j += {step}) {{"]
-            lines += ["            long b = begin;"]
-            for rows in _rows(segment.columns):
-                call = f"{self.name}_{number}(e, t, b, j, {rows})"
-                lines += [f"            for (; b + {rows} <= end; b += {rows}) {call};"]
-            lines += ["        }"]
-        return [*lines, "    }", "}"]
+            width, most = segment.repeat, _most_rows(segment.columns)
+            lines += [
+                "        {",
+                f"            const long n = blocks(e->{segment.size}p, {width} * LANES);",
+                "            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)",
+                "                for (long b = begin, rows; b < end; b += rows) {",
+                f"                    rows = next_rows(end - b, {most});",
+                "                    switch (rows) {",
+            ]
+            lines += [
+                f"                    case {rows}: "
+                f"{name}_{number}(e, t, b, i * {width} * LANES, {rows}); break;"
+                for rows in range(1, most + 1)
+            ]
+            lines += [
+                "                    }",
+                "                }",
+                "            if (e->C > 1) meet(place, e->C);",
+                "        }",
+            ]
+        lines += ["    }", "}", ""]
+        lines += [
+            f"typedef struct {{ {name}_env *e; const team *with; }} {name}_job;",
+            f"static void {name}_thread(void *argument)",
+            "{",
+            f"    {name}_job *job = argument;",
+            "    /* if there are fewer threads than were asked for, they share the rows */",
+            f"    {name}_env own = *job->e;",
+            "    const long threads = job->with->threads();",
+            "    if (threads < own.R * own.C) own.R = threads, own.C = 1;",
+            f"    {name}_part(&own, job->with->thread());",
+            "}",
+            "",
+            f"void {name}(const long *sizes, void *const *arrays, const team *with)",
+            "{",
+            f"    {name}_env env, *e = &env;",
+        ]
+        lines += [f"    e->{size} = sizes[{i}];" for i, size in enumerate(NUMBERS)]
+        lines += [f"    e->{array} = arrays[{i}];" for i, array in enumerate(self.arrays)]
+        return [
+            *lines,
+            "    if (e->R * e->C == 1) {",
+            f"        {name}_part(e, 0);",
+            "        return;",
+            "    }",
+            f"    {name}_job job = {{e, with}};",
+            f"    with->parallel({name}_thread, &job, e->R * e->C, 0);",
+            "}",
+        ]
 
     def segment(self, number: int, segment: Segment, first_tile: int) -> list[str]:
         """One segment over some rows and columns: sums in registers, then the equations."""
         size = segment.size
-        most = _rows(segment.columns)[0]
+        most = _most_rows(segment.columns)
         lines = [
             f"/* {self.name}, stage {segment.stage}, values of size {size} */",
             f"INLINE void {self.name}_{number}"
@@ -121,11 +178,9 @@ class _Writer:
         for index, tile in enumerate(segment.tiles):
             lines += self.tile(index, first_tile + index, segment, tile, most)
         lines += [
-            f'    _Pragma("GCC unroll {most}")',
             "    for (int r = 0; r < rows; r++) {",
             "        const long row = b + r;",
             "        const int live = !e->lengths || t < e->lengths[row];",
-            f'        _Pragma("GCC unroll {segment.repeat}")',
             f"        for (int q = 0; q < {segment.repeat}; q++) {{",
             "            const long u = j + q * LANES;",
             f"            if (u >= e->{size}p) break;",
@@ -133,10 +188,9 @@ class _Writer:
         lines += [f"            {line}" for line in self.body(segment)]
         return [*lines, "            (void)live;", "        }", "    }", "}"]
 
-    def tile(self, index: int, array: int, segment: Segment, tile: Tile, most: int) -> list[str]:
+    def tile(self, index: int, number: int, segment: Segment, tile: Tile, most: int) -> list[str]:
         """The register tile of some products."""
         count, repeat = len(tile.products), segment.repeat
-        total = " + ".join(f"e->{self.plan.sizes[o]}" for o in tile.operands)
         lines = [f"    /* {'; '.join(map(str, tile.products))} */"]
         lines += [f"    vec s{index}[{most}][{count}][{repeat}];"]
         each_row = f'_Pragma("GCC unroll {most}") for (int r = 0; r < rows; r++)'
@@ -144,16 +198,33 @@ class _Writer:
             f'_Pragma("GCC unroll {count}") for (int p = 0; p < {count}; p++) '
             f'_Pragma("GCC unroll {repeat}") for (int q = 0; q < {repeat}; q++)'
         )
-        lines += [f"    {each_row} {each} s{index}[r][p][q] = vec_all(0);"]
-        lines += [
-            f"    const real *w_{index} = e->w{array} + j * {count} * ({total});",
-        ]
-        for operand in tile.operands:
-            pointer, stride = self.operand(operand)
+        zero = f"{each_row} {each} s{index}[r][p][q] = vec_all(0);"
+        if self.reads_input(tile):
             lines += [
-                "    {",
-                f"        const real *a = {pointer} + b * ({stride});",
+                "    if (e->inside) {",
+                f"        {zero}",
+                "    } else {",
+                f"        {each_row} {{",
+                "            const long row = (t - e->from) * e->B + b + r;",
+            ]
+            for p, product in enumerate(tile.products):
+                place = _address("ready", self.kernel.ready, product.name, "row", "j")
+                lines.append(
+                    f'            _Pragma("GCC unroll {repeat}") '
+                    f"for (int q = 0; q < {repeat}; q++) "
+                    f"s{index}[r][{p}][q] = vec_load({place} + q * LANES);"
+                )
+            lines += ["        }", "    }"]
+        else:
+            lines += [f"    {zero}"]
+        for place, operand in enumerate(tile.operands):
+            pointer, stride = self.operand(operand)
+            is_input = operand == self.plan.spec.input and not self.is_backward
+            lines += [
+                "    if (e->inside) {" if is_input else "    {",
                 f"        const long stride = {stride}, depth = e->{self.plan.sizes[operand]};",
+                f"        const real *a = {pointer} + b * stride;",
+                f"        const real *w_{index} = e->w{number}_{place} + j * {count} * depth;",
                 "        for (long k = 0; k < depth; k++) {",
                 f"            vec w[{count}][{repeat}];",
                 f"            {each} w[p][q] = vec_load(w_{index} + (p * {repeat} + q) * LANES);",
@@ -167,18 +238,28 @@ class _Writer:
             ]
         return lines
 
+    def reads_input(self, tile: Tile) -> bool:
+        """Whether the sums of a tile may begin with what the input brings to them."""
+        return not self.is_backward and self.plan.spec.input in tile.operands
+
     def operand(self, name: str) -> tuple[str, str]:
         """Where the rows of a product's operand lie, and how far apart."""
         if name in self.states and not self.is_backward:
             return self.before_step(name), f"e->{self.plan.sizes[name]}p"
+        if name == self.plan.spec.input and not self.is_backward:
+            return "e->rows_x + t * e->x_step", "e->x_row"
         offset, width = _text(self.scratch.offset(name)), _text(self.scratch.width)
         return f"(e->scratch + {offset})", width
 
     def before_step(self, state: str) -> str:
         """The rows of a state before step t."""
         size = self.plan.sizes[state]
-        before = f"e->seq_{state} + ((t - 1) % e->ring) * e->B * e->{size}p"
+        before = f"e->seq_{state} + {self.slot(state, 't - 1')} * e->B * e->{size}p"
         return f"(t == 0 ? e->first_{state} : {before})"
+
+    def slot(self, state: str, step: str) -> str:
+        """Where a step of a state lies: the first state is the output and keeps them all."""
+        return f"({step})" if state == self.states[0] else f"(({step}) % e->ring)"
 
     def body(self, segment: Segment) -> list[str]:
         """The elementwise part for one row and one column of units."""
@@ -234,8 +315,6 @@ class _Writer:
             return f"vec_load(e->x + {step} * e->{size}p + u)"
         if name in kernel.vectors.names:
             return f"vec_load(e->vectors + {_text(kernel.vectors.offset(name))} + u)"
-        if not self.is_backward and name in kernel.ready.names:
-            return _at("ready", kernel.ready, name, step)
         if self.is_backward and name in self.next_values:
             state = self.next_values[name]
             return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
@@ -278,7 +357,8 @@ class _Writer:
             for state, of in states.items():
                 value = plan.values[state + NEXT]
                 if of == size and self.home(value, of) == number:
-                    where = f"e->seq_{state} + (t % e->ring) * e->B * e->{size}p + {place}"
+                    slot = self.slot(state, "t")
+                    where = f"e->seq_{state} + {slot} * e->B * e->{size}p + {place}"
                     store(where, f"live ? {use(value)} : {use(state)}")
             kept = [
                 n
@@ -300,8 +380,9 @@ class _Writer:
                 store(f"{self.running(state, 1)} + {place}", f"live ? {text} : {same}")
         for name in kernel.gradients.names:
             if plan.sizes[name] == size and self.home(name, size) == number:
+                here = "((t - e->from) * e->B + row)"
                 store(
-                    _address("gradients", kernel.gradients, name, step),
+                    _address("gradients", kernel.gradients, name, here),
                     f"live ? {use(name)} : vec_all(0)",
                 )
         by_x = plan.input_gradient
@@ -310,12 +391,9 @@ class _Writer:
         return lines
 
 
-def _rows(columns: int) -> list[int]:
-    """The row counts of a segment's register tile: the largest, then smaller ones for the rest."""
-    rows = [ROWS.get(max(columns, 1), 2)]
-    while rows[-1] > 1:
-        rows.append(rows[-1] // 2)
-    return rows
+def _most_rows(columns: int) -> int:
+    """The largest number of rows of a segment's register tile."""
+    return ROWS.get(max(columns, 1), 2)
 
 
 def _text(offsets: str) -> str:
@@ -324,8 +402,8 @@ def _text(offsets: str) -> str:
     return f"({' + '.join(parts)})"
 
 
-def _address(array: str, layout: Layout, name: str, row: str) -> str:
-    return f"e->{array} + {row} * {_text(layout.width)} + {_text(layout.offset(name))} + u"
+def _address(array: str, layout: Layout, name: str, row: str, unit: str = "u") -> str:
+    return f"e->{array} + {row} * {_text(layout.width)} + {_text(layout.offset(name))} + {unit}"
 
 
 def _at(array: str, layout: Layout, name: str, row: str) -> str:

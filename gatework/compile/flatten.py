@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
 from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import Spec
 from gatework.equations import expr as nodes
-from gatework.equations.expr import Expr, Ref
+from gatework.equations.expr import Expr, Ref, walk
 
 FOLDED: dict[str, Callable[..., float]] = {
     "add": lambda a, b: a + b,
@@ -61,7 +62,13 @@ class _Flattener:
         self.constants = dict(spec.constants)
         self.rows = {p.name: p.rows for p in spec.parameters}
         self.sequence = Sequence(leaf_sizes(spec))
-        self.products: dict[tuple[str, str], Product] = {}
+        self.products: dict[tuple[tuple[str, str], ...], Product] = {}
+        self.uses = Counter(
+            node
+            for equation in spec.equations
+            for node in walk(equation.expr)
+            if isinstance(node, nodes.Product)
+        )
         self.values: dict[str, str] = {}
 
     def plan(self) -> Plan:
@@ -70,17 +77,15 @@ class _Flattener:
             assert isinstance(value, str)  # an equation of numbers alone is refused at definition
             self.values[equation.name] = value
         levels = self.levels()
-        before = [p for p in self.products.values() if p.operands == (self.spec.input,)]
-        within = [p for p in self.products.values() if p.operands != (self.spec.input,)]
         stages = []
         for level in range(1 + max(levels.values(), default=0)):
             stages.append(
                 Stage(
-                    tuple(p for p in within if levels[p.name] == level),
+                    tuple(p for p in self.products.values() if levels[p.name] == level),
                     tuple(let for let in self.sequence.lets if levels[let.name] == level),
                 )
             )
-        return Plan(self.spec, tuple(before), tuple(stages), self.values)
+        return Plan(self.spec, tuple(stages), self.values)
 
     def value(self, expr: Expr, name: str | None = None) -> Operand:
         match expr:
@@ -90,21 +95,43 @@ class _Flattener:
                 if text in self.constants:
                     return self.constants[text]
                 return self.values.get(text, text)
-            case nodes.Product(Ref(matrix), operand):
-                return self.product(matrix, operand)
+            case nodes.Product():
+                return self.product((expr,))
+            case nodes.Apply("add", _) if len(fused := self.alone(expr)) > 1:
+                return self.sum(expr, fused, name)
             case nodes.Apply(op, args):
                 return self.sequence.let(op, tuple(self.value(a) for a in args), name)
         raise TypeError(f"not a finished expression: {expr!r}")
 
-    def product(self, matrix: str, operand: Expr) -> str:
-        value = self.value(operand)
-        assert isinstance(value, str)
-        if (matrix, value) not in self.products:
-            size = self.rows[matrix]
-            product = Product(f"{matrix}__{value}", ((matrix, value),), size)
-            self.sequence.sizes[product.name] = size
-            self.products[matrix, value] = product
-        return self.products[matrix, value].name
+    def alone(self, expr: Expr) -> tuple[nodes.Product, ...]:
+        """The products among the terms of a sum that nothing else uses."""
+        return tuple(t for t in _terms(expr) if isinstance(t, nodes.Product) and self.uses[t] == 1)
+
+    def sum(self, expr: Expr, fused: tuple[nodes.Product, ...], name: str | None) -> Operand:
+        """A sum of several products is one product of them all, summed in the same registers."""
+        rest = [t for t in _terms(expr) if t not in fused]
+        total: Operand = self.product(fused, None if rest else name)
+        for number, term in enumerate(rest, start=1):
+            last = name if number == len(rest) else None
+            total = self.sequence.let("add", (total, self.value(term)), last)
+        return total
+
+    def product(self, factors: tuple[nodes.Product, ...], name: str | None = None) -> str:
+        terms = []
+        for factor in factors:
+            value = self.value(factor.operand)
+            assert isinstance(factor.matrix, Ref)
+            assert isinstance(value, str)
+            terms.append((factor.matrix.name, value))
+        key = tuple(terms)
+        if key not in self.products:
+            matrix, value = terms[0]
+            number = sum(len(p.terms) > 1 for p in self.products.values())
+            made_up = f"{matrix}__{value}" if len(terms) == 1 else f"p__{number}"
+            product = Product(name or made_up, key, self.rows[matrix])
+            self.sequence.sizes[product.name] = product.size
+            self.products[key] = product
+        return self.products[key].name
 
     def levels(self) -> dict[str, int]:
         """The stage of each value: a product of something computed in a stage is in the next."""
@@ -117,9 +144,8 @@ class _Flattener:
                 return 0
             if name not in levels:
                 if name in products:
-                    (operand,) = products[name].operands
-                    levels[name] = level(operand) + (
-                        1 if operand in lets or operand in products else 0
+                    levels[name] = max(
+                        level(o) + (o in lets or o in products) for o in products[name].operands
                     )
                 else:
                     levels[name] = max(level(a) for a in lets[name].args)
@@ -128,6 +154,16 @@ class _Flattener:
         for name in (*lets, *products):
             level(name)
         return levels
+
+
+def _terms(expr: Expr) -> Iterator[Expr]:
+    """The terms of a sum, however it is bracketed."""
+    match expr:
+        case nodes.Apply("add", (a, b)):
+            yield from _terms(a)
+            yield from _terms(b)
+        case _:
+            yield expr
 
 
 def _simplified(op: str, args: tuple[Operand, ...]) -> Operand | None:

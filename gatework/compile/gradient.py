@@ -32,9 +32,8 @@ class _Differentiator:
         self.spec = forward.spec
         self.lets = {let.name: let for stage in forward.stages for let in stage.lets}
         self.products = {p.name: p for stage in forward.stages for p in stage.products}
-        self.before = {p.name: p for p in forward.before}
         sizes = leaf_sizes(self.spec)
-        sizes |= {n: v.size for n, v in (self.lets | self.products | self.before).items()}
+        sizes |= {n: v.size for n, v in (self.lets | self.products).items()}
         sizes |= {gradient_name(s.name + NEXT): s.size for s in self.spec.states}
         self.sequence = Sequence(sizes, taken="g")
         self.parts: dict[str, list[Operand]] = {}
@@ -51,8 +50,6 @@ class _Differentiator:
             for let in reversed(stage.lets):
                 self.through(let)
             coming = self.back_through(stage.products)
-            if stage is self.forward.stages[0]:
-                self.through_before()
             stages.append(Stage(tuple(waiting), tuple(self.sequence.lets[begin:])))
             waiting = coming
         begin = len(self.sequence.lets)
@@ -118,7 +115,8 @@ class _Differentiator:
             if isinstance(incoming, str):
                 for matrix, operand in product.terms:
                     self.product_gradients.append((matrix, incoming, operand))
-                    terms.setdefault(operand, []).append((matrix, incoming))
+                    if operand != self.spec.input:  # that one waits for no step: after them all
+                        terms.setdefault(operand, []).append((matrix, incoming))
         back = []
         for operand, pairs in terms.items():
             size = self.sequence.sizes[operand]
@@ -130,14 +128,6 @@ class _Differentiator:
             self.parts.setdefault(operand, []).append(name)
             back.append(Product(name, tuple(pairs), size, transposed=True))
         return back
-
-    def through_before(self) -> None:
-        """Products with the input: their gradients are wanted, the rest is done for all steps."""
-        for product in self.forward.before:
-            incoming = self.total(product.name)
-            if isinstance(incoming, str):
-                for matrix, operand in product.terms:
-                    self.product_gradients.append((matrix, incoming, operand))
 
     def with_saved(self, plan: Plan) -> Plan:
         """Decide for each forward value that the backward pass reads: saved or recomputed."""
@@ -151,7 +141,7 @@ class _Differentiator:
             if not isinstance(name, str) or name in at_hand:
                 return
             let = self.lets.get(name)
-            if let is None and name not in self.products and name not in self.before:
+            if let is None and name not in self.products:
                 return  # a parameter, or a gradient
             at_hand.add(name)
             if let is None or keep or PRIMITIVES[let.op].costly:

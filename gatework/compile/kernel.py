@@ -8,7 +8,7 @@ another, have a place in an array.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatework.compile.flatten import leaf_sizes
 from gatework.compile.gradient import gradient_name
@@ -60,6 +60,26 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """The weights by which a tile multiplies one of its operands."""
+
+    name: str
+    segment: Segment
+    tile: Tile
+    place: int  # of the operand
+
+    @property
+    def operand(self) -> str:
+        """What these weights multiply."""
+        return self.tile.operands[self.place]
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """One matrix for each product of the tile."""
+        return tuple(p.terms[self.place][0] for p in self.tile.products)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Values side by side in one array, (..., sum of sizes)."""
 
@@ -82,7 +102,7 @@ class Kernel:
     """What a plan's C text needs to be called: the arrays of both functions, in order."""
 
     plan: Plan
-    ready: Layout  # products with the input, (T, B, ...)
+    ready: Layout  # what the input brings to products, where that is worked out before, (T, B, ...)
     vectors: Layout  # (...)
     saved: Layout  # (T, B, ...)
     scratch: Layout  # (B, ...), values that cross from one stage to the next
@@ -93,9 +113,15 @@ class Kernel:
     forward_arrays: tuple[str, ...]
     backward_arrays: tuple[str, ...]
 
-    def tiles(self, segments: Iterable[Segment]) -> list[Tile]:
-        """The tiles in the order of their packed weights."""
-        return [tile for segment in segments for tile in segment.tiles]
+    def packed(self, segments: Iterable[Segment]) -> list[Packed]:
+        """The arrays of weights: one for each tile and each operand of it."""
+        return [
+            Packed(f"w{number}_{place}", segment, tile, place)
+            for number, (segment, tile) in enumerate(
+                (segment, tile) for segment in segments for tile in segment.tiles
+            )
+            for place in range(len(tile.operands))
+        ]
 
 
 def make_kernel(plan: Plan) -> Kernel:
@@ -103,11 +129,12 @@ def make_kernel(plan: Plan) -> Kernel:
     spec = plan.spec
     states = [s.name for s in spec.states]
     next_values = [plan.values[s + NEXT] for s in states]
-    forward = _segments(plan, plan.stages, next_values, states)
+    rows = [*states, spec.input]
+    forward = _segments(plan, plan.stages, next_values, rows)
     left = [*plan.gradient_values, *plan.state_gradients.values(), plan.input_gradient]
     backward = _segments(plan, plan.backward, [v for v in left if isinstance(v, str)], [])
     leaves = leaf_sizes(spec)
-    crossing = _crossing(forward, {*leaves, *(p.name for p in plan.before)}, states)
+    crossing = _crossing(forward, leaves, rows)
     at_hand = {*leaves, *plan.saved, *next_values, *(x.name for x in plan.recomputed)}
     at_hand |= {gradient_name(s + NEXT) for s in states}
     back_crossing = _crossing(backward, at_hand, [])
@@ -118,12 +145,10 @@ def make_kernel(plan: Plan) -> Kernel:
 
     saved, gradients = layout(plan.saved), layout(plan.gradient_values)
     each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
-    packed = [f"w{i}" for i in range(sum(len(s.tiles) for s in forward))]
-    back_packed = [f"w{i}" for i in range(sum(len(s.tiles) for s in backward))]
     running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
-    return Kernel(
+    kernel = Kernel(
         plan,
-        layout(p.name for p in plan.before),
+        layout(p.name for p in plan.of_input),
         layout(p.name for p in plan.spec.parameters if p.cols is None),
         saved,
         layout(crossing),
@@ -131,13 +156,16 @@ def make_kernel(plan: Plan) -> Kernel:
         gradients,
         forward,
         backward,
-        ("lengths", "x", "ready", "vectors", "saved", "scratch", *each, *packed),
+        ("lengths", "x", "rows_x", "ready", "vectors", "saved", "scratch", "meeting", *each),
         (
-            *("lengths", "x", "vectors", "saved", "scratch", "gradients", "by_x", "by_output"),
-            *each,
-            *running,
-            *back_packed,
+            *("lengths", "x", "vectors", "saved", "scratch", "meeting"),
+            *("gradients", "by_x", "by_output", *each, *running),
         ),
+    )
+    return replace(
+        kernel,
+        forward_arrays=(*kernel.forward_arrays, *(w.name for w in kernel.packed(forward))),
+        backward_arrays=(*kernel.backward_arrays, *(w.name for w in kernel.packed(backward))),
     )
 
 

@@ -4,7 +4,8 @@ Everything has a name and is computed once. A ``Let`` is one elementwise primiti
 one matrix product. Names of the cell's own equations and symbols stay; made-up names hold a
 double underscore, which no cell's name may have:
 
-    W_i__x        the product W_i @ x
+    U_n__r        the product U_n @ r
+    p__0          a sum of products, W_i @ x + U_i @ h
     t__3          an intermediate value
     d__i          the gradient of the loss by i
     back__h       what comes back to h through the transposed matrices
@@ -47,6 +48,10 @@ class Product:
         """What is multiplied, in order."""
         return tuple(operand for _, operand in self.terms)
 
+    def by(self, operand: str) -> tuple[str, ...]:
+        """The matrices that multiply an operand."""
+        return tuple(matrix for matrix, o in self.terms if o == operand)
+
     def __str__(self) -> str:
         mark = ".T" if self.transposed else ""
         return f"{self.name} = " + " + ".join(f"{m}{mark} @ {v}" for m, v in self.terms)
@@ -66,7 +71,6 @@ class Plan:
 
     Attributes:
         spec: the cell.
-        before: products with the input, which need no state: all steps at once.
         stages: the step itself. A cell with a product of an earlier gate has a second stage.
         values: equation -> the name of its value (its own, unless it equals another one).
         saved: values of a step that the backward pass reads, besides states and input.
@@ -80,7 +84,6 @@ class Plan:
     """
 
     spec: Spec
-    before: tuple[Product, ...]
     stages: tuple[Stage, ...]
     values: dict[str, str]
     saved: tuple[str, ...] = ()
@@ -90,6 +93,16 @@ class Plan:
     product_gradients: tuple[tuple[str, str, str], ...] = ()
     vector_gradients: dict[str, Operand] = field(default_factory=dict)
     input_gradient: Operand = 0.0
+
+    @cached_property
+    def of_input(self) -> tuple[Product, ...]:
+        """Products that multiply the input, alone or among others.
+
+        What the input brings to them needs no state, so it can be worked out for many steps at
+        once, by one large product before them.
+        """
+        products = (p for stage in self.stages for p in stage.products)
+        return tuple(p for p in products if self.spec.input in p.operands)
 
     @cached_property
     def gradient_values(self) -> tuple[str, ...]:
@@ -105,15 +118,14 @@ class Plan:
         sizes = {spec.input: "F"} | {s.name: s.size for s in spec.states}
         sizes |= {p.name: p.rows for p in spec.parameters if p.cols is None}
         sizes |= {f"d__{s.name}_next": s.size for s in spec.states}
-        items: list[Product | Let] = [*self.before, *self.recomputed]
+        items: list[Product | Let] = [*self.recomputed]
         for stage in (*self.stages, *self.backward):
             items += [*stage.products, *stage.lets]
         return sizes | {item.name: item.size for item in items}
 
     def __str__(self) -> str:
         """The whole plan as text, for reading and for golden files."""
-        lines = [f"plan of {self.spec.name}", "", "before all steps"]
-        lines += [f"  {p}" for p in self.before]
+        lines = [f"plan of {self.spec.name}"]
         for number, stage in enumerate(self.stages):
             lines += ["", f"forward, stage {number}"]
             lines += [f"  {item}" for item in (*stage.products, *stage.lets)]
