@@ -12,11 +12,16 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TypeGuard
 
 from gatework.equations import Cell, Spec
+from gatework.equations.refusal import Body, where_from
 from gatework.errors import CellError
 
 CellLike = str | type[Cell] | Spec
@@ -70,25 +75,78 @@ def _from_file(reference: str) -> type[Cell]:
     path = Path(path_text or reference)
     if not path_text or path.suffix != ".py" or not path.is_file():
         raise CellError(f"{reference!r} is no cell: expected file.py:Class, and the file to exist.")
-    module_spec = importlib.util.spec_from_file_location(f"_gatework_user_{path.stem}", path)
-    assert module_spec is not None  # a .py file has both
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module.__name__] = module  # dataclasses in the user's file look themselves up
-    try:
-        module_spec.loader.exec_module(module)
-    except CellError:
-        raise
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # the user's file may fail in any way; the line says how
-        raise CellError(f"{path}: {type(error).__name__}: {error}") from error
+    module = _loaded(path)
     cell = getattr(module, name, None)
     if not _is_cell(cell):
         cells = [n for n, v in vars(module).items() if _is_cell(v, module.__name__)]
         raise CellError(f"{path} has no cell {name!r}. Its cells: {', '.join(cells) or 'none'}.")
     return cell
+
+
+def _loaded(path: Path) -> ModuleType:
+    """The user's file as a module, under a name that no other module has."""
+    module_spec = importlib.util.spec_from_file_location(f"_gatework_user_{path.stem}", path)
+    assert module_spec is not None  # a .py file has both
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module.__name__] = module  # dataclasses in the user's file look themselves up
+    folder = path.resolve().parent
+    try:
+        with _neighbours(folder):
+            module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # the user's file may fail in any way
+        lines = [
+            f"{Path(part.filename).name}:{part.lineno}"
+            for part in traceback.extract_tb(error.__traceback__)
+            if part.filename.endswith(".py") and Path(part.filename).resolve().parent == folder
+        ]
+        line, text = lines[-1] if lines else path.name, _told(error)
+        message = text if text.startswith(f"{line}: ") else f"{line}: {text}"
+        raise CellError(message) from error
+    return module
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Let a file import the modules that lie beside it, and forget them afterwards.
+
+    The folder stands last on the path, so that a ``random.py`` in it hides no other module. Its
+    modules are forgotten because the next file's folder may have others of the same names.
+    """
+    if any(Path(entry).resolve() == folder for entry in sys.path):
+        yield
+        return
+    before = {name.partition(".")[0] for name in sys.modules}
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()  # a neighbour may have been written a moment ago
+    try:
+        yield
+    finally:
+        if str(folder) in sys.path:  # unless the file has taken it away itself
+            sys.path.remove(str(folder))
+        for top in {name.partition(".")[0] for name in sys.modules} - before:
+            file = getattr(sys.modules.get(top), "__file__", None)
+            if file and Path(file).resolve().parent in (folder, folder / top):
+                for name in [n for n in sys.modules if n.partition(".")[0] == top]:
+                    del sys.modules[name]
+
+
+def _told(error: BaseException) -> str:
+    """The error of a user's file in words, with what to do where that is known."""
+    if isinstance(error, CellError):
+        return str(error)
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, NameError) and error.name:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if any(isinstance(f.f_locals, Body) and error.name in f.f_locals for f in frames):
+            return (
+                f"{text}. A comprehension or a function in the body of a cell does not see its "
+                f"symbols; write its parts out."
+            )
+        return f"{text}. {where_from(error.name)}"
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "gatework":
+        return f"{text}. {where_from('')}"
+    return text
 
 
 def _is_cell(value: object, module: str | None = None) -> TypeGuard[type[Cell]]:

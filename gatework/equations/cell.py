@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import math
+import operator
 import sys
 from typing import Any, NoReturn
 
 from gatework.equations.expr import (
+    FORMS,
     Apply,
     Constant,
     Expr,
@@ -24,9 +27,12 @@ from gatework.equations.expr import (
     State,
     Symbol,
     Vector,
+    is_number,
     walk,
 )
-from gatework.equations.ops import PRIMITIVES
+from gatework.equations.misuse import shown
+from gatework.equations.ops import PRIMITIVES, Primitive
+from gatework.equations.refusal import Body, is_public, where_from
 from gatework.equations.spec import NEXT, TAKEN, Equation, Parameter, Spec, StateSymbol
 from gatework.errors import CellError
 
@@ -34,26 +40,37 @@ TEXTS = ("source", "convention", "torch_kernel")
 RESERVED = {*TEXTS, "spec", *TAKEN}
 
 
-class _Body(dict[str, Any]):
-    """The namespace of a class body: catches names used before they are set, or set twice."""
+class _Body(Body):
+    """The namespace of a class body: refuses what goes wrong name by name."""
 
-    def __init__(self, cell: str) -> None:
-        super().__init__()
-        self.cell = cell
+    def fail(self, message: str) -> NoReturn:
+        raise CellError(f"{self.cell}: {message}")
 
     def __missing__(self, name: str) -> NoReturn:
         frame = sys._getframe(1)
         known = name in frame.f_globals or hasattr(builtins, name)
         if known or name in frame.f_code.co_freevars or name.startswith("__"):
             raise KeyError(name)
-        raise CellError(
-            f"{self.cell}: {name} is used before it is set. Declare it (Input, State, Matrix, "
-            f"Vector) or move its equation up."
+        if is_public(name):
+            self.fail(f"{name} is not imported. {where_from(name)}")
+        self.fail(
+            f"{name} is used before it is set. Declare it (Input, State, Matrix, Vector) or move "
+            f"its equation up. {where_from(name)}"
         )
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if isinstance(value, Expr) and name in self:
-            raise CellError(f"{self.cell}: {name} is set twice. Give the second one its own name.")
+        if name in TEXTS and not isinstance(value, str):
+            if isinstance(value, Expr):
+                self.fail(f"{name} is text about the cell. Give this symbol another name.")
+            self.fail(f"{name} is text, got {shown(value)}. Write it in quotes.")
+        if isinstance(value, type) and issubclass(value, Symbol):
+            kind = value.__name__
+            brackets = FORMS[kind][0].partition(" = ")[2]
+            self.fail(f"{name} is {kind} without brackets. Write `{name} = {brackets}`.")
+        if name in self and (isinstance(value, Expr) or isinstance(self[name], Expr)):
+            if isinstance(self[name], State) and not isinstance(value, Symbol):
+                self.fail(f"{name} is a State and is set again. Write `{name}{NEXT} = ...`.")
+            self.fail(f"{name} is set twice. Give the second one its own name.")
         super().__setitem__(name, value)
 
 
@@ -129,9 +146,6 @@ class _Finisher:
             self.fail("a cell has at least one State. Declare it as `h = State()`.")
         self.check_next(states)
         texts = {key: self.namespace.get(key, "") for key in TEXTS}
-        for key, text in texts.items():
-            if not isinstance(text, str):
-                self.fail(f"{key} is text, got {text!r}.")
         spec = Spec(
             name=self.cell,
             doc=inspect.cleandoc(self.namespace.get("__doc__") or ""),
@@ -150,13 +164,10 @@ class _Finisher:
         for name, value in self.namespace.items():
             if name in TEXTS or (name.startswith("__") and name.endswith("__")):
                 continue
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if is_number(value):
                 continue  # a plain number used by the equations; it needs no name in them
             if not isinstance(value, Expr):
-                self.fail(
-                    f"{name} is a {type(value).__name__}; a cell's body holds only symbols, "
-                    f"equations and numbers."
-                )
+                self.refuse_foreign(name, value)
             if name in RESERVED:
                 self.fail(f"{name} is reserved. Give this symbol another name.")
             if name.startswith("_") or "__" in name:
@@ -168,6 +179,18 @@ class _Finisher:
                 )
             self.named[name] = value
             self.names.setdefault(id(value), name)
+
+    def refuse_foreign(self, name: str, value: Any) -> NoReturn:
+        """Say what to write for a value that is no symbol, equation or number."""
+        advice = "Move it out of the class."
+        if isinstance(value, Primitive):
+            advice = f"Write the function with its argument, as in `{name} = {value.name}(...)`."
+        elif isinstance(value, (tuple, list)):
+            advice = f"Give each symbol its own name, as in `{FORMS['matrix'][0]}`."
+        self.fail(
+            f"{name} is a {type(value).__name__}; a cell's body holds only symbols, equations "
+            f"and numbers. {advice}"
+        )
 
     def of_type(self, kind: type) -> dict[str, Any]:
         return {
@@ -233,6 +256,8 @@ class _Finisher:
     def size(self, expr: Expr, where: str) -> str | None:
         """The size letter of an expression (None: a number), checked on the way."""
         if id(expr) not in self.sizes:
+            if not isinstance(expr, Symbol):  # an equation's mistake is its own
+                where = self.names.get(id(expr), where)
             self.sizes[id(expr)] = self.computed_size(expr, where)
         return self.sizes[id(expr)]
 
@@ -262,6 +287,11 @@ class _Finisher:
 
     def product_size(self, expr: Product, where: str) -> str:
         left, right = expr.matrix, expr.operand
+        if isinstance(right, Matrix) and not isinstance(left, Matrix):
+            self.fail(
+                f"{where}: in {self.label(expr)} the matrix stands on the wrong side. "
+                f"Write `{self.label(right)} @ {self.label(left)}`."
+            )
         if not isinstance(left, Matrix):
             self.fail(
                 f"{where}: the left side of @ is a declared matrix, got {self.label(left)}. "
@@ -293,7 +323,32 @@ class _Finisher:
             )
         if not sizes and not PRIMITIVES[expr.op].infix:
             self.fail(f"{where}: {expr.op} of a plain number. Write its value.")
+        self.check_number(expr, where)
         return next(iter(sizes), None)
+
+    def check_number(self, expr: Apply, where: str) -> None:
+        """Refuse arithmetic on numbers and constants that gives no finite number."""
+        if expr.op == "div" and self.value(expr.args[1]) == 0:
+            divisor = self.label(expr.args[1])
+            zero = divisor if isinstance(expr.args[1], Number) else f"{divisor}, which is 0"
+            self.fail(f"{where} divides by {zero}. Divide by another number, or leave it out.")
+        value = self.value(expr)
+        if value is not None and not math.isfinite(value):
+            self.fail(f"{where}: {self.label(expr)} is {value}. Take numbers with a finite result.")
+
+    def value(self, expr: Expr) -> float | None:
+        """The value of an expression of numbers and constants alone, else None."""
+        match expr:
+            case Number(value):
+                return value
+            case Constant():
+                return expr.value
+            case Apply(op, args):
+                values = [self.value(a) for a in args]
+                if None not in values and PRIMITIVES[op].infix:
+                    python = {"div": "truediv"}.get(op, op)
+                    return float(getattr(operator, python)(*values))
+        return None
 
     def label(self, expr: Expr) -> str:
         """How an expression is called in an error."""

@@ -10,17 +10,34 @@ Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected uni
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, overload
+from numbers import Real
+from typing import Any, ParamSpec, TypeGuard, TypeVar, overload
 
-from gatework.errors import CellError
+from gatework.equations.misuse import Valueless, shown
+from gatework.equations.refusal import names_waiting, refusal
 
 SIZES = {"F": "input features", "H": "hidden units", "P": "projected units"}
+# How each declaration is written, and what goes between its brackets, for the errors.
+FORMS = {
+    "Input": ("x = Input()", "; its size is given to the layer"),
+    "State": ("h = State()", "; its size is given to the layer"),
+    "Vector": ("b = Vector()", "; its size is given to the layer"),
+    "Matrix": ("W = Matrix(x)", ", with the symbol that it multiplies"),
+    "Constant": ("k = Constant(0.5)", ", with a number"),
+    "matrix": ("W_i, W_f = matrix(2, x)", ": first how many, then what they multiply"),
+    "vector": ("b_i, b_f = vector(2)", ", with how many"),
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Expr:
+class Expr(Valueless):
     """Base of all nodes; holds the operators. ``*`` is elementwise, ``@`` the matrix product."""
 
     __slots__ = ()
@@ -56,28 +73,17 @@ class Expr:
         return Product(self, lift(other))
 
     def __pow__(self, power: float) -> Apply:
-        if power != 2:
-            raise CellError(
-                f"** takes only the exponent 2 in a cell, got {power!r}; multiply it out."
+        if not is_number(power) or power != 2:
+            roots = {0.5: f"write sqrt({shown(self)})", -1: f"write 1 / {shown(self)}"}
+            advice = roots.get(power) if is_number(power) else None
+            raise refusal(
+                f"** takes only the exponent 2 in a cell, got {shown(power)}; "
+                f"{advice or 'multiply it out'}."
             )
         return Apply("square", (self,))
 
-    # NumPy must not take its functions apart over a symbol: np.tanh(x) then fails at once.
-    __array_ufunc__ = None
-
     def __abs__(self) -> Apply:
         return Apply("abs", (self,))
-
-    def __lt__(self, other: object) -> bool:
-        return bool(self)
-
-    __le__ = __gt__ = __ge__ = __lt__
-
-    def __bool__(self) -> bool:
-        raise CellError(
-            "A cell's equations hold symbols, not values: `if`, `and`, `or` and comparisons "
-            "cannot be used on them. Write the choice as arithmetic on gates."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +100,36 @@ class Ref(Expr):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Apply(Expr):
     """An elementwise primitive (a row of ``ops.PRIMITIVES``) applied to its arguments."""
 
     op: str
     args: tuple[Expr, ...]
 
+    def __eq__(self, other: object) -> bool:
+        _refuse_unfinished(self)
+        return type(other) is Apply and self.op == other.op and self.args == other.args
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash((self.op, self.args))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Product(Expr):
     """``matrix @ operand``; in a finished cell ``matrix`` is a ``Ref`` to a declared matrix."""
 
     matrix: Expr
     operand: Expr
+
+    def __eq__(self, other: object) -> bool:
+        _refuse_unfinished(self)
+        if type(other) is not Product:
+            return False
+        return self.matrix == other.matrix and self.operand == other.operand
+
+    def __hash__(self) -> int:
+        return hash((self.matrix, self.operand))
 
 
 class Symbol(Expr):
@@ -115,12 +137,56 @@ class Symbol(Expr):
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self)  # which refuses, as it does for <
+
+    __hash__ = object.__hash__
+
+
+def _refuse_unfinished(expr: Expr) -> None:
+    """Refuse ``==`` on an equation of a running class body; finished ones are plain data.
+
+    An expression holds symbols or references, never both, so one leaf tells. Looked for in few
+    steps: caches that are keyed by a cell ask at every call of a layer.
+    """
+    while True:
+        if type(expr) is Apply:
+            first, last = expr.args[0], expr.args[-1]
+            expr = last if type(first) is Number else first
+        elif type(expr) is Product:
+            expr = expr.matrix
+        else:
+            break
+    if isinstance(expr, Symbol):
+        bool(expr)
+
+
+def _declaration(make: Callable[P, R]) -> Callable[P, R]:
+    """Tell a wrong call of a declaration by how it is written."""
+
+    @functools.wraps(make)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return make(*args, **options)
+        except TypeError:
+            kind, _, method = make.__qualname__.partition(".")
+            given = [shown(a) for a in args[1 if method else 0 :]]
+            given += [f"{name}={shown(value)}" for name, value in options.items()]
+            call, (form, hint) = f"{kind}({', '.join(given)})", FORMS[kind]
+            raise refusal(f"{call} declares nothing. Write `{form}`{hint}.") from None
+
+    return checked
+
 
 class Input(Symbol):
     """The input x_t of one step, (B, F)."""
 
     __slots__ = ()
     size = "F"
+
+    @_declaration
+    def __init__(self) -> None:
+        pass
 
 
 class State(Symbol):
@@ -131,9 +197,10 @@ class State(Symbol):
 
     __slots__ = ("size",)
 
+    @_declaration
     def __init__(self, size: str = "H") -> None:
         if size == "F":
-            raise CellError("A state has size 'H' or 'P': each layer has other input features.")
+            raise refusal("A state has size 'H' or 'P': each layer has other input features.")
         self.size = _checked_size(size)
 
 
@@ -142,6 +209,7 @@ class Vector(Symbol):
 
     __slots__ = ("size",)
 
+    @_declaration
     def __init__(self, size: str = "H") -> None:
         self.size = _checked_size(size)
 
@@ -151,10 +219,12 @@ class Matrix(Symbol):
 
     __slots__ = ("rows", "source")
 
+    @_declaration
     def __init__(self, source: Expr, rows: str = "H") -> None:
         if not isinstance(source, Expr):
-            raise CellError(
-                f"Matrix takes the symbol that it will multiply, as in Matrix(x); got {source!r}."
+            raise refusal(
+                f"Matrix takes the symbol that it will multiply, as in Matrix(x); "
+                f"got {shown(source)}."
             )
         self.source = source
         self.rows = _checked_size(rows)
@@ -165,24 +235,27 @@ class Constant(Symbol):
 
     __slots__ = ("value",)
 
+    @_declaration
     def __init__(self, value: float) -> None:
         self.value = finite(value)
 
 
+@_declaration
 def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
     """Declare several matrices at once.
 
     ``W_r, W_z = matrix(2, x)``; their gates are packed in this order.
     """
-    return tuple(Matrix(source, rows) for _ in range(count))
+    return tuple(Matrix(source, rows) for _ in range(_checked_count(count, "matrix")))
 
 
+@_declaration
 def vector(count: int, size: str = "H") -> tuple[Vector, ...]:
     """Declare several vectors at once.
 
     ``b_r, b_z = vector(2)``; their gates are packed in this order.
     """
-    return tuple(Vector(size) for _ in range(count))
+    return tuple(Vector(size) for _ in range(_checked_count(count, "vector")))
 
 
 @overload
@@ -193,18 +266,41 @@ def lift(value: Any) -> Expr:
     """Make a node of an operand: numbers become ``Number``, nodes stay as they are."""
     if isinstance(value, Expr):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         return Number(finite(value))
-    raise CellError(
-        f"An equation holds symbols and numbers; got {type(value).__name__}: {value!r}."
+    if isinstance(value, type) and issubclass(value, Symbol):
+        form, _ = FORMS[value.__name__]
+        raise refusal(f"{value.__name__} stands without brackets. Write `{form}`.")
+    advice = "Write a number, or declare what is learned (Vector, Matrix)."
+    if callable(value):
+        advice = "Write a function with its argument, as in tanh(h)."
+    raise refusal(
+        f"An equation holds symbols and numbers; got {type(value).__name__}: {shown(value)}. "
+        f"{advice}"
     )
 
 
-def finite(value: float) -> float:
-    """The number, which generated text must be able to spell."""
-    if not math.isfinite(value):
-        raise CellError(f"An equation holds finite numbers; got {value!r}.")
-    return float(value)
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, Python's or NumPy's; a truth value is none."""
+    return not isinstance(value, bool) and isinstance(value, Real)
+
+
+def finite(value: Any) -> float:
+    """The number, which generated text must be able to spell.
+
+    Raises:
+        TypeError: it is no number.
+        CellError: it is infinite or NaN.
+    """
+    if not is_number(value):
+        raise TypeError(f"expected a number, got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise refusal(f"An equation holds finite numbers; got {shown(value)}. Write another one.")
+    return number
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
@@ -226,5 +322,21 @@ def children(expr: Expr) -> tuple[Expr, ...]:
 def _checked_size(size: str) -> str:
     if size not in SIZES:
         known = ", ".join(f"{letter!r} ({text})" for letter, text in SIZES.items())
-        raise CellError(f"Unknown size {size!r}; the sizes are {known}.")
+        raise refusal(
+            f"Unknown size {shown(size)}; the sizes are {known}. "
+            f"Their numbers are given to the layer."
+        )
     return size
+
+
+def _checked_count(count: int, kind: str) -> int:
+    count = operator.index(count)  # a TypeError where the arguments are swapped
+    if count < 1:
+        raise TypeError(count)
+    waiting = names_waiting(__name__)
+    if waiting is not None and waiting != count:
+        raise refusal(
+            f"{kind}({count}, ...) makes {count}, and {waiting} name(s) stand before the `=`. "
+            f"Make the two agree."
+        )
+    return count

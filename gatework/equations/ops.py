@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatework.equations.expr import Apply, Expr, Number, Ref, lift
-from gatework.errors import CellError
+from gatework.equations.refusal import refusal
 
 SUM, TERM, SIGN, ATOM = 1, 2, 3, 9
 A, B, Y = Ref("a"), Ref("b"), Ref("y")
@@ -37,7 +37,10 @@ class Primitive:
 
     def __call__(self, *args: Expr | float) -> Apply:
         if len(args) != self.arity:
-            raise CellError(f"{self.name} takes {self.arity} argument(s), got {len(args)}.")
+            raise refusal(
+                f"{self.name} takes {self.arity} argument(s), got {len(args)}. Write it as in "
+                f"{self.name}({', '.join('ab'[: self.arity])})."
+            )
         return Apply(self.name, tuple(lift(a) for a in args))
 
 
