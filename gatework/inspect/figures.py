@@ -1,11 +1,15 @@
-"""The figures of the report, as SVG text that follows the page's light or dark colours."""
+"""The figures of the report, as SVG text that follows the page's light or dark colours.
+
+Every figure is drawn twice, for wide and for narrow screens; the page shows the one that fits.
+"""
 
 from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -20,7 +24,11 @@ TEXT = "#010203"
 # Okabe & Ito's colours: told apart by everybody, and readable on white and on dark grey.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 TRUTH = "#8a8a8a"
-TITLE_LETTERS = 40  # what fits over half a figure
+WIDTHS = {"wide": 9.0, "narrow": 4.4}  # inches
+NAME_LETTERS = 32  # of a name of the user's
+UNIT_LETTERS = 22  # of one beside an axis
+TITLE_LETTERS = 40  # what fits over a panel of half the wide figure, or of the narrow one
+INCHES_PER_LETTER = 0.09
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is a name, no formula
@@ -54,41 +62,41 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
         ):
             marker = "o" if len(epochs) == 1 else ""  # a line needs two points
             axes.plot(epochs, [r[key] for r in history], marker=marker, color=colour, label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.axvline(best_epoch, color=TRUTH, linestyle=":", label=f"kept (epoch {best_epoch})")
         values = [r[k] for r in history for k in ("train", "validation")]
         if min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel="loss (scaled units)")
-        figure.legend(loc="outside upper center", ncols=3)
+        _whole_steps(axes)
+        _legend(figure, axes)
 
-    return _svg(draw, (7.2, 2.8), "losses")
+    return _both(draw, "losses", 3.2, 2.8)
 
 
-def forecasts(windows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """A few held-out windows: context, truth and every forecast."""
+def forecasts(windows: Sequence[Mapping[str, Any]], names: Sequence[str], context: int) -> str:
+    """A few held-out windows: the context that the model read, truth and every forecast."""
 
     def draw(figure: Figure) -> None:
-        columns = 1 if len(windows) == 1 else 2
+        columns = 1 if len(windows) == 1 or _is_narrow(figure) else 2
         rows = -(-len(windows) // columns)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, window in zip(grid.flat, windows, strict=False):
-            _forecast(axes, window, names)
+            _forecast(axes, window, names, context)
         for axes in list(grid.flat)[len(windows) :]:
             axes.remove()
-        handles, labels = grid.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        _legend(figure, grid.flat[0])
 
     height = 3.0 if len(windows) <= 2 else 5.2
-    return _svg(draw, (9.0, height), "forecasts")
+    return _both(draw, "forecasts", height, 0.6 + 2.3 * len(windows))
 
 
-def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str]) -> None:
-    past = np.array(window["context"], dtype=float)
+def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str], context: int) -> None:
+    past = np.array(window["context"], dtype=float)[-context:]
     truth = np.array(window["truth"], dtype=float)
     steps = np.arange(1, len(truth) + 1)
     before = np.arange(1 - len(past), 1)
-    axes.plot(before, past, color=TRUTH, linewidth=1.2)
+    marker = "o" if len(past) == 1 else ""  # one point makes no line
+    axes.plot(before, past, color=TRUTH, linewidth=1.2, marker=marker, label="context")
     joined = np.concatenate([past[-1:], truth])
     axes.plot(np.arange(len(joined)), joined, color=TEXT, linewidth=1.6, label="truth")
     for name, colour in zip(names, COLOURS, strict=False):
@@ -99,14 +107,13 @@ def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str]) -> No
             color=colour,
             linewidth=2.0 if own else 1.1,
             linestyle="-" if own else "--",
-            marker="o" if len(steps) == 1 else "",  # one point makes no line
-            label=name,
+            marker="o" if len(steps) == 1 else "",
+            label=short(name),
         )
     axes.axvline(0.5, color=TRUTH, linestyle=":", linewidth=1)
-    name, _, place = window["title"].rpartition(", ")
-    between = ", " if len(window["title"]) <= TITLE_LETTERS else ",\n"
-    axes.set_title(f"{name}{between}{place}")
+    axes.set_title(_title(window["title"], TITLE_LETTERS))
     axes.set_xlabel("steps from the end of the context")
+    _whole_steps(axes)
 
 
 def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
@@ -124,51 +131,113 @@ def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
                 marker=marker,
                 markersize=4,
                 linewidth=2.0 if position == 0 else 1.2,
-                label=name,
+                label=short(name),
             )
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set(xlabel="step of the horizon", ylabel=f"mean absolute error\n({unit})")
-        figure.legend(loc="outside upper center", ncols=len(errors))
+        axes.set(
+            xlabel="step of the horizon",
+            ylabel=f"mean absolute error\n({short(unit, UNIT_LETTERS)})",
+        )
+        _whole_steps(axes)
+        _legend(figure, axes)
 
-    return _svg(draw, (7.2, 3.0), "by_step")
+    return _both(draw, "by_step", 3.2, 3.0)
 
 
 def inside(series: NDArray[Any], panels: Sequence[Mapping[str, Any]], title: str) -> str:
     """What flows through a layer over one window: the input above, a map per gate and state.
 
-    Each panel has ``title``, ``values`` (units, T) and ``signed``: whether 0 is its middle.
+    Each panel has ``title``, ``values`` (units, T), ``units``, of which there may be more than
+    are shown, and ``signed``: whether 0 is its middle.
     """
 
     def draw(figure: Figure) -> None:
         ratios = [1.1] + [1.6] * len(panels)
         grid = figure.subplots(len(panels) + 1, 1, sharex=True, height_ratios=ratios)
         steps = np.arange(1 - len(series), 1)
-        grid[0].plot(steps, series, color=COLOURS[0])
-        grid[0].set_title(title)
+        marker = "o" if len(series) == 1 else ""
+        grid[0].plot(steps, series, color=COLOURS[0], marker=marker)
+        grid[0].set_title(_title(title, TITLE_LETTERS * (1 if _is_narrow(figure) else 2)))
         for axes, panel in zip(grid[1:], panels, strict=True):
-            values = np.array(panel["values"], dtype=float)
-            limit = float(np.abs(values).max()) or 1.0
-            image = axes.imshow(
-                values,
-                aspect="auto",
-                interpolation="nearest",
-                cmap="RdBu_r" if panel["signed"] else "viridis",
-                vmin=-limit if panel["signed"] else 0.0,
-                vmax=limit if panel["signed"] else 1.0,
-                extent=(steps[0] - 0.5, 0.5, len(values) - 0.5, -0.5),
-            )
-            axes.grid(visible=False)
-            axes.set_title(panel["title"])
-            axes.set_ylabel("unit")
-            figure.colorbar(image, ax=axes, pad=0.01)
+            _map(figure, axes, panel, steps)
         figure.colorbar(mpl.cm.ScalarMappable(), ax=grid[0], pad=0.01).ax.set_visible(False)
         grid[-1].set_xlabel("steps from the end of the context")
+        _whole_steps(grid[-1])
 
-    return _svg(draw, (8.0, 1.6 + 1.75 * len(panels)), "inside")
+    return _both(draw, "inside", 1.6 + 1.75 * len(panels), 1.6 + 1.6 * len(panels))
 
 
-def _svg(draw: Any, size: tuple[float, float], salt: str) -> str:
+def _map(figure: Figure, axes: Axes, panel: Mapping[str, Any], steps: NDArray[Any]) -> None:
+    """One gate or state. A row is a unit by its rank, so no number stands beside it."""
+    values = np.array(panel["values"], dtype=float)
+    limit = float(np.abs(values).max()) or 1.0
+    image = axes.imshow(
+        values,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="RdBu_r" if panel["signed"] else "viridis",
+        vmin=-limit if panel["signed"] else 0.0,
+        vmax=limit if panel["signed"] else 1.0,
+        extent=(steps[0] - 0.5, 0.5, len(values) - 0.5, -0.5),
+    )
+    axes.grid(visible=False)
+    axes.set_title(_title(panel["title"], TITLE_LETTERS))
+    axes.set_yticks([])
+    shown, units = len(values), panel["units"]
+    count = "units" if shown == units else f"{shown} of {units} units"
+    axes.set_ylabel("1 unit" if units == 1 else f"{count},\nsorted by mean")
+    figure.colorbar(image, ax=axes, pad=0.01)
+
+
+def short(name: str, most: int = NAME_LETTERS) -> str:
+    """A name of the user's as it fits into a figure: the middle of a long one is left out."""
+    name = " ".join(name.split())
+    if _letters(name) <= most:
+        return name
+    head, tail = name, name
+    while _letters(head) > most // 2:
+        head = head[:-1]
+    while _letters(tail) > most // 2:
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def _letters(text: str) -> int:
+    """The width in letters; those of East Asia are as wide as two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _title(text: str, most: int) -> str:
+    """``name, place``, on two lines if it is too long for one."""
+    name, comma, place = text.rpartition(", ")
+    return text if _letters(text) <= most or not comma else f"{name},\n{place}"
+
+
+def _is_narrow(figure: Figure) -> bool:
+    return bool(figure.get_figwidth() == WIDTHS["narrow"])
+
+
+def _whole_steps(axes: Axes) -> None:
+    """Ticks at whole numbers only, as many as have room."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Above the figure, in as many columns as have room."""
+    handles, labels = axes.get_legend_handles_labels()
+    widths = [0.6 + INCHES_PER_LETTER * _letters(label) for label in labels]
+    room = figure.get_figwidth()
+    columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def _both(draw: Callable[[Figure], None], name: str, wide: float, narrow: float) -> str:
+    """The figure for wide and for narrow screens, with their heights in inches."""
+    heights = {"wide": wide, "narrow": narrow}
+    return "\n".join(_svg(draw, (WIDTHS[k], heights[k]), f"{name}-{k}", k) for k in WIDTHS)
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float], salt: str, kind: str) -> str:
     """Draw on a figure and give its SVG element, with text in the colour of the page."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": salt}):
         figure = Figure(figsize=size, layout="constrained")
@@ -185,6 +254,8 @@ def _svg(draw: Any, size: tuple[float, float], salt: str) -> str:
         """A tag in the page's colour; of several figures in a page each id names its own."""
         found = tag.group().replace(TEXT, "currentColor")
         found = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{salt}-", found)
-        return re.sub(r' (width|height)="[^"]*"', "", found) if found.startswith("<svg") else found
+        if not found.startswith("<svg"):
+            return found
+        return re.sub(r' (width|height)="[^"]*"', "", found).replace("<svg", f'<svg class="{kind}"')
 
     return re.sub(r"<[^>]*>", adapted, text)

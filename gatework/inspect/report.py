@@ -20,27 +20,16 @@ from gatework import __version__
 from gatework.cells import name_of
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.equations import Spec
-from gatework.equations.expr import Apply, Number, Ref
-from gatework.equations.spec import NEXT, Equation
+from gatework.equations.spec import NEXT
 from gatework.inspect import figures
 from gatework.inspect.record import record
+from gatework.inspect.roles import Role, gate_roles, state_roles
 from gatework.read.table import equations
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast import Forecaster
 
 SHOWN_WINDOWS = 4
 SHOWN_UNITS = 48
-SHOWN_LETTERS = 32
-# What letters mean in the cells of the literature; others are shown under their letter alone.
-WORDS = {
-    "f": "forget gate",
-    "i": "input gate",
-    "o": "output gate",
-    "r": "reset gate",
-    "z": "update gate",
-}
-STATE_WORDS = {"c": "cell state", "h": "hidden state"}
 
 
 def summarise(
@@ -92,19 +81,33 @@ def render(summary: Mapping[str, Any]) -> str:
     template = environment.from_string(
         (files("gatework.inspect") / "report.html.j2").read_text(encoding="utf-8")
     )
-    evaluation, inside = summary["evaluation"], summary["inside"]
+    evaluation, inside = summary["evaluation"], _with_words(summary)
     names = list(evaluation["errors"])
     drawn = {
         "losses": figures.losses(summary["training"]["history"], summary["training"]["best_epoch"]),
-        "forecasts": figures.forecasts(summary["windows"], names),
-        "by_step": figures.by_step(evaluation["by_step"], _short(summary["data"]["target"])),
+        "forecasts": figures.forecasts(summary["windows"], names, summary["model"]["context"]),
+        "by_step": figures.by_step(evaluation["by_step"], summary["data"]["target"]),
         "inside": figures.inside(
             np.array(inside["series"], dtype=float), inside["panels"], inside["title"]
         ),
     }
     # The figures are our own SVG, made of numbers and of text that matplotlib has escaped.
     svg = {name: Markup(text) for name, text in drawn.items()}
-    return template.render(**summary, svg=svg, version=__version__)
+    return template.render(**{**summary, "inside": inside}, svg=svg, version=__version__)
+
+
+def _with_words(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What is inside; older summaries have letters only, for their words went by the letters."""
+    inside: dict[str, Any] = summary["inside"]
+    if "says" in inside:
+        return inside
+    panels = []
+    for panel in inside["panels"]:
+        kind, letter = "state" if panel["signed"] else "gate", panel["title"].split()[-1]
+        shown = len(panel["values"])
+        units = shown if shown < SHOWN_UNITS else summary["model"]["hidden_size"]
+        panels.append(panel | {"title": f"{kind} {letter}", "units": units})
+    return inside | {"panels": panels, "says": []}
 
 
 def _chosen(evaluation: Evaluation) -> NDArray[np.int64]:
@@ -117,23 +120,18 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def _short(name: str) -> str:
-    """A name of the user's as it fits into a figure."""
-    return name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}…"
-
-
 def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> dict[str, Any]:
     row, origin = int(evaluation.rows[window]), int(evaluation.origins[window])
     return {
         "title": _when(cube, row, origin),
-        "context": _plain(cube.values[row, max(0, origin - 2 * context) : origin, 0]),
+        "context": _plain(cube.values[row, origin - context : origin, 0]),
         "truth": _plain(evaluation.truth[window]),
         "forecasts": {name: _plain(f[window]) for name, f in evaluation.forecasts.items()},
     }
 
 
 def _when(cube: Cube, row: int, origin: int) -> str:
-    name = _short(cube.ids[row])
+    name = figures.short(cube.ids[row])
     if not cube.has_times or cube.step.kind == "rows":
         return f"{name}, forecast from step {origin + 1}"
     stamp = cube.times(row, np.array([origin]))
@@ -145,7 +143,7 @@ def _when(cube: Cube, row: int, origin: int) -> str:
 def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, Any]:
     """Gates and states of the first layer over the context of the last held-out window."""
     last = len(evaluation.rows) - 1
-    windows = model.windows(cube, evaluation.rows[[last]], evaluation.origins[[last]])
+    windows = model.model_.windows(cube, evaluation.rows[[last]], evaluation.origins[[last]])
     batch = windows.batch(np.array([0]))
     network = model.network_
     device = next(network.parameters()).device
@@ -154,42 +152,26 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
         recording = record(network.recurrent, inputs)
     row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
     spec = recording.spec
+    gates, states = gate_roles(spec), state_roles(spec)
+    maps = [(role, recording[name], False) for name, role in gates.items()]
+    maps += [(role, recording[name + NEXT], True) for name, role in states.items()]
     return {
         "title": f"input: {_when(cube, row, origin)}",
         "series": _plain(cube.values[row, origin - model.context_ : origin, 0]),
+        "says": [[role.title, role.says] for role, _, _ in maps if role.says],
         "panels": [
-            _panel(name, recording[name][:, 0].cpu().numpy(), signed)
-            for name, signed in _shown(spec)
+            _panel(role, values[:, 0].cpu().numpy(), signed) for role, values, signed in maps
         ],
     }
 
 
-def _shown(spec: Spec) -> list[tuple[str, bool]]:
-    """The equations to show: the gates, forget and input first, and the state that remembers."""
-    gates = [e.name for e in spec.equations if _is_gate(e, spec)]
-    gates.sort(key=lambda name: "fi".find(name) if name in "fi" else 2)
-    state = spec.states[-1].name
-    return [*((name, False) for name in gates), (state + NEXT, True)]
-
-
-def _is_gate(equation: Equation, spec: Spec) -> bool:
-    """Whether the values lie between 0 and 1 by the last operation: sigmoid(...) or 1 - gate."""
-    match equation.expr:
-        case Apply("sigmoid", _):
-            return True
-        case Apply("sub", (Number(1.0), Ref(name))):
-            return any(_is_gate(e, spec) for e in spec.equations if e.name == name)
-    return False
-
-
-def _panel(name: str, values: NDArray[Any], signed: bool) -> dict[str, Any]:
+def _panel(role: Role, values: NDArray[Any], signed: bool) -> dict[str, Any]:
     """One map, units sorted by their mean so that like stands by like."""
-    letter = name.removesuffix(NEXT)
-    words = STATE_WORDS.get(letter, "state") if name.endswith(NEXT) else WORDS.get(letter, "gate")
     order = np.argsort(values.mean(axis=0))
     kept = order[_spread(len(order), SHOWN_UNITS)]
     return {
-        "title": f"{words} {letter}",
+        "title": role.title,
+        "units": len(order),
         "values": np.round(values[:, kept].T.astype(float), 4).tolist(),
         "signed": signed,
     }
