@@ -53,7 +53,6 @@ def test_a_cell_names_paper_year_and_convention(cell):
         ("qqq", r"No cell is called 'qqq'\. There are"),
         (3, "a Cell class or a name, got 3"),
         (gw.Cell, "a Cell class or a name"),
-        (gw.LSTM, "a Cell class or a name"),
         ("missing.py:Mine", r"expected file\.py:Class"),
         ("missing.py", r"expected file\.py:Class"),
     ],
@@ -164,3 +163,9 @@ def test_a_user_s_file_hides_no_module_of_its_name(tmp_path, monkeypatch, name):
     assert resolve(f"{path}:Mine").name == "Mine"
     assert before is None or sys.modules[name] is before
     assert not sys.modules[name].__file__.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("cell", [gw.LSTM, gw.LSTM(2, 3), gw.Recurrent])
+def test_a_layer_is_no_cell(cell):
+    with pytest.raises(CellError, match=r"is a layer\. Its cell is asked for by name"):
+        resolve(cell)

@@ -149,7 +149,8 @@ def changed(config, path, value):
     ("path", "value"),
     [(name, KeyError) for name in ("cell", "parameters", "context", "season", "step", "names",
                                    "scaler", "columns", "history", "best_epoch", "notes",
-                                   "cell.equations", "scaler.method", "scaler.center", "task", "format")]
+                                   "cell.equations", "scaler.method", "scaler.center", "task",
+                                   "format")]
     + [("format", 2), ("format", "1"), ("format", None), ("task", "classify"), ("cell", {}),
        ("cell", "lstm"), ("cell.equations", []), ("parameters.hidden_size", 5),
        ("parameters.hidden_size", -4), ("parameters.hidden_size", "4"),

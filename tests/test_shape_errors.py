@@ -140,3 +140,23 @@ def test_packed_data_brings_its_own_lengths(made):
     packed = pack_padded_sequence(randoms(DATA)[0], [7, 2])
     with pytest.raises(ShapeError, match="a PackedSequence has its lengths; do not pass lengths="):
         layer(packed, lengths=[7, 2])
+
+
+@each_layer
+@pytest.mark.parametrize("path", ["auto", "reference"])
+def test_states_of_another_dtype_are_refused(made, path):
+    layer = LAYERS[made]()
+    layer.path = path
+    x = randoms(DATA)[0]
+    _, states = layer(x)
+    single = (
+        states.float() if isinstance(states, torch.Tensor) else tuple(s.float() for s in states)
+    )
+    with pytest.raises(ShapeError, match=r"hidden.* is torch.float32, the input is torch.float64"):
+        layer(x, single)
+
+
+@each_layer
+def test_no_sequences_at_all_have_no_lengths(made):
+    output, _ = LAYERS[made]()(randoms(DATA)[0][:, :0], lengths=[])
+    assert output.shape[1] == 0

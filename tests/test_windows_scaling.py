@@ -207,6 +207,11 @@ def test_log_refuses_what_has_no_logarithm(worst):
     assert Scaler.fit(named([0.0, -0.99]), np.array([2]), "log")
 
 
+def test_values_whose_square_is_too_large_are_refused():
+    with pytest.raises(DataError, match="reach 1e\\+307, which is too large to be scaled"):
+        all_of(named(np.array([1e307, -1e307, 1e307])))
+
+
 def test_an_unknown_method():
     cube = named([1.0, 2.0])
     with pytest.raises(DataError, match="no scaling 'minmax'; choose one of standard, log, none"):

@@ -54,6 +54,11 @@ def resolve(cell: CellLike) -> Spec:
         return cell
     if isinstance(cell, type) and issubclass(cell, Cell) and cell is not Cell:
         return cell.spec
+    if isinstance(getattr(cell, "spec", None), (Spec, property)):
+        raise CellError(
+            f"{getattr(cell, '__name__', type(cell).__name__)} is a layer. Its cell is asked for "
+            f"by name, as in 'lstm'; `gatework cells` lists them."
+        )
     if not isinstance(cell, str):
         raise CellError(f"A cell is a Cell class or a name, got {cell!r}.")
     if ":" in cell or cell.endswith(".py"):

@@ -208,11 +208,11 @@ class _Writer:
                 "            const long row = (t - e->from) * e->B + b + r;",
             ]
             for p, product in enumerate(tile.products):
-                place = _address("ready", self.kernel.ready, product.name, "row", "j")
+                begin = _address("ready", self.kernel.ready, product.name, "row", "j")
                 lines.append(
                     f'            _Pragma("GCC unroll {repeat}") '
                     f"for (int q = 0; q < {repeat}; q++) "
-                    f"s{index}[r][{p}][q] = vec_load({place} + q * LANES);"
+                    f"s{index}[r][{p}][q] = vec_load({begin} + q * LANES);"
                 )
             lines += ["        }", "    }"]
         else:

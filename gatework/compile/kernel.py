@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from gatework.compile.flatten import leaf_sizes
 from gatework.compile.gradient import gradient_name
@@ -68,12 +69,17 @@ class Packed:
     tile: Tile
     place: int  # of the operand
 
-    @property
+    @cached_property
     def operand(self) -> str:
         """What these weights multiply."""
         return self.tile.operands[self.place]
 
-    @property
+    @cached_property
+    def transposed(self) -> bool:
+        """Whether the matrices are read the other way round."""
+        return self.tile.products[0].transposed
+
+    @cached_property
     def matrices(self) -> tuple[str, ...]:
         """One matrix for each product of the tile."""
         return tuple(p.terms[self.place][0] for p in self.tile.products)
@@ -113,15 +119,76 @@ class Kernel:
     forward_arrays: tuple[str, ...]
     backward_arrays: tuple[str, ...]
 
-    def packed(self, segments: Iterable[Segment]) -> list[Packed]:
-        """The arrays of weights: one for each tile and each operand of it."""
-        return [
-            Packed(f"w{number}_{place}", segment, tile, place)
-            for number, (segment, tile) in enumerate(
-                (segment, tile) for segment in segments for tile in segment.tiles
-            )
-            for place in range(len(tile.operands))
+    @cached_property
+    def forward_weights(self) -> tuple[Packed, ...]:
+        """The arrays of weights of the forward function."""
+        return _packed(self.forward)
+
+    @cached_property
+    def backward_weights(self) -> tuple[Packed, ...]:
+        """The arrays of weights of the backward function."""
+        return _packed(self.backward)
+
+    @cached_property
+    def reads_input(self) -> bool:
+        """Whether the input is used elementwise, not only in products."""
+        plan = self.plan
+        lets = [let for stage in (*plan.stages, *plan.backward) for let in stage.lets]
+        return any(plan.spec.input in let.args for let in (*lets, *plan.recomputed))
+
+    @cached_property
+    def sums(self) -> tuple[Sum, ...]:
+        """The gradients by the parameters, as sums over all steps and rows."""
+        spec, columns = self.plan.spec, self.gradients.names
+        place = {
+            p.name: (stem, index)
+            for stem, members in spec.groups.items()
+            for index, p in enumerate(members)
+        }
+        parts = [
+            (operand, *place[m], columns.index(d)) for m, d, operand in self.plan.product_gradients
         ]
+        parts += [
+            ("", *place[v], columns.index(d))
+            for v, d in self.plan.vector_gradients.items()
+            if isinstance(d, str)
+        ]
+        found: list[Sum] = []
+        for operand, stem, member, column in sorted(parts):
+            last = found[-1] if found else None
+            if last and last.goes_on(operand, stem, member, column):
+                found[-1] = replace(last, count=last.count + 1)
+            else:
+                found.append(Sum(operand, stem, member, column))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Gradients by neighbours in a parameter group, which lie side by side in the gradients too.
+
+    For matrices it is the outer product with an operand, for vectors the sum itself.
+    """
+
+    operand: str  # "" for vectors
+    stem: str
+    member: int  # the first one in the group
+    column: int  # of it in the layout of the gradients
+    count: int = 1
+
+    def goes_on(self, operand: str, stem: str, member: int, column: int) -> bool:
+        """Whether these are the next member and the next column."""
+        after = (self.operand, self.stem, self.member + self.count, self.column + self.count)
+        return after == (operand, stem, member, column)
+
+
+def _packed(segments: tuple[Segment, ...]) -> tuple[Packed, ...]:
+    tiles = [(segment, tile) for segment in segments for tile in segment.tiles]
+    return tuple(
+        Packed(f"w{number}_{place}", segment, tile, place)
+        for number, (segment, tile) in enumerate(tiles)
+        for place in range(len(tile.operands))
+    )
 
 
 def make_kernel(plan: Plan) -> Kernel:
@@ -143,7 +210,12 @@ def make_kernel(plan: Plan) -> Kernel:
         unique = tuple(dict.fromkeys(names))
         return Layout(unique, tuple(plan.sizes[n] for n in unique))
 
-    saved, gradients = layout(plan.saved), layout(plan.gradient_values)
+    # In the order of the parameters, so that those of a group lie side by side.
+    order = [p.name for p in spec.parameters]
+    by_parameter = sorted(plan.product_gradients, key=lambda item: order.index(item[0]))
+    of_vectors = [plan.vector_gradients[n] for n in order if n in plan.vector_gradients]
+    names = [d for _, d, _ in by_parameter] + [d for d in of_vectors if isinstance(d, str)]
+    saved, gradients = layout(plan.saved), layout(names)
     each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
     running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
     kernel = Kernel(
@@ -164,8 +236,8 @@ def make_kernel(plan: Plan) -> Kernel:
     )
     return replace(
         kernel,
-        forward_arrays=(*kernel.forward_arrays, *(w.name for w in kernel.packed(forward))),
-        backward_arrays=(*kernel.backward_arrays, *(w.name for w in kernel.packed(backward))),
+        forward_arrays=(*kernel.forward_arrays, *(w.name for w in kernel.forward_weights)),
+        backward_arrays=(*kernel.backward_arrays, *(w.name for w in kernel.backward_weights)),
     )
 
 

@@ -55,7 +55,13 @@ class Scaler:
             _before(cube.values[position, :end], method, cube.ids[position])
             for position, end in enumerate(ends)
         ]
-        center, spread = _moments(np.concatenate(parts), method)
+        with np.errstate(over="ignore", invalid="ignore"):
+            center, spread = _moments(np.concatenate(parts), method)
+        if not np.isfinite([center, spread]).all():
+            raise DataError(
+                f"The values reach {np.nanmax(np.abs(np.concatenate(parts))):.3g}, which is too "
+                f"large to be scaled. Bring them to another unit."
+            )
         if levels and method != "none":
             spread[0] = _spread_around_levels([part[:, 0] for part in parts])
         return cls(method, {COMMON: center}, {COMMON: spread}).extended(cube, ends)

@@ -63,9 +63,14 @@ def check_states(
 ) -> None:
     """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
     for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
+        which = f"hidden[{position}]" if len(states) > 1 else "hidden"
+        if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ShapeError(
+                f"{layer}: {which} is {state.dtype}, the input is {x.dtype}. Bring them to one "
+                f"dtype, as in {which}.to(input.dtype)."
+            )
         if tuple(state.shape) == shape:
             continue
-        which = f"hidden[{position}]" if len(states) > 1 else "hidden"
         letters = f"(layers * directions, {'B, ' if len(shape) == 3 else ''}size)"
         if state.dim() != len(shape):
             raise ShapeError(
@@ -94,6 +99,8 @@ def check_lengths(
     """Lengths as a (B,) int64 tensor on the CPU, each between 0 and T."""
     batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
     values = torch.as_tensor(lengths)
+    if not values.numel():
+        values = values.to(torch.int64)  # an empty list says nothing of its type
     if values.is_floating_point() or values.dtype == torch.bool:
         raise ShapeError(f"{layer}: lengths are whole numbers, got {values.dtype}.")
     values = values.to(device="cpu", dtype=torch.int64)

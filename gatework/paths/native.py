@@ -21,8 +21,9 @@ from gatework.equations.spec import NEXT
 from gatework.errors import PathError
 from gatework.paths import build, reference
 from gatework.paths.call import Call, Groups, Result
-from gatework.paths.kernel_run import Library, Run
+from gatework.paths.kernel_run import Run
 from gatework.paths.layerwise import run_layers
+from gatework.paths.packing import Library
 
 log = logging.getLogger("gatework")
 
@@ -40,6 +41,8 @@ class NativePath:
             return f"the kernels run on the CPU, the input is on {call.x.device}"
         if call.x.dtype not in (torch.float32, torch.float64):
             return f"the kernels are float32 or float64, the input is {call.x.dtype}"
+        if any(s.dtype != call.x.dtype or s.device != call.x.device for s in call.states):
+            return "the initial states have another dtype or device than the input"
         if torch.compiler.is_compiling():
             return "the kernels cannot be traced by torch.compile yet"
         return _unbuildable(call.spec, call.x.dtype)

@@ -24,16 +24,17 @@ class Team(ctypes.Structure):
 
 
 @cache
-def team() -> Team | None:
+def team() -> ctypes._Pointer[Team] | None:
     """The runtime's entry points; ``None`` where there is no such runtime."""
     runtime = _runtime()
     if runtime is None:
         return None
     names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
     try:
-        return Team(*(ctypes.cast(getattr(runtime, name), ctypes.c_void_p) for name in names))
+        found = [ctypes.cast(getattr(runtime, name), ctypes.c_void_p) for name in names]
     except AttributeError:
         return None
+    return ctypes.pointer(Team(*found))
 
 
 def threads() -> int:

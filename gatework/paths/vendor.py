@@ -36,7 +36,7 @@ class VendorPath:
 
     def run(self, call: Call) -> Result:
         """One call of the kernel for the whole stack."""
-        if call.lengths is not None:
+        if call.lengths is not None and call.lengths.numel():  # no rows cannot be packed
             return _run_packed(call)
         output, states = _call_kernel(call, (call.x,), batch_first=(False,))
         return Result(output, states)

@@ -291,7 +291,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__4 = v_g__1 * v_g__3;
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_g__0);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_g__4);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
@@ -345,8 +345,8 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__16);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__6);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__9);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__16 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__13 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__16 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__13 : vec_all(0));
             (void)live;
         }
     }

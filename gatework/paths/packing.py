@@ -1,0 +1,84 @@
+"""Weights in the order in which kernels read them; kept while nothing is trained."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from gatework.compile.kernel import Kernel, Packed
+from gatework.equations import Spec
+
+# first matrix -> (cell, which weights) -> what they were packed of, and the packed weights
+_kept: Any = WeakIdKeyDictionary()
+
+_SIX = ctypes.c_long * 6
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled kernel."""
+
+    kernel: Kernel
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    pack: Callable[..., None]
+    lanes: int
+
+    def padded(self, size: int) -> int:
+        """A size filled up to whole vectors."""
+        return -(-size // self.lanes) * self.lanes
+
+
+def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters by name, as views into their groups."""
+    return {
+        p.name: part
+        for stem, members in spec.groups.items()
+        for p, part in zip(members, groups[stem].chunk(len(members)), strict=True)
+    }
+
+
+def kept_weights(
+    library: Library, groups: Mapping[str, Tensor], wanted: tuple[Packed, ...], key: str
+) -> dict[str, Tensor]:
+    """Packed weights, of an earlier call where nothing has changed them since."""
+    matrices = [t for t in groups.values() if t.dim() == 2]
+    if not matrices or any(t.is_inference() for t in matrices):
+        return packed_weights(library, groups, wanted)
+    versions = [(t.data_ptr(), t._version) for t in matrices]
+    place = (library.kernel.plan.spec, key)
+    try:
+        stored = _kept[matrices[0]]
+    except KeyError:
+        stored = _kept[matrices[0]] = {}
+    if place not in stored or stored[place][0] != versions:
+        stored[place] = versions, packed_weights(library, groups, wanted)
+    found: dict[str, Tensor] = stored[place][1]
+    return found
+
+
+def packed_weights(
+    library: Library, groups: Mapping[str, Tensor], wanted: Iterable[Packed]
+) -> dict[str, Tensor]:
+    """The weights of some tiles, packed now."""
+    weights = by_name(library.kernel.plan.spec, groups)
+    return {one.name: _packed(library, one, [weights[m] for m in one.matrices]) for one in wanted}
+
+
+def _packed(library: Library, one: Packed, matrices: list[Tensor]) -> Tensor:
+    strides = {m.stride() for m in matrices}
+    if len(strides) > 1 or matrices[0].stride(1) != 1:
+        matrices = [m.contiguous() for m in matrices]
+    rows, columns = matrices[0].shape
+    units, depth = (columns, rows) if one.transposed else (rows, columns)
+    block = one.segment.repeat * library.lanes
+    to = matrices[0].new_empty(-(-units // block) * block * depth * len(matrices))
+    dims = len(matrices), one.segment.repeat, units, depth, matrices[0].stride(0), one.transposed
+    pointers = (ctypes.c_void_p * len(matrices))(*(m.data_ptr() for m in matrices))
+    library.pack(_SIX(*dims), pointers, ctypes.c_void_p(to.data_ptr()))
+    return to
