@@ -15,9 +15,12 @@ void pack(const long *dims, void *const *matrices, real *to)
     for (long j = 0; j < units; j += block)
         for (long k = 0; k < depth; k++)
             for (long p = 0; p < products; p++) {
-                const real *from = (const real *)matrices[p] + k * across;
-                for (long u = j; u < j + block; u++)
-                    *to++ = u < units ? from[u * along] : 0;
+                const real *from = (const real *)matrices[p] + k * across + j * along;
+                const long there = units - j < block ? units - j : block;
+                for (long u = 0; u < there; u++, from += along)
+                    *to++ = *from;
+                for (long u = there; u < block; u++)
+                    *to++ = 0;
             }
 }
 

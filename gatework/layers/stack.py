@@ -16,6 +16,7 @@ from gatework import paths
 from gatework.equations import Spec
 from gatework.errors import ShapeError
 from gatework.layers.shapes import check_input, check_lengths, check_states
+from gatework.layers.stream import Stream
 from gatework.paths import Call, Result, Weights
 
 States = Tensor | tuple[Tensor, ...]
@@ -73,6 +74,14 @@ class StackForward:
         """
         call, form = self.prepare(input, hx, lengths)
         return form.restore(paths.choose(call, self.path).run(call))
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Feed the layer step by step: ``stream.step(x)``.
+
+        Raises:
+            ShapeError: the layer is bidirectional.
+        """
+        return Stream(self, batch)
 
     def prepare(
         self,

@@ -62,10 +62,32 @@ def choose(call: Call, name: str = AUTO) -> Path:
     raise PathError(f"{call.spec.name} cannot run here. {'; '.join(reasons)}.")
 
 
+def choose_for_step(call: Call, name: str = AUTO) -> str:
+    """The name of the path that runs single steps: the native one wherever it can.
+
+    Raises:
+        PathError: as ``choose``.
+    """
+    by_name = {path.name: path for path in PATHS}
+    if name == AUTO and by_name["native"].supports(call) is None:
+        return "native"
+    return choose(call, name).name
+
+
 def _log_once(cell: str, path: str, why: str) -> None:
     if (cell, path, why) not in _logged:
         _logged.add((cell, path, why))
         log.info("%s runs on the %s path%s", cell, path, f" ({why})" if why else "")
 
 
-__all__ = ["AUTO", "PATHS", "Call", "Path", "Result", "Weights", "check_name", "choose"]
+__all__ = [
+    "AUTO",
+    "PATHS",
+    "Call",
+    "Path",
+    "Result",
+    "Weights",
+    "check_name",
+    "choose",
+    "choose_for_step",
+]

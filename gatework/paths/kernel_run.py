@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from gatework.compile.emit_c import NUMBERS
 from gatework.compile.kernel import Layout
 from gatework.equations import Spec
 from gatework.paths.kernel_sums import Sums
@@ -30,6 +31,7 @@ OWN_CACHE = 1 << 20
 # lies in the cache when it is read.
 AT_ONCE = 4 << 20
 MEETING_PLACE = 128  # bytes for each group of threads
+FROM, TO = NUMBERS.index("from"), NUMBERS.index("to")
 
 
 class Run:
@@ -55,8 +57,8 @@ class Run:
     ) -> None:
         self.library, self.kernel, self.plan = library, library.kernel, library.kernel.plan
         self.spec: Spec = self.plan.spec
-        self.x = x if x.stride(-1) == 1 else x.contiguous()
-        self.first, self.groups, self.lengths, self.keep = first, groups, lengths, keep
+        self.take(x, first, groups)
+        self.lengths, self.keep = lengths, keep
         self.steps, self.batch, features = x.shape
         self.sizes = {"F": features, "H": 0, "P": 0}
         for stem, members in self.spec.groups.items():
@@ -68,64 +70,91 @@ class Run:
         self.workspace = Workspace(x.dtype)
         self.arrays: dict[str, Tensor] = {}  # those that the kernel shares with torch
         self.places: dict[str, int] = {}  # addresses of those that only the kernel sees
+        self.set_up()
+
+    def take(self, x: Tensor, first: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> None:
+        """The tensors of a call; later calls bring others of the same shapes and strides."""
+        self.x = x if x.stride(-1) == 1 else x.contiguous()
+        self.first, self.groups = first, groups
+
+    def forget(self) -> None:
+        """Let go of everything that belongs to the caller."""
+        del self.x, self.first, self.groups
+        output = self.spec.states[0].name
+        brought = ["x", "rows_x", "vectors", *(f"first_{s.name}" for s in self.spec.states)]
+        for name in [*brought, *([f"seq_{output}"] if self.is_whole else [])]:
+            self.arrays.pop(name, None)
+        self.__dict__.pop("weights", None)
+
+    def set_up(self) -> None:
+        """Everything of the forward pass that does not depend on the numbers of this call."""
+        kernel, arrays = self.kernel, self.arrays
+        output, *others = self.spec.states
+        self.ring = self.steps if self.keep else min(2, self.steps)
+        if self.lengths is not None:
+            arrays["lengths"] = self.lengths.contiguous()
+        if self.keep and kernel.saved.names:
+            arrays["saved"] = self.empty(self.steps, self.width(kernel.saved))
+        if kernel.scratch.names:
+            self.places["scratch"] = self.workspace.address(self.batch * self.width(kernel.scratch))
+        # The output may be the caller's own memory only where nothing of it is padding.
+        width = self.padded[output.size]
+        self.is_whole = width == self.sizes[output.size] and self.lengths is None
+        if not self.is_whole:
+            arrays[f"seq_{output.name}"] = self.empty(self.steps, width)
+        for state in others:
+            arrays[f"seq_{state.name}"] = self.empty(self.ring, self.padded[state.size])
+        self.inside = self.multiplies_inside() or not self.plan.of_input
+        if not self.inside:
+            width = self.width(kernel.ready)
+            self.at_once = self.chunk(width)
+            # A block of columns may reach over the end of the last row.
+            slack = self.library.lanes * 4
+            arrays["ready"] = self.workspace.empty((self.at_once * self.batch * width + slack,))
+        self.numbers = self.first_numbers()
 
     def forward(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output (T, B, size), and the final states (B, size)."""
         kernel, arrays = self.kernel, self.arrays
         output, *others = self.spec.states
-        ring = self.steps if self.keep else min(2, self.steps)
-        if self.lengths is not None:
-            arrays["lengths"] = self.lengths.contiguous()
-        arrays["rows_x"] = self.x
-        if kernel.reads_input:
-            arrays["x"] = self.pad(self.x, "F")
-        if kernel.vectors.names:
-            arrays["vectors"] = self.vectors()
-        if self.keep and kernel.saved.names:
-            arrays["saved"] = self.empty(self.steps, self.width(kernel.saved))
-        if kernel.scratch.names:
-            self.places["scratch"] = self.workspace.address(self.batch * self.width(kernel.scratch))
+        self.bring(self.x)
         for state in self.spec.states:
             arrays[f"first_{state.name}"] = self.pad(self.first[state.name], state.size)
-        # The output may be the caller's own memory only where nothing of it is padding.
-        width = self.padded[output.size]
-        whole = width == self.sizes[output.size] and self.lengths is None
-        shape = (self.steps, self.batch, width)
-        sequence = self.x.new_empty(shape) if whole else self.empty(self.steps, width)
-        # Without its history, which leads back to this run when it is trained.
-        arrays[f"seq_{output.name}"] = sequence.detach()
-        for state in others:
-            arrays[f"seq_{state.name}"] = self.empty(ring, self.padded[state.size])
-        inside = self.multiplies_inside()
-        self.take_weights(inside)
-        numbers = self.numbers(ring, inside)
-        if inside or not self.plan.of_input:
-            self.launch(self.library.forward, kernel.forward_arrays, numbers, 0, self.steps)
+        name = f"seq_{output.name}"
+        if self.is_whole:
+            result = self.x.new_empty(self.steps, self.batch, self.padded[output.size])
+            # Without its history, which leads back to this run when it is trained.
+            arrays[name] = result.detach() if self.keep else result
+        if self.inside:
+            self.launch(self.library.forward, kernel.forward_arrays, 0, self.steps)
         else:
-            self.forward_with_ready(numbers)
-        result = sequence if whole else self.plain(sequence, output.size)
-        last = {s.name: arrays[f"seq_{s.name}"][(self.steps - 1) % ring] for s in others}
-        last[output.name] = sequence[-1]
-        finals = tuple(self.plain(last[s.name], s.size) for s in self.spec.states)
-        if not self.keep:
-            self.workspace.release()
-        return result, finals
+            self.forward_with_ready()
+        if not self.is_whole:
+            result = self.plain(arrays[name], output.size)
+        finals = [result[-1] if self.is_whole else arrays[name][-1]]
+        finals += [arrays[f"seq_{s.name}"][(self.steps - 1) % self.ring] for s in others]
+        states = zip(finals, self.spec.states, strict=True)
+        return result, tuple(self.plain(final, s.size) for final, s in states)
 
-    def forward_with_ready(self, numbers: dict[str, int]) -> None:
+    def bring(self, x: Tensor) -> None:
+        """The input, vectors and weights of a call."""
+        self.arrays["rows_x"] = x
+        if self.kernel.reads_input:
+            self.arrays["x"] = self.pad(x, "F")
+        if self.kernel.vectors.names:
+            self.arrays["vectors"] = self.vectors()
+        self.take_weights()
+
+    def forward_with_ready(self) -> None:
         """Some steps at a time: what the input brings to them, then the steps."""
-        weights = self.weights_of_input()
-        width = len(weights)
-        chunk = self.chunk(width)
-        # A block of columns may reach over the end of the last row.
-        slack = self.library.lanes * 4
-        ready = self.workspace.empty((chunk * self.batch * width + slack,))
-        self.arrays["ready"] = ready
-        for begin in range(0, self.steps, chunk):
-            end = min(begin + chunk, self.steps)
+        weights = self.weights_of_input().t()
+        width, ready = weights.shape[1], self.arrays["ready"]
+        for begin in range(0, self.steps, self.at_once):
+            end = min(begin + self.at_once, self.steps)
             rows = (end - begin) * self.batch
             part = ready[: rows * width].view(rows, width)
-            torch.mm(self.x[begin:end].reshape(rows, -1), weights.t(), out=part)
-            self.launch(self.library.forward, self.kernel.forward_arrays, numbers, begin, end)
+            torch.mm(self.x[begin:end].reshape(rows, -1), weights, out=part)
+            self.launch(self.library.forward, self.kernel.forward_arrays, begin, end)
 
     def weights_of_input(self) -> Tensor:
         """What multiplies the input, in the layout of what is ready: (width, F)."""
@@ -166,11 +195,10 @@ class Run:
             arrays[f"run_{state.name}"] = self.pad(final, state.size).clone()
             arrays[f"spare_{state.name}"] = self.empty(1, self.padded[state.size])
         arrays.update(packed_weights(self.library, self.groups, kernel.backward_weights))
-        numbers = self.numbers(self.steps, inside=False)
         sums = Sums(self, output, wants_input)
         for begin in reversed(range(0, self.steps, chunk)):
             end = min(begin + chunk, self.steps)
-            self.launch(self.library.backward, kernel.backward_arrays, numbers, begin, end)
+            self.launch(self.library.backward, kernel.backward_arrays, begin, end)
             sums.add(begin, end)
         last = "run" if self.steps % 2 == 0 else "spare"
         by_states = [
@@ -195,15 +223,15 @@ class Run:
         row = max(1, width * self.batch * self.x.element_size())
         return max(1, min(self.steps, AT_ONCE // row))
 
-    def take_weights(self, inside: bool) -> None:
+    def take_weights(self) -> None:
         """The weights of the forward function, packed."""
-        wanted = tuple(
-            one for one in self.kernel.forward_weights if inside or one.operand != self.spec.input
-        )
+        wanted = self.kernel.forward_weights
+        if not self.inside:
+            wanted = tuple(one for one in wanted if one.operand != self.spec.input)
         if self.keep:
             found = packed_weights(self.library, self.groups, wanted)
         else:
-            found = kept_weights(self.library, self.groups, wanted, f"inside {inside}")
+            found = kept_weights(self.library, self.groups, wanted, f"inside {self.inside}")
         self.arrays.update(found)
 
     def vectors(self) -> Tensor:
@@ -239,25 +267,17 @@ class Run:
             begin += self.padded[size]
         return found
 
-    def numbers(self, ring: int, inside: bool) -> dict[str, int]:
-        """The numbers that a kernel is called with, but for the steps to do."""
+    def first_numbers(self) -> ctypes.Array[ctypes.c_long]:
+        """The numbers that a kernel is called with; the steps to do are set at each launch."""
         rows, columns = self.grid()
         if columns > 1:
             self.arrays["meeting"] = self.x.new_zeros(rows * MEETING_PLACE // 4)
+        time, row = self.x.stride()[:2]
         sizes = {"T": self.steps, "B": self.batch, **self.sizes}
         sizes.update((f"{letter}p", size) for letter, size in self.padded.items())
-        time, row = self.x.stride()[:2]
-        return sizes | {
-            "ring": ring,
-            "keep": int(self.keep),
-            "inside": int(inside),
-            "from": 0,
-            "to": self.steps,
-            "x_step": time,
-            "x_row": row,
-            "R": rows,
-            "C": columns,
-        }
+        sizes.update(ring=self.ring, keep=int(self.keep), inside=int(self.inside))
+        sizes.update(x_step=time, x_row=row, R=rows, C=columns)
+        return (ctypes.c_long * len(NUMBERS))(*(sizes.get(name, 0) for name in NUMBERS))
 
     def grid(self) -> tuple[int, int]:
         """Parts of the rows and parts of the columns; together the number of threads."""
@@ -272,17 +292,16 @@ class Run:
         return (1, count) if min(self.sizes[s.size] for s in self.spec.states) >= 64 else (1, 1)
 
     def launch(
-        self,
-        function: Callable[..., None],
-        names: Sequence[str],
-        numbers: dict[str, int],
-        begin: int,
-        end: int,
+        self, function: Callable[..., None], names: Sequence[str], begin: int, end: int
     ) -> None:
         """Call the kernel for some steps."""
-        numbers["from"], numbers["to"] = begin, end
         arrays, places = self.arrays, self.places
         table = (ctypes.c_void_p * len(names))(
-            *(arrays[n].data_ptr() if n in arrays else places.get(n, 0) for n in names)
+            *[arrays[n].data_ptr() if n in arrays else places.get(n, 0) for n in names]
         )
-        function((ctypes.c_long * len(numbers))(*numbers.values()), table, team())
+        function(self.numbers_of(begin, end), table, team())
+
+    def numbers_of(self, begin: int, end: int) -> ctypes.Array[ctypes.c_long]:
+        """The numbers for some steps."""
+        self.numbers[FROM], self.numbers[TO] = begin, end
+        return self.numbers

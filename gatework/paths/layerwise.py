@@ -42,7 +42,10 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if layer < call.num_layers - 1 and call.dropout > 0:
             x = dropout(x, call.dropout, call.training)
-    states = tuple(torch.stack(rows) for rows in zip(*finals, strict=True))
+    states = tuple(
+        rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
+        for rows in zip(*finals, strict=True)
+    )
     return Result(x, states, recorded if call.record else [])
 
 

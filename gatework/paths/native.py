@@ -21,6 +21,7 @@ from gatework.equations.spec import NEXT
 from gatework.errors import PathError
 from gatework.paths import build, reference
 from gatework.paths.call import Call, Groups, Result
+from gatework.paths.kept_runs import infer
 from gatework.paths.kernel_run import Run
 from gatework.paths.layerwise import run_layers
 from gatework.paths.packing import Library
@@ -92,18 +93,28 @@ def _run_steps(
     given = (x, *states, *(groups[g] for g in call.spec.groups))
     if not (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
         with torch.autocast("cpu", enabled=False):
-            result, finals = _make_run(call, given, keep=False).forward()
+            result, finals = _infer(call, given)
         return {output: result}, finals
     results = _Steps.apply(call, *given)  # type: ignore[no-untyped-call]
     return {output: results[0]}, tuple(results[1:])
 
 
-def _make_run(call: Call, given: Sequence[Tensor], keep: bool) -> Run:
-    spec = call.spec
+def _infer(call: Call, given: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    x, first, groups = _named(call, given)
+    kernel = library(call.spec, x.dtype)
+    if call.lengths is None:
+        return infer(kernel, x, first, groups)
+    return Run(kernel, x, first, groups, call.lengths, keep=False).forward()
+
+
+def _named(
+    call: Call, given: Sequence[Tensor]
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Input, initial states and parameter groups, the latter two by name."""
     x, *rest = given
-    first = {s.name: t for s, t in zip(spec.states, rest, strict=False)}
-    groups = dict(zip(spec.groups, rest[len(first) :], strict=True))
-    return Run(library(spec, x.dtype), x, first, groups, call.lengths, keep)
+    states = call.spec.states
+    first = {s.name: t for s, t in zip(states, rest, strict=False)}
+    return x, first, dict(zip(call.spec.groups, rest[len(states) :], strict=True))
 
 
 class _Steps(torch.autograd.Function):
@@ -113,7 +124,8 @@ class _Steps(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *given: Tensor) -> tuple[Tensor, ...]:
         # The kernel has the precision of its input, also where autocast would lower the products.
         with torch.autocast("cpu", enabled=False):
-            ctx.run = _make_run(call, [t.detach() for t in given], keep=True)
+            x, first, groups = _named(call, [t.detach() for t in given])
+            ctx.run = Run(library(call.spec, x.dtype), x, first, groups, call.lengths, keep=True)
             output, finals = ctx.run.forward()
         ctx.call = call
         ctx.save_for_backward(output, *given)

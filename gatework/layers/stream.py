@@ -1,0 +1,133 @@
+"""A layer that is fed one step at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gatework import paths
+from gatework.errors import ShapeError
+from gatework.paths.kernel_step import KernelStep
+from gatework.paths.native import library
+
+if TYPE_CHECKING:
+    from gatework.layers.stack import StackForward, States
+
+
+class Stream:
+    """Runs a layer step by step, as its ``forward`` would over the whole sequence, quickly.
+
+    Made by ``layer.stream(batch)``. Weights that change are noticed at the next step. There are
+    no gradients through it, and dropout between layers is off.
+
+    Args:
+        layer: a layer that runs in one direction.
+        batch: how many sequences run side by side, B.
+
+    Raises:
+        ShapeError: the layer is bidirectional: its second direction begins at the end.
+    """
+
+    def __init__(self, layer: StackForward, batch: int = 1) -> None:
+        if layer.bidirectional:
+            raise ShapeError(
+                f"{type(layer).__name__} is bidirectional: its second direction begins at the "
+                f"end of a sequence, which a stream does not know. Use bidirectional=False."
+            )
+        if not isinstance(batch, int) or batch < 1:
+            raise ShapeError(f"batch is a whole number above zero, got {batch!r}.")
+        self.layer, self.batch = layer, batch
+        self._seen: list[tuple[int, int]] = []
+        self._steps: list[KernelStep] | None = None
+        self._start: States | None = None
+
+    def step(self, x: Tensor) -> Tensor:
+        """The output of the next step.
+
+        Args:
+            x: (B, F), or (F,) where B is 1.
+
+        Returns:
+            (B, size), or (size,).
+
+        Raises:
+            ShapeError: another shape or dtype.
+        """
+        layer = self.layer
+        if x.dim() == 1 and self.batch == 1:
+            return self.step(x.unsqueeze(0)).squeeze(0)
+        if x.shape != (self.batch, layer.input_size):
+            raise ShapeError(
+                f"A step of this stream is ({self.batch}, {layer.input_size}) = (B, F), got "
+                f"{tuple(x.shape)}."
+            )
+        if self._seen != (seen := _versions(layer)):
+            self._set_up()
+            self._seen = seen
+        if self._steps is None:
+            return self._step_by_layer(x)
+        if x.dtype != self._dtype:
+            raise ShapeError(f"A step of this stream is {self._dtype}, got {x.dtype}.")
+        output = x = x.contiguous()  # the name keeps it alive while only its address is used
+        for one in self._steps:
+            output = one.step(output.data_ptr())
+        return output[:, : self._size].clone()
+
+    @property
+    def states(self) -> Any:
+        """The states after the last step, as the layer's ``forward`` returns them."""
+        if self._steps is None:
+            return self._start
+        rows = [one.states() for one in self._steps]
+        states = tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+        return states[0] if len(states) == 1 else states
+
+    @states.setter
+    def states(self, states: States | None) -> None:
+        self._start = states
+        self._steps, self._seen = None, []
+
+    def reset(self) -> None:
+        """Begin a new sequence, with states of zero."""
+        self.states = None
+
+    def _set_up(self) -> None:
+        layer, states = self.layer, self.states
+        x = torch.zeros(1, self.batch, layer.input_size, dtype=layer.weight_dtype())
+        x = x.to(next(layer.parameters()).device)  # type: ignore[attr-defined]
+        with torch.no_grad():
+            call, _ = layer.prepare(x.transpose(0, 1) if layer.batch_first else x, states)
+            self._start = states
+            if paths.choose_for_step(call, layer.path) != "native":
+                self._steps = None
+                return
+            kernel = library(call.spec, x.dtype)
+            self._dtype, self._size = x.dtype, call.states[0].shape[-1]
+            self._steps = []
+            features, stride = layer.input_size, layer.input_size
+            for row in range(layer.num_layers):
+                first = [s[row] for s in call.states]
+                groups = call.weights.groups(row, 0)
+                self._steps.append(KernelStep(kernel, groups, first, features, stride))
+                features, stride = self._size, kernel.padded(self._size)
+
+    def _step_by_layer(self, x: Tensor) -> Tensor:
+        axis = 1 if self.layer.batch_first else 0
+        dropout, self.layer.dropout = self.layer.dropout, 0.0
+        try:
+            with torch.no_grad():
+                output, self._start = self.layer.forward(x.unsqueeze(axis), self._start)
+        finally:
+            self.layer.dropout = dropout
+        result: Tensor = output.squeeze(axis)
+        return result
+
+
+def _versions(layer: StackForward) -> list[tuple[int, int]]:
+    """What changes when a weight does."""
+    return [
+        (t.data_ptr(), 0 if t.is_inference() else t._version)
+        for t in layer._parameters.values()  # type: ignore[attr-defined]  (parameters() is slow)
+    ]

@@ -1,0 +1,77 @@
+"""One step of a stack at a time, with everything that can be set up beforehand set up."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from gatework.equations import Spec
+from gatework.paths.kernel_run import Run
+from gatework.paths.packing import Library
+from gatework.paths.team import team
+
+
+class KernelStep:
+    """One layer; its states lie in two buffers that change places at every step.
+
+    Args:
+        library: the kernel.
+        groups: the parameter groups by stem.
+        states: the first states, (B, size) each, in the order of the cell's states.
+        features: the size of the input.
+        stride: the distance between rows of the input.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        groups: Mapping[str, Tensor],
+        states: Sequence[Tensor],
+        features: int,
+        stride: int,
+    ) -> None:
+        spec: Spec = library.kernel.plan.spec
+        batch = states[0].shape[0]
+        x = states[0].new_zeros(1, batch, stride)[..., :features]
+        first = dict(zip((s.name for s in spec.states), states, strict=True))
+        with torch.no_grad():
+            run = Run(library, x, first, groups, None, keep=False)
+            self.buffers = [
+                [run.pad(s, symbol.size).clone(), run.pad(s, symbol.size).clone()]
+                for s, symbol in zip(states, spec.states, strict=True)
+            ]
+            run.bring(x)
+        self.sizes = [s.shape[-1] for s in states]
+        self.run, self.forward = run, library.forward  # the run keeps all that is pointed at
+        self.at = 0  # which buffers hold the states
+        self.numbers, self.team = run.numbers_of(0, 1), team()
+        self.tables = [self.table(spec, before) for before in (0, 1)]
+        self.place_of_x = [
+            i for i, n in enumerate(library.kernel.forward_arrays) if n in ("x", "rows_x")
+        ]
+
+    def table(self, spec: Spec, before: int) -> ctypes.Array[ctypes.c_void_p]:
+        """The arrays of a step that reads one of the two buffers and writes the other."""
+        names = self.run.kernel.forward_arrays
+        found = {n: a.data_ptr() for n, a in self.run.arrays.items()} | self.run.places
+        for state, pair in zip(spec.states, self.buffers, strict=True):
+            found[f"first_{state.name}"] = pair[before].data_ptr()
+            found[f"seq_{state.name}"] = pair[1 - before].data_ptr()
+        return (ctypes.c_void_p * len(names))(*(found.get(n, 0) for n in names))
+
+    def step(self, address: int) -> Tensor:
+        """One step on the input that lies there; the output, with its padding."""
+        table = self.tables[self.at]
+        for place in self.place_of_x:
+            table[place] = address
+        self.forward(self.numbers, table, self.team)
+        self.at = 1 - self.at
+        return self.buffers[0][self.at]
+
+    def states(self) -> list[Tensor]:
+        """The states as they are now, (B, size) each."""
+        pairs = zip(self.buffers, self.sizes, strict=True)
+        return [pair[self.at][:, :size].clone() for pair, size in pairs]
