@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint results clean
+.PHONY: demo test lint results bench sanitize clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -21,6 +21,18 @@ lint: $(VENV)/installed-test
 # The figures of docs/results.md, measured anew.
 results: $(VENV)/installed-test
 	$(BIN)/python benchmarks/backtests.py --write docs/results.md
+
+# The figures of docs/performance.md, measured anew; nothing else may run on the machine.
+bench: $(VENV)/installed-test
+	$(BIN)/python benchmarks/speed.py --write docs/performance.md
+
+# The kernels under the address and undefined-behaviour sanitizers of gcc, about ten minutes.
+sanitize: $(VENV)/installed-test
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 GATEWORK_CACHE=$(VENV)/sanitized \
+	GATEWORK_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover -g" \
+	$(BIN)/python -m pytest tests/test_native.py tests/test_stream.py -k \
+	"values_and_gradients or single_precision or columns or inside or whole_sequence"
 
 clean:
 	rm -rf $(VENV) demo

@@ -62,6 +62,7 @@ def load(text: str, real_bytes: int) -> ctypes.CDLL:
         f"-Dreal={REALS[real_bytes]}",
         f"-DDOUBLE={int(real_bytes == 8)}",
         f"-DLANES={vector_bytes() // real_bytes}",
+        *shlex.split(os.environ.get("GATEWORK_CFLAGS", "")),  # for sanitizers
     )
     key = "\0".join((text, *command, *options, _version(command), _processor()))
     name = hashlib.sha256(key.encode()).hexdigest()[:24]
