@@ -9,6 +9,8 @@ import torch
 from golden_files import check as check_golden
 from test_plan import CELLS
 from tolerances import EXACT, SINGLE
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call
 
 import gatework as gw
 from gatework.cells import resolve
@@ -359,3 +361,37 @@ def test_memory_is_used_again_and_given_back():
     assert kept == sum(block.numel() for block in workspace._free) > 0
     workspace.release_memory()
     assert workspace._free == []
+
+
+def by_functional_call(layer, x):
+    return functional_call(layer, dict(layer.named_parameters()), (x,))[0]
+
+
+def fake(layer, x):
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        return layer(mode.from_tensor(x))[0]
+
+
+STANDING_IN = {
+    "grad": lambda layer, x: torch.func.grad(lambda a: layer(a)[0].sum())(x),
+    "vmap": lambda layer, x: torch.vmap(lambda a: layer(a)[0], 1, 1)(x.unsqueeze(1))[:, 0],
+    "jvp": lambda layer, x: torch.func.jvp(lambda a: layer(a)[0], (x,), (x,))[1],
+    "functional_call": by_functional_call,
+    "fake": fake,
+    "meta": lambda layer, x: layer.to("meta")(x.to("meta"))[0],
+    "trace": lambda layer, x: torch.jit.trace(layer, (x,))(x)[0],
+}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", STANDING_IN)
+def test_tensors_that_stand_in_for_others_never_reach_a_kernel(name):
+    x = torch.randn(4, 2, 3)
+    results = []
+    for path in ("auto", "reference"):
+        torch.manual_seed(0)
+        results.append(STANDING_IN[name](gw.Recurrent("peephole_lstm", 3, 5, path=path), x))
+    got, want = results
+    assert got.shape == want.shape
+    if name not in ("fake", "meta"):
+        torch.testing.assert_close(got, want, **SINGLE)

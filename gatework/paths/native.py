@@ -44,13 +44,22 @@ class NativePath:
             return f"the kernels are float32 or float64, the input is {call.x.dtype}"
         if any(s.dtype != call.x.dtype or s.device != call.x.device for s in call.states):
             return "the initial states have another dtype or device than the input"
-        if torch.compiler.is_compiling():
-            return "the kernels cannot be traced by torch.compile yet"
+        given = (call.x, *call.states, *call.weights.groups(0, 0).values())
+        if not all(map(_has_memory, given)):
+            return "the kernels need tensors with memory of their own (no fake ones, no torch.func)"
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+            return "the kernels cannot be traced yet"
         return _unbuildable(call.spec, call.x.dtype)
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
         return run_layers(call, _run_steps)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
+    plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 @cache
