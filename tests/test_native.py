@@ -10,12 +10,16 @@ from golden_files import check as check_golden
 from test_plan import CELLS
 from tolerances import EXACT, SINGLE
 from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.func import functional_call
+from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 import gatework as gw
 from gatework.cells import resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
+from gatework.equations import Cell, Input, Matrix, State, Vector, tanh
 from gatework.errors import PathError
 from gatework.paths import build, kernel_run, native, workspace
 
@@ -265,7 +269,7 @@ def test_a_cell_that_the_compiler_cannot_take_runs_on_the_reference(monkeypatch)
     layer, x = gw.Recurrent("peephole_lstm", 3, 4), torch.randn(2, 2, 3)
     layer(x)
     layer.path = "native"
-    with pytest.raises(PathError, match="cannot take this cell: KeyError"):
+    with pytest.raises(PathError, match="compiler failed on this cell: KeyError"):
         layer(x)
     native._unbuildable.cache_clear()
 
@@ -356,9 +360,9 @@ def test_memory_is_used_again_and_given_back():
     x = torch.randn(50, 2, 3)
     for _ in range(3):
         layer(x)[0].sum().backward()
-    kept = sum(block.numel() for block in workspace._free)
+    kept = sum(block.nbytes() for block in workspace._free)
     layer(x)[0].sum().backward()
-    assert kept == sum(block.numel() for block in workspace._free) > 0
+    assert kept == sum(block.nbytes() for block in workspace._free) > 0
     workspace.release_memory()
     assert workspace._free == []
 
@@ -395,3 +399,148 @@ def test_tensors_that_stand_in_for_others_never_reach_a_kernel(name):
     assert got.shape == want.shape
     if name not in ("fake", "meta"):
         torch.testing.assert_close(got, want, **SINGLE)
+
+
+# What would be wrong without a word.
+
+
+def by_data(layer):
+    layer.U_l0.data.mul_(1.5)
+
+
+def by_numpy(layer):
+    layer.U_l0.detach().numpy()[0, 0] += 3
+
+
+def by_fused_optimizer(layer):
+    optimizer = torch.optim.AdamW(layer.parameters(), 0.1, fused=True)
+    layer(torch.ones(3, 1, 4))[0].sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("change", [by_data, by_numpy, by_fused_optimizer])
+def test_weights_that_change_without_a_new_version_are_noticed(change):
+    layer = gw.Recurrent("peephole_lstm", 4, 16, path="native")
+    x = torch.randn(5, 2, 4)
+    with torch.no_grad():
+        before = layer(x)[0]
+    change(layer)
+    with torch.no_grad():
+        after = layer(x)[0]
+        layer.path = "reference"
+        torch.testing.assert_close(after, layer(x)[0], **SINGLE)
+    assert not torch.allclose(before, after)
+
+
+def test_parametrised_weights():
+    layer = weight_norm(gw.Recurrent("peephole_lstm", 4, 16, path="native"), "U_l0")
+    x = torch.randn(5, 2, 4)
+    for _ in range(3):
+        with torch.no_grad():
+            layer.parametrizations.U_l0.original0 += 1
+            layer.path = "native"
+            got = layer(x)[0]
+            layer.path = "reference"
+            torch.testing.assert_close(got, layer(x)[0], **SINGLE)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: (gw.Recurrent("peephole_lstm", 4, 16, device="meta"), torch.randn(5, 2, 4)),
+    lambda: (gw.Recurrent("peephole_lstm", 4, 16), torch.randn(5, 2, 4, dtype=torch.float64)),
+    lambda: (gw.Recurrent("peephole_lstm", 4, 16), torch.randn(5, 0, 4)),
+], ids=["meta weights", "other dtype", "no rows"])  # fmt: skip
+def test_tensors_that_no_kernel_could_read_are_refused(make):
+    layer, x = make()
+    layer.path = "native"
+    with torch.autocast("cpu"), pytest.raises(PathError, match=r"several dtypes|is empty"):
+        layer(x)
+
+
+def test_a_mixture_of_dtypes_is_refused():
+    layer = gw.Recurrent("peephole_lstm", 4, 16, path="native")
+    layer.U_l0.data = layer.U_l0.data.double()
+    with pytest.raises(PathError, match="several dtypes"):
+        layer(torch.randn(5, 2, 4))
+
+
+def test_an_empty_batch_goes_backward():
+    layer = gw.Recurrent("peephole_lstm", 4, 16)
+    layer(torch.randn(5, 0, 4))[0].sum().backward()
+    assert layer.U_l0.grad.abs().max() == 0
+
+
+def test_forward_mode_derivatives_are_not_lost():
+    layer, x = gw.Recurrent("peephole_lstm", 4, 5), torch.randn(3, 2, 4)
+    with forward_ad.dual_level():
+        output = layer(forward_ad.make_dual(x, torch.ones_like(x)))[0]
+        assert forward_ad.unpack_dual(output).tangent.abs().max() > 0
+
+
+def test_one_graph_in_several_threads():
+    layer, x, states = case(resolve("peephole_lstm"), (50, 7, 3, 33), torch.float32)
+    layer.path = "native"
+    loss = layer(x, tuple(states))[0].square().sum()
+    wanted = list(layer.parameters())
+    alone = torch.autograd.grad(loss, wanted, retain_graph=True)
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(torch.autograd.grad, loss, wanted, None, True) for _ in range(24)]
+    for task in tasks:
+        assert all(map(torch.equal, task.result(), alone))
+
+
+def test_lengths_that_are_changed_later_change_nothing():
+    layer, x, states = case(resolve("peephole_lstm"), (6, 3, 3, 8), torch.float64)
+    layer.path = "native"
+    gradients = []
+    for later in (None, 1):
+        lengths = torch.tensor([6, 2, 4])
+        loss = layer(x, tuple(states), lengths=lengths)[0].square().sum()
+        if later is not None:
+            lengths.fill_(later)
+        gradients.append(torch.autograd.grad(loss, list(layer.parameters())))
+    assert all(map(torch.equal, *gradients))
+
+
+def test_a_graph_that_is_done_holds_no_memory_of_kernels():
+    layer = gw.Recurrent("peephole_lstm", 4, 64, path="native")
+    loss = layer(torch.randn(200, 8, 4))[0].sum()
+    workspace.release_memory()
+    loss.backward()
+    assert sum(block.nbytes() for block in workspace._free) > 200 * 8 * 5 * 64 * 4
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_checkpointed_layers_hold_nothing_and_give_the_same():
+    layer, x, states = case(resolve("peephole_lstm"), (6, 3, 3, 8), torch.float64)
+    layer.path = "native"
+    plain = torch.autograd.grad(layer(x, tuple(states))[0].sum(), list(layer.parameters()))
+    output = checkpoint(lambda a: layer(a, tuple(states))[0], x, use_reentrant=False)
+    again = torch.autograd.grad(output.sum(), list(layer.parameters()))
+    assert all(map(torch.equal, plain, again))
+
+
+class OfVector(Cell):
+    """A product that is the same at every step."""
+
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    b = Vector()
+    h_next = tanh(W @ x + U @ b + h)
+
+
+class OfNought(Cell):
+    """A product of nothing."""
+
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    h_next = tanh(W @ x + U @ (0 * h))
+
+
+@pytest.mark.parametrize("cell", [OfVector, OfNought])
+def test_products_that_no_kernel_computes_run_on_the_reference(cell):
+    layer = gw.Recurrent(cell, 3, 4)
+    layer(torch.randn(5, 2, 3))[0].sum().backward()
+    layer.path = "native"
+    with pytest.raises(PathError, match="the same at every step"):
+        layer(torch.randn(5, 2, 3))

@@ -2,11 +2,21 @@
 
 import pytest
 import torch
-from shared import each_cell
+from shared import CELLS, EveryPrimitive
 from tolerances import SINGLE
 
 import gatework as gw
+from gatework.equations import Cell, Input, Matrix, State, Vector, tanh
 from gatework.errors import ShapeError
+
+
+class Skip(Cell):
+    """Reads the input elementwise."""
+
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    v = Vector("F")
+    h_next = tanh(W @ (v * x) + U @ h)
 
 
 def layer_of(cell, **options):
@@ -19,7 +29,7 @@ def stepped(stream, x):
     return torch.stack([stream.step(one) for one in x])
 
 
-@each_cell
+@pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, Skip], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("path", ["auto", "reference"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_stream_is_the_layer_over_the_whole_sequence(cell, path, batch):
@@ -100,3 +110,26 @@ def test_what_cannot_stream_says_so():
         gw.LSTM(4, 16, bidirectional=True).stream()
     with pytest.raises(ShapeError, match="batch is a whole number"):
         gw.LSTM(4, 16).stream(0)
+
+
+@pytest.mark.parametrize("change", [lambda w: w.data.mul_(2), lambda w: w.detach().numpy().fill(0)])
+def test_weights_that_change_without_a_new_version_are_noticed(change):
+    layer = gw.LSTM(4, 16)
+    stream = layer.stream()
+    stream.step(torch.ones(4))
+    change(layer.weight_hh_l0)
+    before = stream.states
+    with torch.no_grad():
+        want, _ = layer(torch.ones(1, 1, 4), before)
+    torch.testing.assert_close(stream.step(torch.ones(4)), want[0, 0], **SINGLE)
+
+
+def test_refresh_reads_the_weights_and_keeps_the_states():
+    layer = gw.LSTM(4, 16)
+    stream = layer.stream()
+    stream.step(torch.ones(4))
+    layer.weight_hh_l0.detach().numpy()[1, 1] += 5
+    stream.refresh()
+    with torch.no_grad():
+        want, _ = layer(torch.ones(1, 1, 4), stream.states)
+    torch.testing.assert_close(stream.step(torch.ones(4)), want[0, 0], **SINGLE)

@@ -5,7 +5,7 @@ How the kernel works, for one layer in one direction:
 - Units stand in columns of LANES (a vector); arrays are padded to whole columns.
 - Threads form a grid: R parts of the rows of the batch, which do not need each other, by C parts
   of the columns, which meet after every segment.
-- What the input brings to a product is summed in the step (``inside``), or comes ready from one
+- What the input brings to a product is summed in the step (``fused``), or comes ready from one
   large product before.
 - A stage's products are summed in a register tile of some rows by some columns. The weights lie
   packed in the order in which the tile reads them.
@@ -33,9 +33,10 @@ from gatework.equations.spec import NEXT
 ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
-# inside, the steps to do, the distances between steps and rows of the input, the grid of threads.
+# in the step, the steps to do, the distances between steps and rows of the input, and the grid of
+# threads.
 NUMBERS = (
-    "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "inside", "from", "to",
+    "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "fused", "from", "to",
     "x_step", "x_row", "R", "C",
 )  # fmt: skip
 
@@ -201,7 +202,7 @@ class _Writer:
         zero = f"{each_row} {each} s{index}[r][p][q] = vec_all(0);"
         if self.reads_input(tile):
             lines += [
-                "    if (e->inside) {",
+                "    if (e->fused) {",
                 f"        {zero}",
                 "    } else {",
                 f"        {each_row} {{",
@@ -221,7 +222,7 @@ class _Writer:
             pointer, stride = self.operand(operand)
             is_input = operand == self.plan.spec.input and not self.is_backward
             lines += [
-                "    if (e->inside) {" if is_input else "    {",
+                "    if (e->fused) {" if is_input else "    {",
                 f"        const long stride = {stride}, depth = e->{self.plan.sizes[operand]};",
                 f"        const real *a = {pointer} + b * stride;",
                 f"        const real *w_{index} = e->w{number}_{place} + j * {count} * depth;",

@@ -10,6 +10,7 @@ from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import Spec
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref, walk
+from gatework.errors import PlanError
 
 FOLDED: dict[str, Callable[..., float]] = {
     "add": lambda a, b: a + b,
@@ -38,7 +39,10 @@ class Sequence:
         key = (op, args)
         if key not in self._known:
             name = name or f"{self.taken}__{len(self.lets)}"
-            size = next(self.sizes[a] for a in args if isinstance(a, str))
+            named = [a for a in args if isinstance(a, str)]
+            if not named:
+                raise PlanError(f"There is no kernel for {op} of plain numbers; write its value.")
+            size = self.sizes[named[0]]
             self.sizes[name] = size
             self.lets.append(Let(name, op, args, size))
             self._known[key] = name
@@ -63,6 +67,7 @@ class _Flattener:
         self.rows = {p.name: p.rows for p in spec.parameters}
         self.sequence = Sequence(leaf_sizes(spec))
         self.products: dict[tuple[tuple[str, str], ...], Product] = {}
+        self.vectors = {p.name for p in spec.parameters if p.cols is None}
         self.uses = Counter(
             node
             for equation in spec.equations
@@ -121,7 +126,12 @@ class _Flattener:
         for factor in factors:
             value = self.value(factor.operand)
             assert isinstance(factor.matrix, Ref)
-            assert isinstance(value, str)
+            if not isinstance(value, str) or value in self.vectors:
+                raise PlanError(
+                    f"{self.spec.name} multiplies {factor.matrix.name} by what is the same at "
+                    f"every step ({value}); there is no kernel for that. Learn the product itself, "
+                    f"as a Vector."
+                )
             terms.append((factor.matrix.name, value))
         key = tuple(terms)
         if key not in self.products:

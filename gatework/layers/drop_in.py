@@ -56,6 +56,11 @@ class _DropIn(StackForward, nn.RNNBase):
         row = layer * (2 if self.bidirectional else 1) + direction
         return vendor.from_torch(self.spec, self.all_weights[row], self.hidden_size)
 
+    def tensors(self) -> list[Tensor]:
+        """All parameters."""
+        flat: list[Any] = self._flat_weights
+        return flat
+
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The stack in the order of torch's kernels: the parameters themselves."""
         flat: list[Any] = self._flat_weights

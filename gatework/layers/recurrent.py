@@ -147,6 +147,10 @@ class Recurrent(StackForward, nn.Module):
                 found[stem] = next(iter(self.parameters())).new_zeros(shape)
         return found
 
+    def tensors(self) -> list[Tensor]:
+        """All parameters."""
+        return list(self.parameters())
+
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The stack in the order of torch's kernels."""
         rows = [vendor.to_torch(self.groups(*row)) for row in self._rows()]

@@ -103,7 +103,8 @@ def check_lengths(
         values = values.to(torch.int64)  # an empty list says nothing of its type
     if values.is_floating_point() or values.dtype == torch.bool:
         raise ShapeError(f"{layer}: lengths are whole numbers, got {values.dtype}.")
-    values = values.to(device="cpu", dtype=torch.int64)
+    # A copy: the caller may change theirs before the backward pass reads it.
+    values = values.to(device="cpu", dtype=torch.int64, copy=True)
     if tuple(values.shape) != (batch,):
         hint = ""
         if tuple(values.shape) == (steps,):

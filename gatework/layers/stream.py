@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class Stream:
     """Runs a layer step by step, as its ``forward`` would over the whole sequence, quickly.
 
-    Made by ``layer.stream(batch)``. Weights that change are noticed at the next step. There are
-    no gradients through it, and dropout between layers is off.
+    Made by ``layer.stream(batch)``. Weights that change are noticed at the next step, but for
+    parts of them that are written to by ways around torch (``.data``, NumPy); after those call
+    ``refresh``. There are no gradients through it, and dropout between layers is off.
 
     Args:
         layer: a layer that runs in one direction.
@@ -40,6 +42,7 @@ class Stream:
             raise ShapeError(f"batch is a whole number above zero, got {batch!r}.")
         self.layer, self.batch = layer, batch
         self._seen: list[tuple[int, int]] = []
+        self._probes: list[tuple[Any, float]] = []
         self._steps: list[KernelStep] | None = None
         self._start: States | None = None
 
@@ -63,16 +66,16 @@ class Stream:
                 f"A step of this stream is ({self.batch}, {layer.input_size}) = (B, F), got "
                 f"{tuple(x.shape)}."
             )
-        if self._seen != (seen := _versions(layer)):
+        if self._seen != (seen := _versions(layer)) or any(p.value != v for p, v in self._probes):
             self._set_up()
-            self._seen = seen
+            self._seen, self._probes = seen, [(p, p.value) for p in _probes(layer)]
         if self._steps is None:
             return self._step_by_layer(x)
         if x.dtype != self._dtype:
             raise ShapeError(f"A step of this stream is {self._dtype}, got {x.dtype}.")
-        output = x = x.contiguous()  # the name keeps it alive while only its address is used
+        output = x.contiguous()
         for one in self._steps:
-            output = one.step(output.data_ptr())
+            output = one.step(output)
         return output[:, : self._size].clone()
 
     @property
@@ -89,6 +92,10 @@ class Stream:
         self._start = states
         self._steps, self._seen = None, []
 
+    def refresh(self) -> None:
+        """Read the weights again; the states stay."""
+        self.states = self.states
+
     def reset(self) -> None:
         """Begin a new sequence, with states of zero."""
         self.states = None
@@ -100,7 +107,9 @@ class Stream:
         with torch.no_grad():
             call, _ = layer.prepare(x.transpose(0, 1) if layer.batch_first else x, states)
             self._start = states
-            if paths.choose_for_step(call, layer.path) != "native":
+            # Parametrised weights are made anew at every call.
+            is_plain = not hasattr(layer, "parametrizations")
+            if not is_plain or paths.choose_for_step(call, layer.path) != "native":
                 self._steps = None
                 return
             kernel = library(call.spec, x.dtype)
@@ -130,3 +139,19 @@ def _versions(layer: StackForward) -> list[tuple[int, int]]:
     own: dict[str, Tensor] = layer._parameters  # type: ignore[attr-defined]
     # Not parameters(), which is as slow as a step.
     return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in own.values()]
+
+
+def _probes(layer: StackForward) -> list[Any]:
+    """Some numbers of every weight, as they lie in memory.
+
+    Fused optimisers and ``.data`` change weights without a new version, but hardly without
+    changing these.
+    """
+    own: dict[str, Tensor] = layer._parameters  # type: ignore[attr-defined]
+    kinds = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
+    return [
+        kinds[t.dtype].from_address(t.data_ptr() + place * t.element_size())
+        for t in own.values()
+        if t.dtype in kinds and t.device.type == "cpu" and t.is_contiguous()
+        for place in {0, t.numel() // 3, t.numel() // 2, t.numel() - 1}
+    ]

@@ -5,7 +5,7 @@ Axes: T time, B batch, F input features, H output size of one direction, L layer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class Weights(Protocol):
 
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction: the cell's parameter groups, stacked along the rows."""
+
+    def tensors(self) -> Sequence[Tensor]:
+        """All parameters, as they are stored."""
 
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The whole stack in the order of torch's own kernels, and whether it has biases."""

@@ -14,6 +14,7 @@ from gatework.paths.kernel_run import Run
 from gatework.paths.packing import Library
 
 MOST = 4  # shapes for each layer and direction
+LARGEST = 1 << 20  # bytes of a run that is kept; setting up is nothing beside a larger one
 
 _lock = threading.Lock()
 # first parameter -> shape -> run; a run is taken out while it runs
@@ -37,6 +38,10 @@ def infer(
         run.take(x, first, groups)
     result = run.forward()
     run.forget()
+    if run.workspace.size + run.held.size > LARGEST:
+        run.workspace.release()
+        run.held.release()
+        return result
     with _lock:
         known[shape] = run
         while len(known) > MOST:

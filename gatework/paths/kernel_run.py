@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gatework.compile.emit_c import NUMBERS
-from gatework.compile.kernel import Layout
+from gatework.compile.kernel import TILE_COLUMNS, Layout
 from gatework.equations import Spec
 from gatework.paths.kernel_sums import Sums
 from gatework.paths.packing import Library, by_name, kept_weights, packed_weights
 from gatework.paths.team import team, threads
-from gatework.paths.workspace import Workspace
+from gatework.paths.workspace import Workspace, give_back
 
 # Multiply-adds of a call below which a second thread costs more than it brings.
 WORTH_A_THREAD = 150_000
@@ -31,7 +31,8 @@ OWN_CACHE = 1 << 20
 # lies in the cache when it is read.
 AT_ONCE = 4 << 20
 MEETING_PLACE = 128  # bytes for each group of threads
-FROM, TO = NUMBERS.index("from"), NUMBERS.index("to")
+FROM, TO, ROWS, COLUMNS = (NUMBERS.index(name) for name in ("from", "to", "R", "C"))
+KINDS = ("first", "seq")  # of the arrays of a state
 
 
 class Run:
@@ -67,9 +68,9 @@ class Run:
         for state in self.spec.states:
             self.sizes[state.size] = first[state.name].shape[-1]
         self.padded = {letter: library.padded(size) for letter, size in self.sizes.items()}
-        self.workspace = Workspace(x.dtype)
-        self.arrays: dict[str, Tensor] = {}  # those that the kernel shares with torch
-        self.places: dict[str, int] = {}  # addresses of those that only the kernel sees
+        self.workspace = Workspace(x.dtype)  # of this pass alone
+        self.held = Workspace(x.dtype)  # what a backward pass reads
+        self.arrays: dict[str, Tensor] = {}
         self.set_up()
 
     def take(self, x: Tensor, first: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> None:
@@ -94,24 +95,29 @@ class Run:
         if self.lengths is not None:
             arrays["lengths"] = self.lengths.contiguous()
         if self.keep and kernel.saved.names:
-            arrays["saved"] = self.empty(self.steps, self.width(kernel.saved))
+            arrays["saved"] = self.empty(self.held, self.steps, self.width(kernel.saved))
         if kernel.scratch.names:
-            self.places["scratch"] = self.workspace.address(self.batch * self.width(kernel.scratch))
+            arrays["scratch"] = self.empty(self.workspace, 1, self.width(kernel.scratch))
         # The output may be the caller's own memory only where nothing of it is padding.
         width = self.padded[output.size]
         self.is_whole = width == self.sizes[output.size] and self.lengths is None
         if not self.is_whole:
-            arrays[f"seq_{output.name}"] = self.empty(self.steps, width)
+            arrays[f"seq_{output.name}"] = self.empty(self.held, self.steps, width)
         for state in others:
-            arrays[f"seq_{state.name}"] = self.empty(self.ring, self.padded[state.size])
-        self.inside = self.multiplies_inside() or not self.plan.of_input
-        if not self.inside:
+            width = self.padded[state.size]
+            arrays[f"seq_{state.name}"] = self.empty(self.held, self.ring, width)
+        self.fused = self.multiplies_inside() or not self.plan.of_input
+        if not self.fused:
             width = self.width(kernel.ready)
             self.at_once = self.chunk(width)
             # A block of columns may reach over the end of the last row.
-            slack = self.library.lanes * 4
-            arrays["ready"] = self.workspace.empty((self.at_once * self.batch * width + slack,))
-        self.numbers = self.first_numbers()
+            slack = self.library.lanes * TILE_COLUMNS
+            size = self.at_once * self.batch * width + slack
+            arrays["ready"] = self.workspace.empty((size,))
+        rows, columns = self.grid()
+        if columns > 1:
+            arrays["meeting"] = self.x.new_zeros(rows * MEETING_PLACE // 4)
+        self.numbers = self.numbers_of(rows, columns)
 
     def forward(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output (T, B, size), and the final states (B, size)."""
@@ -123,10 +129,9 @@ class Run:
         name = f"seq_{output.name}"
         if self.is_whole:
             result = self.x.new_empty(self.steps, self.batch, self.padded[output.size])
-            # Without its history, which leads back to this run when it is trained.
-            arrays[name] = result.detach() if self.keep else result
-        if self.inside:
-            self.launch(self.library.forward, kernel.forward_arrays, 0, self.steps)
+            arrays[name] = result
+        if self.fused:
+            self.launch(self.library.forward, kernel.forward_arrays, arrays, 0, self.steps)
         else:
             self.forward_with_ready()
         if not self.is_whole:
@@ -154,7 +159,7 @@ class Run:
             rows = (end - begin) * self.batch
             part = ready[: rows * width].view(rows, width)
             torch.mm(self.x[begin:end].reshape(rows, -1), weights, out=part)
-            self.launch(self.library.forward, self.kernel.forward_arrays, begin, end)
+            self.launch(self.library.forward, self.kernel.forward_arrays, self.arrays, begin, end)
 
     def weights_of_input(self) -> Tensor:
         """What multiplies the input, in the layout of what is ready: (width, F)."""
@@ -170,40 +175,72 @@ class Run:
                 weights[place] += named[matrix]
         return weights
 
+    def let_go(self) -> dict[str, Tensor]:
+        """What the backward pass reads besides output, input and weights; the run keeps nothing."""
+        self.workspace.release()
+        self.held.taken = []
+        names = ("lengths", "x", "vectors", "saved")
+        wanted = (*names, *(f"{kind}_{s.name}" for s in self.spec.states for kind in KINDS))
+        held = {name: self.arrays[name] for name in wanted if name in self.arrays}
+        if self.is_whole:
+            del held[f"seq_{self.spec.states[0].name}"]  # that is the output
+        self.forget()
+        self.arrays = {}
+        return held
+
+    def give_back(self, held: Mapping[str, Tensor]) -> None:
+        """The memory of what ``let_go`` gave, when no backward pass will read it again."""
+        pooled = {"saved", *(f"seq_{s.name}" for s in self.spec.states)}
+        give_back(t for name, t in held.items() if name in pooled)
+
     def backward(
-        self, output: Tensor, gradients: Sequence[Tensor], wants_input: bool
+        self,
+        held: Mapping[str, Tensor],
+        output: Tensor,
+        gradients: Sequence[Tensor],
+        wants_input: bool,
     ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
         """Gradients by x (if wanted), the initial states and the parameter groups.
 
+        Nothing of the run changes, so that several threads may go back through it at once. The
+        tensors of the call must have been taken again.
+
         Args:
+            held: what ``let_go`` gave.
             output: what ``forward`` gave.
             gradients: by the output and by the final states.
             wants_input: whether the gradient by x is asked for.
         """
-        kernel, spec, arrays = self.kernel, self.spec, self.arrays
+        kernel, spec = self.kernel, self.spec
+        workspace = Workspace(self.x.dtype)
+        arrays = dict(held)
+        if self.is_whole:
+            arrays[f"seq_{spec.states[0].name}"] = output
         by_output, *by_finals = gradients
         arrays["by_output"] = self.pad(by_output, spec.states[0].size)
         width = self.width(kernel.gradients)
         chunk = self.chunk(width)
-        arrays["gradients"] = self.empty(chunk, width)
+        arrays["gradients"] = self.empty(workspace, chunk, width)
         if kernel.back_scratch.names:
-            size = self.batch * self.width(kernel.back_scratch)
-            self.places["scratch"] = self.workspace.address(size)
+            arrays["scratch"] = self.empty(workspace, 1, self.width(kernel.back_scratch))
         if isinstance(self.plan.input_gradient, str):
-            arrays["by_x"] = self.empty(self.steps, self.padded["F"])
+            arrays["by_x"] = self.empty(workspace, self.steps, self.padded["F"])
+        if self.numbers[COLUMNS] > 1:
+            arrays["meeting"] = self.x.new_zeros(self.numbers[ROWS] * MEETING_PLACE // 4)
         for state, final in zip(spec.states, by_finals, strict=True):
             arrays[f"run_{state.name}"] = self.pad(final, state.size).clone()
-            arrays[f"spare_{state.name}"] = self.empty(1, self.padded[state.size])
+            arrays[f"spare_{state.name}"] = self.empty(workspace, 1, self.padded[state.size])
         arrays.update(packed_weights(self.library, self.groups, kernel.backward_weights))
-        sums = Sums(self, output, wants_input)
+        sums = Sums(self, arrays, wants_input)
         for begin in reversed(range(0, self.steps, chunk)):
             end = min(begin + chunk, self.steps)
-            self.launch(self.library.backward, kernel.backward_arrays, begin, end)
+            self.launch(self.library.backward, kernel.backward_arrays, arrays, begin, end)
             sums.add(begin, end)
         last = "run" if self.steps % 2 == 0 else "spare"
         by_states = [
             self.plain(arrays[f"{last}_{s.name}"].view(self.batch, -1), s.size) for s in spec.states
         ]
+        workspace.release()
         return sums.by_x, by_states, list(sums.by_group.values())
 
     @cached_property
@@ -226,12 +263,12 @@ class Run:
     def take_weights(self) -> None:
         """The weights of the forward function, packed."""
         wanted = self.kernel.forward_weights
-        if not self.inside:
+        if not self.fused:
             wanted = tuple(one for one in wanted if one.operand != self.spec.input)
         if self.keep:
             found = packed_weights(self.library, self.groups, wanted)
         else:
-            found = kept_weights(self.library, self.groups, wanted, f"inside {self.inside}")
+            found = kept_weights(self.library, self.groups, wanted, f"fused {self.fused}")
         self.arrays.update(found)
 
     def vectors(self) -> Tensor:
@@ -251,9 +288,9 @@ class Run:
         """A copy without the padding."""
         return tensor[..., : self.sizes[size]].clone()
 
-    def empty(self, steps: int, width: int) -> Tensor:
+    def empty(self, workspace: Workspace, steps: int, width: int) -> Tensor:
         """Memory for some steps, (steps, B, width)."""
-        return self.workspace.empty((steps, self.batch, width))
+        return workspace.empty((steps, self.batch, width))
 
     def width(self, layout: Layout) -> int:
         """The length of a row of a layout."""
@@ -267,15 +304,12 @@ class Run:
             begin += self.padded[size]
         return found
 
-    def first_numbers(self) -> ctypes.Array[ctypes.c_long]:
-        """The numbers that a kernel is called with; the steps to do are set at each launch."""
-        rows, columns = self.grid()
-        if columns > 1:
-            self.arrays["meeting"] = self.x.new_zeros(rows * MEETING_PLACE // 4)
+    def numbers_of(self, rows: int, columns: int) -> ctypes.Array[ctypes.c_long]:
+        """The numbers that a kernel is called with; each launch sets the steps to do."""
         time, row = self.x.stride()[:2]
         sizes = {"T": self.steps, "B": self.batch, **self.sizes}
         sizes.update((f"{letter}p", size) for letter, size in self.padded.items())
-        sizes.update(ring=self.ring, keep=int(self.keep), inside=int(self.inside))
+        sizes.update(ring=self.ring, keep=int(self.keep), fused=int(self.fused), to=self.steps)
         sizes.update(x_step=time, x_row=row, R=rows, C=columns)
         return (ctypes.c_long * len(NUMBERS))(*(sizes.get(name, 0) for name in NUMBERS))
 
@@ -292,16 +326,17 @@ class Run:
         return (1, count) if min(self.sizes[s.size] for s in self.spec.states) >= 64 else (1, 1)
 
     def launch(
-        self, function: Callable[..., None], names: Sequence[str], begin: int, end: int
+        self,
+        function: Callable[..., None],
+        names: Sequence[str],
+        arrays: Mapping[str, Tensor],
+        begin: int,
+        end: int,
     ) -> None:
         """Call the kernel for some steps."""
-        arrays, places = self.arrays, self.places
+        numbers = type(self.numbers)(*self.numbers)
+        numbers[FROM], numbers[TO] = begin, end
         table = (ctypes.c_void_p * len(names))(
-            *[arrays[n].data_ptr() if n in arrays else places.get(n, 0) for n in names]
+            *[arrays[n].data_ptr() if n in arrays else 0 for n in names]
         )
-        function(self.numbers_of(begin, end), table, team())
-
-    def numbers_of(self, begin: int, end: int) -> ctypes.Array[ctypes.c_long]:
-        """The numbers for some steps."""
-        self.numbers[FROM], self.numbers[TO] = begin, end
-        return self.numbers
+        function(numbers, table, team())

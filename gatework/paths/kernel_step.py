@@ -44,29 +44,31 @@ class KernelStep:
                 for s, symbol in zip(states, spec.states, strict=True)
             ]
             run.bring(x)
+            # Elementwise the kernel reads whole vectors, which a step of the caller's may not hold.
+            self.padded_x = run.arrays["x"] if library.kernel.reads_input else None
+            self.features = features
         self.sizes = [s.shape[-1] for s in states]
         self.run, self.forward = run, library.forward  # the run keeps all that is pointed at
         self.at = 0  # which buffers hold the states
-        self.numbers, self.team = run.numbers_of(0, 1), team()
+        self.numbers, self.team = run.numbers, team()
         self.tables = [self.table(spec, before) for before in (0, 1)]
-        self.place_of_x = [
-            i for i, n in enumerate(library.kernel.forward_arrays) if n in ("x", "rows_x")
-        ]
+        self.place_of_x = library.kernel.forward_arrays.index("rows_x")
 
     def table(self, spec: Spec, before: int) -> ctypes.Array[ctypes.c_void_p]:
         """The arrays of a step that reads one of the two buffers and writes the other."""
         names = self.run.kernel.forward_arrays
-        found = {n: a.data_ptr() for n, a in self.run.arrays.items()} | self.run.places
+        found = {n: a.data_ptr() for n, a in self.run.arrays.items()}
         for state, pair in zip(spec.states, self.buffers, strict=True):
             found[f"first_{state.name}"] = pair[before].data_ptr()
             found[f"seq_{state.name}"] = pair[1 - before].data_ptr()
         return (ctypes.c_void_p * len(names))(*(found.get(n, 0) for n in names))
 
-    def step(self, address: int) -> Tensor:
-        """One step on the input that lies there; the output, with its padding."""
+    def step(self, x: Tensor) -> Tensor:
+        """One step on an input (B, stride); the output, with its padding."""
         table = self.tables[self.at]
-        for place in self.place_of_x:
-            table[place] = address
+        table[self.place_of_x] = x.data_ptr()
+        if self.padded_x is not None:
+            self.padded_x[0, :, : self.features] = x[:, : self.features]
         self.forward(self.numbers, table, self.team)
         self.at = 1 - self.at
         return self.buffers[0][self.at]

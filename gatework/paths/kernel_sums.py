@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gatework.equations.spec import NEXT
+from gatework.paths.packing import by_name
 
 if TYPE_CHECKING:
     from gatework.paths.kernel_run import Run
@@ -22,24 +23,21 @@ class Sums:
         by_x: that by the input, (T, B, F), if it is wanted.
     """
 
-    def __init__(self, run: Run, output: Tensor, wants_input: bool) -> None:
-        self.run = run
+    def __init__(self, run: Run, arrays: Mapping[str, Tensor], wants_input: bool) -> None:
+        self.run, self.arrays, self.weights = run, arrays, by_name(run.spec, run.groups)
         self.by_group = {stem: torch.zeros_like(run.groups[stem]) for stem in run.spec.groups}
         self.by_x = run.x.new_zeros(run.x.shape) if wants_input else None
         self.begins = [0]  # of the columns of the gradients, padded
         for size in run.kernel.gradients.sizes:
             self.begins.append(self.begins[-1] + run.padded[size])
-        plain = {s.name: s.size for s in run.spec.states}
         self.sequences = {
-            name: run.arrays[f"seq_{name}"][..., : run.sizes[size]] for name, size in plain.items()
+            s.name: arrays[f"seq_{s.name}"][..., : run.sizes[s.size]] for s in run.spec.states
         }
-        if run.lengths is None:
-            self.sequences[run.spec.states[0].name] = output  # without padding in between
 
     def add(self, begin: int, end: int) -> None:
         """Add what the steps ``begin .. end`` bring."""
         run = self.run
-        table = run.arrays["gradients"][: end - begin]
+        table = self.arrays["gradients"][: end - begin]
         for part in run.kernel.sums:
             columns = table[..., self.begins[part.column] : self.begins[part.column + part.count]]
             group = self.by_group[part.stem]
@@ -58,8 +56,8 @@ class Sums:
                     self.add_rows(mine, left.t() @ right, part.count, size)
             if part.operand == run.spec.input and self.by_x is not None:
                 self.by_x[begin:end] += self.back(columns, part.stem, part.member, part.count)
-        if self.by_x is not None and "by_x" in run.arrays:
-            self.by_x[begin:end] += run.arrays["by_x"][begin:end, :, : run.sizes["F"]]
+        if self.by_x is not None and "by_x" in self.arrays:
+            self.by_x[begin:end] += self.arrays["by_x"][begin:end, :, : run.sizes["F"]]
 
     def add_rows(self, to: Tensor, found: Tensor, count: int, size: int) -> None:
         """Add padded rows to plain ones."""
@@ -69,7 +67,7 @@ class Sums:
     def back(self, columns: Tensor, stem: str, member: int, count: int) -> Tensor:
         """The gradient by the input that comes through some members of a group."""
         run = self.run
-        weights = [run.weights[p.name] for p in run.spec.groups[stem][member : member + count]]
+        weights = [self.weights[p.name] for p in run.spec.groups[stem][member : member + count]]
         size = len(weights[0])
         parts = columns.reshape(*columns.shape[:2], count, -1)[..., :size]
         return parts.reshape(*columns.shape[:2], count * size) @ torch.cat(weights)
@@ -89,4 +87,4 @@ class Sums:
             yield self.sequences[states[0]][begin:end], begin
         else:
             place = run.columns(run.kernel.saved)[name]
-            yield run.arrays["saved"][begin:end, :, place], begin
+            yield self.arrays["saved"][begin:end, :, place], begin

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT
-from gatework.errors import PathError
+from gatework.errors import PathError, PlanError
 from gatework.paths import build, reference
 from gatework.paths.call import Call, Groups, Result
 from gatework.paths.kept_runs import infer
@@ -42,13 +44,17 @@ class NativePath:
             return f"the kernels run on the CPU, the input is on {call.x.device}"
         if call.x.dtype not in (torch.float32, torch.float64):
             return f"the kernels are float32 or float64, the input is {call.x.dtype}"
-        if any(s.dtype != call.x.dtype or s.device != call.x.device for s in call.states):
-            return "the initial states have another dtype or device than the input"
-        given = (call.x, *call.states, *call.weights.groups(0, 0).values())
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+            return "the kernels cannot be traced yet"
+        if forward_ad._current_level >= 0:
+            return "the kernels have no forward-mode derivatives"
+        if not call.x.numel():
+            return "the input is empty"
+        given = (call.x, *call.states, *call.weights.tensors())
         if not all(map(_has_memory, given)):
             return "the kernels need tensors with memory of their own (no fake ones, no torch.func)"
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
-            return "the kernels cannot be traced yet"
+        if any(t.dtype != call.x.dtype or t.device != call.x.device for t in given):
+            return "input, states and weights have several dtypes or devices"
         return _unbuildable(call.spec, call.x.dtype)
 
     def run(self, call: Call) -> Result:
@@ -70,8 +76,11 @@ def _unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
     except PathError as error:
         _warn_once(str(error))
         return str(error).rstrip(".")
-    except Exception as error:  # a cell that the compiler cannot take yet still has the reference
-        return f"the compiler cannot take this cell: {type(error).__name__}: {error}"
+    except PlanError as error:
+        return str(error).rstrip(".")
+    except Exception as error:  # ours; the cell still has the reference
+        log.warning("The kernel compiler failed on %s, a bug: %r", spec.name, error)
+        return f"the compiler failed on this cell: {type(error).__name__}: {error}"
     return None
 
 
@@ -113,7 +122,11 @@ def _infer(call: Call, given: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, .
     kernel = library(call.spec, x.dtype)
     if call.lengths is None:
         return infer(kernel, x, first, groups)
-    return Run(kernel, x, first, groups, call.lengths, keep=False).forward()
+    run = Run(kernel, x, first, groups, call.lengths, keep=False)
+    result = run.forward()
+    run.workspace.release()
+    run.held.release()
+    return result
 
 
 def _named(
@@ -134,21 +147,32 @@ class _Steps(torch.autograd.Function):
         # The kernel has the precision of its input, also where autocast would lower the products.
         with torch.autocast("cpu", enabled=False):
             x, first, groups = _named(call, [t.detach() for t in given])
-            ctx.run = Run(library(call.spec, x.dtype), x, first, groups, call.lengths, keep=True)
-            output, finals = ctx.run.forward()
-        ctx.call = call
-        ctx.save_for_backward(output, *given)
+            run = Run(library(call.spec, x.dtype), x, first, groups, call.lengths, keep=True)
+            output, finals = run.forward()
+            held = run.let_go()
+        ctx.call, ctx.run, ctx.names = call, run, tuple(held)
+        # Hooks may keep what is saved; then its memory is not ours to use again.
+        ctx.is_ours = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+        ctx.save_for_backward(output, *given, *held.values())
         return output, *finals
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        # This raises if one of them was changed in place meanwhile.
-        output, *inputs = ctx.saved_tensors
+        # This raises if one of them was changed in place meanwhile, or is gone.
+        output, *saved = ctx.saved_tensors
+        split = len(saved) - len(ctx.names)
+        inputs, held = saved[:split], dict(zip(ctx.names, saved[split:], strict=True))
         if torch.is_grad_enabled():
             return None, *_by_reference(ctx.call, inputs, gradients)
         with torch.autocast("cpu", enabled=False):
-            wants_input = ctx.needs_input_grad[1]
-            by_x, by_states, by_groups = ctx.run.backward(output.detach(), gradients, wants_input)
+            x, first, groups = _named(ctx.call, inputs)
+            run = copy(ctx.run)  # other threads may go back through the same graph
+            run.take(x, first, groups)
+            by_x, by_states, by_groups = run.backward(
+                held, output, gradients, ctx.needs_input_grad[1]
+            )
+        if ctx.is_ours and not torch._C._autograd._get_current_graph_task_keep_graph():
+            run.give_back(held)
         return None, by_x, *by_states, *by_groups
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gatework.compile.kernel import Kernel, Packed
 from gatework.equations import Spec
 
-# first matrix -> (cell, which weights) -> what they were packed of, and the packed weights
+# first matrix -> (cell, which weights) -> copies of the matrices, and these packed
 _kept: Any = WeakIdKeyDictionary()
 
 _SIX = ctypes.c_long * 6
@@ -48,17 +49,21 @@ def kept_weights(
 ) -> dict[str, Tensor]:
     """Packed weights, of an earlier call where nothing has changed them since."""
     matrices = [t for t in groups.values() if t.dim() == 2]
-    if not matrices or any(t.is_inference() for t in matrices):
-        return packed_weights(library, groups, wanted)
-    versions = [(t.data_ptr(), t._version) for t in matrices]
+    if not matrices:
+        return {}
     place = (library.kernel.plan.spec, key)
     try:
         stored = _kept[matrices[0]]
     except KeyError:
         stored = _kept[matrices[0]] = {}
-    if place not in stored or stored[place][0] != versions:
-        stored[place] = versions, packed_weights(library, groups, wanted)
-    found: dict[str, Tensor] = stored[place][1]
+    if place in stored:
+        before, packed = stored[place]
+        # Not by version: fused optimisers, .data and NumPy change weights without a new one.
+        if all(map(torch.equal, matrices, before)):
+            found: dict[str, Tensor] = packed
+            return found
+    found = packed_weights(library, groups, wanted)
+    stored[place] = [m.detach().clone() for m in matrices], found
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import torch
@@ -12,52 +12,57 @@ from torch import Tensor
 LIMIT = 1 << 30  # bytes that are kept while nobody uses them
 
 _lock = threading.Lock()
-_free: list[Tensor] = []  # flat, of bytes; the last one was used last
+_free: list[torch.UntypedStorage] = []  # the last one was used last
 
 
 class Workspace:
-    """The memory of one call of a kernel, given back when the call needs it no longer."""
+    """The memory of one call of a kernel. What is not given back is freed as usual."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._blocks: list[Tensor] = []
+        self.taken: list[Tensor] = []
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         """A tensor with arbitrary values."""
-        size = prod(shape) * self.dtype.itemsize
-        return self._take(size)[:size].view(self.dtype).view(shape)
+        storage = _take(max(1, prod(shape)) * self.dtype.itemsize)
+        tensor = torch.empty(0, dtype=self.dtype)
+        tensor.set_(storage, 0, tuple(shape))  # type: ignore[call-overload]
+        self.taken.append(tensor)
+        return tensor
 
-    def address(self, count: int) -> int:
-        """The address of so many numbers, for what torch need not see."""
-        return self._take(count * self.dtype.itemsize).data_ptr()
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return sum(t.untyped_storage().nbytes() for t in self.taken)
 
     def release(self) -> None:
         """Give everything back; the tensors must not be used any more."""
-        blocks, self._blocks = self._blocks, []
-        with _lock:
-            _free.extend(blocks)
-            total = sum(block.numel() for block in _free)
-            while total > LIMIT:
-                total -= _free.pop(0).numel()
+        give_back(self.taken)
+        self.taken = []
 
-    def __del__(self) -> None:
-        if self._blocks:
-            self.release()
 
-    def _take(self, size: int) -> Tensor:
-        """The smallest free block that is large enough, but not much too large; or a new one."""
-        block = None
-        with _lock:
-            fits = [i for i, b in enumerate(_free) if size <= b.numel() <= 2 * size + 4096]
-            if fits:
-                block = _free.pop(min(fits, key=lambda i: _free[i].numel()))
-        if block is None:
-            block = torch.empty(size, dtype=torch.uint8)  # torch aligns its memory
-        self._blocks.append(block)
-        return block
+def give_back(tensors: Iterable[Tensor]) -> None:
+    """Let others use the memory of tensors that came from a workspace and are used no more."""
+    storages = [t.untyped_storage() for t in tensors]
+    with _lock:
+        _free.extend(storages)
+        total = sum(s.nbytes() for s in _free)
+        while total > LIMIT:
+            total -= _free.pop(0).nbytes()
 
 
 def release_memory() -> None:
-    """Give the memory that kernels keep for the next call back to the system."""
+    """Give the memory that is kept for later calls back to the system."""
     with _lock:
         _free.clear()
+
+
+def _take(size: int) -> torch.UntypedStorage:
+    """The smallest free block that is large enough, but not much too large; or a new one."""
+    with _lock:
+        fits = [
+            (s.nbytes(), i) for i, s in enumerate(_free) if size <= s.nbytes() <= 2 * size + 4096
+        ]
+        if fits:
+            return _free.pop(min(fits)[1])
+    return torch.empty(size, dtype=torch.uint8).untyped_storage()  # torch aligns its memory

@@ -2,7 +2,7 @@ INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
     real *rows_x;
@@ -24,7 +24,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 {
     /* p__0 = W_r @ x + U_r @ h; p__1 = W_z @ x + U_z @ h */
     vec s0[6][2][2];
-    if (e->inside) {
+    if (e->fused) {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
     } else {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
@@ -33,7 +33,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + j + q * LANES);
         }
     }
-    if (e->inside) {
+    if (e->fused) {
         const long stride = e->x_row, depth = e->F;
         const real *a = e->rows_x + t * e->x_step + b * stride;
         const real *w_0 = e->w0_0 + j * 2 * depth;
@@ -97,7 +97,7 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
 {
     /* p__2 = W_n @ x + U_n @ t__4 */
     vec s0[6][1][4];
-    if (e->inside) {
+    if (e->fused) {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     } else {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
@@ -105,7 +105,7 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + j + q * LANES);
         }
     }
-    if (e->inside) {
+    if (e->fused) {
         const long stride = e->x_row, depth = e->F;
         const real *a = e->rows_x + t * e->x_step + b * stride;
         const real *w_0 = e->w1_0 + j * 1 * depth;
@@ -222,7 +222,7 @@ void forward(const long *sizes, void *const *arrays, const team *with)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
-    e->inside = sizes[10];
+    e->fused = sizes[10];
     e->from = sizes[11];
     e->to = sizes[12];
     e->x_step = sizes[13];
@@ -252,7 +252,7 @@ void forward(const long *sizes, void *const *arrays, const team *with)
 }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
     real *vectors;
@@ -491,7 +491,7 @@ void backward(const long *sizes, void *const *arrays, const team *with)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
-    e->inside = sizes[10];
+    e->fused = sizes[10];
     e->from = sizes[11];
     e->to = sizes[12];
     e->x_step = sizes[13];

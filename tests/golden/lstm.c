@@ -2,7 +2,7 @@ INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
     real *rows_x;
@@ -24,7 +24,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 {
     /* p__0 = W_i @ x + U_i @ h; p__1 = W_f @ x + U_f @ h; p__2 = W_g @ x + U_g @ h; p__3 = W_o @ x + U_o @ h */
     vec s0[6][4][1];
-    if (e->inside) {
+    if (e->fused) {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 4") for (int p = 0; p < 4; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][p][q] = vec_all(0);
     } else {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
@@ -35,7 +35,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][3][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + j + q * LANES);
         }
     }
-    if (e->inside) {
+    if (e->fused) {
         const long stride = e->x_row, depth = e->F;
         const real *a = e->rows_x + t * e->x_step + b * stride;
         const real *w_0 = e->w0_0 + j * 4 * depth;
@@ -155,7 +155,7 @@ void forward(const long *sizes, void *const *arrays, const team *with)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
-    e->inside = sizes[10];
+    e->fused = sizes[10];
     e->from = sizes[11];
     e->to = sizes[12];
     e->x_step = sizes[13];
@@ -185,7 +185,7 @@ void forward(const long *sizes, void *const *arrays, const team *with)
 }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, inside, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
     const int64_t *lengths;
     real *x;
     real *vectors;
@@ -409,7 +409,7 @@ void backward(const long *sizes, void *const *arrays, const team *with)
     e->Pp = sizes[7];
     e->ring = sizes[8];
     e->keep = sizes[9];
-    e->inside = sizes[10];
+    e->fused = sizes[10];
     e->from = sizes[11];
     e->to = sizes[12];
     e->x_step = sizes[13];
