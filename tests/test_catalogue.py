@@ -169,3 +169,10 @@ def test_a_user_s_file_hides_no_module_of_its_name(tmp_path, monkeypatch, name):
 def test_a_layer_is_no_cell(cell):
     with pytest.raises(CellError, match=r"is a layer\. Its cell is asked for by name"):
         resolve(cell)
+
+
+@each_cell
+def test_a_cell_may_be_imported_from_the_catalogue(cell):
+    assert getattr(gw.cells, cell.__name__) is cell
+    with pytest.raises(AttributeError, match="no attribute 'Absent'"):
+        _ = gw.cells.Absent

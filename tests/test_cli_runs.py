@@ -172,7 +172,7 @@ def test_overwrite_starts_anew_and_leaves_what_is_not_its_own(air, run):
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_overwriting_that_is_stopped_takes_over_after_a_whole_epoch(run, monkeypatch, epochs):
+def test_overwriting_that_is_stopped_leaves_both_runs(run, monkeypatch, epochs):
     before = contents(run)
 
     def stop(_, record):
@@ -183,14 +183,22 @@ def test_overwriting_that_is_stopped_takes_over_after_a_whole_epoch(run, monkeyp
     result = call(*AIR, "--seed", "5", "--overwrite", "--out", run)
     assert result.status == 130
     monkeypatch.undo()
-    assert "and --resume in place of --overwrite" in result.err
-    assert [p.name for p in run.parent.iterdir()] == ["run"]
+    assert f"stopped; {run} is as it was" in result.err
+    assert contents(run) == before
+    new = run.with_name("run.new")
     if epochs == 0:
-        assert contents(run) == before
+        assert not new.exists()
     else:
-        assert sorted(contents(run)) == ["checkpoint.safetensors"]
-        done(*AIR, "--seed", "5", "--resume", "--out", run)
-        assert sorted(contents(run)) == MADE
+        assert f"the new one goes on with --out {new} --resume" in result.err
+        done(*AIR, "--seed", "5", "--resume", "--out", new)
+        assert sorted(contents(new)) == MADE
+
+
+def test_overwriting_where_one_stands(run, monkeypatch):
+    monkeypatch.chdir(run)
+    done(*AIR, "--seed", "5", "--overwrite", "--out", ".")
+    assert sorted(contents(run)) == MADE
+    assert [p.name for p in run.parent.iterdir()] == ["run"]
 
 
 def test_resume_with_more_epochs_is_the_same_as_that_many_at_once(run, tmp_path):

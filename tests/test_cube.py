@@ -336,3 +336,5 @@ def test_a_dict_holds_series_by_their_ids():
     assert (cube.ids, cube.named, cube.lengths.tolist()) == (("a", "7"), True, [2, 3])
     with pytest.raises(DataError, match="at least one step"):
         load_cube({})
+    with pytest.raises(DataError, match="same id as text"):
+        load_cube({1: [1.0], "1": [2.0]})

@@ -88,8 +88,7 @@ def test_an_error_of_the_doctor_is_the_one_line_of_every_command(tmp_path):
     path = write(tmp_path, dated("2020-01-03"))
     result = call("check", path, "--target", "gone")
     assert result.status == 2
-    assert "   error  " in result.out
-    assert result.out.count("no column 'gone'") == 1
+    assert "no column 'gone'" not in result.out
     assert "no column 'gone'" in refused("check", path, "--target", "gone")
     healthy = call("check", path, "--target", "y")
     assert (healthy.status, healthy.err) == (0, "")

@@ -298,7 +298,18 @@ def test_columns_that_were_found_are_those_that_are_read_later(tmp_path):
             one.predict("sunspots")
 
 
-def test_one_feature_may_be_given_as_text():
+def test_a_single_row_is_dated_by_the_step_of_the_model():
+    model = quick(target="sold", id="shop", time="day").fit(frame("a"))
+    table = model.predict_table(frame("a", "b").drop_duplicates("shop", keep="last"))
+    assert [str(t) for t in table["time"].to_pylist()[:3]] == DAYS[40:43]
+
+
+def test_one_feature_may_be_given_as_text(tmp_path):
+    model = quick(target="sold", features="price").fit(frame("a"))
+    model.save(tmp_path)
+    loaded = gw.Forecaster.load(tmp_path)
+    assert loaded.features == "price"
+    assert same_weights(loaded.fit(frame("a")), model)
     one, two = (quick(target="sold", features=f).fit(frame("a")) for f in ("price", ["price"]))
     assert one.model_.names == two.model_.names == ("sold", "price")
     assert same_weights(one, two)

@@ -544,3 +544,21 @@ def test_products_that_no_kernel_computes_run_on_the_reference(cell):
     layer.path = "native"
     with pytest.raises(PathError, match="the same at every step"):
         layer(torch.randn(5, 2, 3))
+
+
+class Constantly(Cell):
+    """A state that is made of a vector alone."""
+
+    x, h, c = Input(), State(), State()
+    W, U = Matrix(x), Matrix(h)
+    b = Vector()
+    c_next = 0.5 * b
+    h_next = tanh(W @ x + U @ h + c)
+
+
+def test_a_state_made_of_vectors_alone_has_its_rows_on_every_path():
+    layer, x, states = case(Constantly.spec, (4, 3, 2, 5), torch.float64)
+    got = run(layer, "native", x, states, None)
+    for mine, want in zip(got, run(layer, "reference", x, states, None), strict=True):
+        assert mine.shape == want.shape
+        torch.testing.assert_close(mine, want, **EXACT)

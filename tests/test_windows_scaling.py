@@ -212,6 +212,18 @@ def test_values_whose_square_is_too_large_are_refused():
         all_of(named(np.array([1e307, -1e307, 1e307])))
 
 
+@pytest.mark.parametrize("method", ["none", "standard"])
+def test_what_float32_could_not_hold_is_refused(method):
+    scaler = Scaler.fit(named([sine(30)]), np.array([30]), method)
+    with pytest.raises(DataError, match="Series '0' reaches 1e\\+38, which is too large"):
+        scaler.scaled(named([np.r_[sine(30), 1e38]]))
+
+
+def test_constant_series_ask_for_no_ids():
+    cube = load_cube([np.full(30, 5.0), 100 * sine(30)])
+    assert all_of(cube).notes(cube, cube.lengths) == []
+
+
 def test_an_unknown_method():
     cube = named([1.0, 2.0])
     with pytest.raises(DataError, match="no scaling 'minmax'; choose one of standard, log, none"):

@@ -27,6 +27,14 @@ from gatework.errors import CellError
 CellLike = str | type[Cell] | Spec
 
 
+def __getattr__(name: str) -> type[Cell]:
+    """Any cell by the name of its class: ``from gatework.cells import LSTM``."""
+    for cell in all_cells():
+        if cell.__name__ == name:
+            return cell
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 @cache
 def all_cells() -> tuple[type[Cell], ...]:
     """Every cell of the catalogue, in alphabetical order of the names."""

@@ -44,11 +44,14 @@ def check(
 
     findings = doctor.check(data, columns(target, time, id, feature), horizon, context)
     console = Console(soft_wrap=True, emoji=False)
+    errors = [f.text for f in findings if f.level == doctor.ERROR]
     for finding in findings:
+        if finding.level == doctor.ERROR:
+            continue  # said once, where errors are
         colour = COLOURS[finding.level]
         console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)
-    if errors := [f.text for f in findings if f.level == doctor.ERROR]:
-        raise DataError(errors[-1])
+    if errors:
+        raise DataError(" ".join(errors))
 
 
 def columns(

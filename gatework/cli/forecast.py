@@ -100,12 +100,15 @@ def fit(
             saving.write_json(folder / SUMMARY, summary)
             write_whole(folder / PAGE, render(summary))
     except KeyboardInterrupt:
-        if place.holds_checkpoint():
-            instead = " in place of --overwrite" if overwrite else ""
-            print(
-                f"stopped; go on with the same command and --resume{instead} (in {out})",
-                file=sys.stderr,
+        if overwrite and place.path != out:
+            kept = (
+                f" the new one goes on with --out {place.path} --resume"
+                if place.path.is_dir()
+                else ""
             )
+            print(f"stopped; {out} is as it was;{kept}", file=sys.stderr)
+        elif place.holds_checkpoint():
+            print(f"stopped; go on with the same command and --resume (in {out})", file=sys.stderr)
         raise
     _print_result(console, summary["evaluation"], out)
 

@@ -1,4 +1,4 @@
-"""How a plan lies in memory and in what pieces a kernel computes it, for any language.
+"""How a plan lies in memory and in what pieces a kernel computes it.
 
 A stage is cut by size into segments; the products of a segment that share their operands form a
 tile, summed side by side in registers. Values that leave the step, or cross from one segment to
@@ -16,10 +16,8 @@ from gatework.compile.gradient import gradient_name
 from gatework.compile.plan import Let, Plan, Product, Stage
 from gatework.equations.spec import NEXT
 
-TILE_COLUMNS = 4
-
-
-MOST_PRODUCTS = 8
+TILE_COLUMNS = 4  # of sums, where a tile has few products: enough to hide the latency of a sum
+MOST_PRODUCTS = 8  # of a tile; with more there are registers for two rows only
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Plan:
         product_gradients: (matrix, gradient of the product, operand), whose outer products,
             summed over all steps and rows, are the gradient by the matrix.
         vector_gradients: vector -> values whose sum over steps and rows is its gradient.
-        input_gradient: gradient by the input that is no product with a matrix of ``before``.
+        input_gradient: gradient by the input that comes through no matrix.
     """
 
     spec: Spec

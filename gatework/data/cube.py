@@ -121,8 +121,10 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     if isinstance(data, (np.ndarray, list, tuple)):
         return _from_arrays(data)
     if isinstance(data, dict):
-        cube = _from_arrays([_floats(part) for part in data.values()])
-        return replace(cube, ids=tuple(map(str, data)), named=True)
+        cube, ids = _from_arrays([_floats(part) for part in data.values()]), tuple(map(str, data))
+        if len(set(ids)) < len(ids):
+            raise DataError(f"Two series have the same id as text: {listed(ids)}. Rename one.")
+        return replace(cube, ids=ids, named=True)
     return _TableReader(read_table(data), _with_bundled(data, columns or Columns())).read()
 
 

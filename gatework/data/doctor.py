@@ -117,7 +117,7 @@ def overview(cube: Cube) -> str:
     low, high = int(cube.lengths.min()), int(cube.lengths.max())
     steps = f"{low}" if low == high else f"{low} to {high}"
     text = f"{count} series of {steps} steps" if count > 1 else f"One series of {steps} steps"
-    if cube.has_times and cube.step.kind != "rows":
+    if cube.has_times and cube.step.kind != "rows" and high > 1:
         begin = np.array([0])
         first = min(cube.times(i, begin).astype("datetime64[D]")[0] for i in range(count))
         text += f", one every {cube.step.words()}, from {first}"
@@ -125,7 +125,7 @@ def overview(cube: Cube) -> str:
             text += f" (time zone {cube.zone.name})"
     season = (
         f"{cube.step.season} steps"
-        if cube.step.season > 1
+        if cube.step.season > 1 and high > 1
         else "none known, so no seasonal forecast to compare with"
     )
     return f"{text}; season: {season}; target {cube.names[0]!r}."

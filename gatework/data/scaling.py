@@ -14,6 +14,7 @@ from gatework.errors import DataError
 
 METHODS = ("standard", "log", "none")
 ROUNDING = 1e-12
+LARGEST = 1e15  # in the model's units; float32 must hold its square, and sums of that
 ALIKE = 10  # spreads that differ by a larger factor do not go with one scale
 COMMON = ""  # the key of all series together; no id is empty
 
@@ -81,7 +82,14 @@ class Scaler:
         for position, name in enumerate(cube.ids):
             values = _before(cube.values[position], self.method, name)
             center, spread = self.of(cube, position)
-            out[position] = (values - center) / spread
+            scaled = (values - center) / spread
+            if (np.abs(scaled) > LARGEST).any():
+                raise DataError(
+                    f"Series {name!r} reaches {np.nanmax(np.abs(values)):.3g}, which is too large "
+                    f"for a model {'without scaling' if self.method == 'none' else 'of its scale'}."
+                    f" Use scaling 'standard', or another unit."
+                )
+            out[position] = scaled
         return out
 
     def unscaled(self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]) -> Array:
@@ -103,11 +111,13 @@ class Scaler:
         """What the scaling of these training parts may do to a model, in words."""
         if cube.named or self.method == "none":
             return []
-        each = [
-            _spread_around_levels([_before(row[:end], self.method, name)[:, 0]])
+        parts = [
+            _before(row[:end], self.method, name)[:, 0]
             for row, end, name in zip(cube.values, ends, cube.ids, strict=True)
         ]
-        if max(each) <= ALIKE * min(each):
+        # Constant series have no spread that could be another one.
+        each = [_spread_around_levels([p]) for p in parts if len(np.unique(p[~np.isnan(p)])) > 1]
+        if not each or max(each) <= ALIKE * min(each):
             return []
         return [
             f"The series have no ids and share one scale, but they vary between {min(each):.3g} "

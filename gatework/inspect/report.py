@@ -28,6 +28,7 @@ from gatework.read.table import equations
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast import Forecaster
 
+SETTINGS = ("hidden_size", "num_layers", "horizon", "scaling", "seed")
 SHOWN_WINDOWS = 4
 SHOWN_UNITS = 48
 
@@ -59,13 +60,9 @@ def summarise(
             "doc": spec.doc.partition("\n")[0],
             "source": spec.source,
             "equations": equations(spec),
-            "hidden_size": model.hidden_size,
-            "num_layers": model.num_layers,
-            "horizon": model.horizon,
+            **{key: model.model_.parameters[key] for key in SETTINGS},
             "context": model.context_,
             "parameters": sum(p.numel() for p in model.network_.parameters()),
-            "scaling": model.scaling,
-            "seed": model.seed,
         },
         "training": {"history": model.history_, "best_epoch": model.best_epoch_},
         "evaluation": evaluation.to_dict(),

@@ -89,6 +89,7 @@ class Stream:
 
     @states.setter
     def states(self, states: States | None) -> None:
+        """Go on from these; ``None``: from zero."""
         self._start = states
         self._steps, self._seen = None, []
 

@@ -45,7 +45,9 @@ def run_steps(
     history: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for t in range(x.shape[0]):
         gates = step(*(r[t] for r in ready), *(i[t] for i in inputs), *states, *kept)
-        after = tuple(gates[name] for name in nexts)
+        # A state that is made of vectors alone has no rows of its own.
+        after = tuple(gates[n].expand_as(old) for n, old in zip(nexts, states, strict=True))
+        gates |= dict(zip(nexts, after, strict=True))
         if inside is not None:  # a sequence that has ended keeps its state
             after = tuple(
                 torch.where(inside[t], new, old) for new, old in zip(after, states, strict=True)

@@ -224,9 +224,9 @@ def _check_shapes(
 ) -> None:
     expected = [p.name for p in spec.parameters]
     if missing := [name for name in expected if name not in weights]:
-        raise CellError(f"{spec.name}: weights lack {', '.join(missing)}; it has {expected}.")
+        raise CellError(f"{spec.name}: weights lack {', '.join(missing)}. The cell has {expected}.")
     if unknown := [name for name in weights if name not in expected]:
-        raise CellError(f"{spec.name} has no weight {', '.join(unknown)}; it has {expected}.")
+        raise CellError(f"{spec.name} has no weight {', '.join(unknown)}. The cell has {expected}.")
     sizes: dict[str, tuple[int, str]] = {}
     leaves = [(spec.input, ("F",)), *((s.name, (s.size,)) for s in spec.states)]
     shaped = [(n, s, weights[n].shape) for n, s in ((p.name, p.shape) for p in spec.parameters)]

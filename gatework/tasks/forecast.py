@@ -293,7 +293,8 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         name = name_of(fitted.cell)
         # The saved equations count; the name stands for them only while they are the same.
         cell: CellLike = name if known.get(name) == fitted.cell else fitted.cell
-        features = tuple(fitted.parameters["features"])
+        given = fitted.parameters["features"]
+        features = given if isinstance(given, str) else tuple(given)
         model = cls(**{**fitted.parameters, "cell": cell, "features": features})
         model._check()
         return model._keep(fitted, config["history"], config["best_epoch"], config["notes"])

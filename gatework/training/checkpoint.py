@@ -97,8 +97,12 @@ def read(
 
 
 def epochs_done(path: Path) -> int:
-    """How many epochs a checkpoint holds; 0 where there is none."""
-    return _load(path)[1].epoch if path.is_file() else 0
+    """How many whole epochs a checkpoint holds; 0 where there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()["gatework"])["progress"]["epoch"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _load(path: Path) -> tuple[dict[str, Any], Progress, dict[str, Tensor]]:

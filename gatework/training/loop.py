@@ -234,7 +234,8 @@ class _Run:
         for name, parameter in named:
             if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
                 return f"{name} (its gradient)"
-        return "none, all are finite"
+        size, name = max((float(p.detach().abs().max()), name) for name, p in named)
+        return f"none is broken; the largest value is {size:.3g}, in {name}"
 
 
 def _accelerator(device: str | None) -> Accelerator:

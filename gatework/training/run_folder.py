@@ -16,9 +16,10 @@ from gatework.training import checkpoint
 class RunFolder:
     """Where a run writes, as a context: ``with RunFolder(out, made) as folder``.
 
-    A run that overwrites another one works in a folder beside it and takes its place when it is
-    done, or when it is stopped after a whole epoch; after an error the other one is as it was.
-    A new folder stays after an error only if it holds a whole epoch.
+    A run that overwrites another one works in a folder beside it (``NAME.new``) and takes its
+    place when it is done; until then the other one is as it was. Stopped by Ctrl-C after a whole
+    epoch, it stays where it is and can be resumed there. A new folder stays after an error only
+    if it holds a whole epoch.
 
     Attributes:
         out: the folder.
@@ -53,7 +54,8 @@ class RunFolder:
             raise DataError(
                 f"--out {out} is not empty; add --resume to go on, --overwrite to replace."
             )
-        self.path = out.with_name(f".{out.name}.new") if filled and self.overwrite else out
+        replaces = filled and self.overwrite
+        self.path = out.resolve().with_name(f"{out.resolve().name}.new") if replaces else out
         self.before = [path for path in (out, *out.parents) if path.exists()]
 
     def __enter__(self) -> Path:
@@ -69,9 +71,10 @@ class RunFolder:
     ) -> None:
         done = checkpoint.epochs_done(self.path / checkpoint.NAME)
         if self.path != self.out:
-            if error is None or (done and not isinstance(error, Exception)):
+            if error is None:
                 self._take_place()
-            shutil.rmtree(self.path, ignore_errors=True)
+            if error is None or isinstance(error, Exception) or not done:
+                shutil.rmtree(self.path, ignore_errors=True)
         elif isinstance(error, Exception) and not self.resume:
             if done:
                 error.add_note(f"What was trained before is kept in {self.out}.")
@@ -84,10 +87,10 @@ class RunFolder:
 
     def _take_place(self) -> None:
         for name in self.made:
-            (self.out / name).unlink(missing_ok=True)
-        for name in self.made:
             if (self.path / name).exists():
                 (self.path / name).replace(self.out / name)
+            else:
+                (self.out / name).unlink(missing_ok=True)
 
     def _remove(self) -> None:
         for name in self.made:
