@@ -264,3 +264,16 @@ def test_symbols_and_specs_are_copied_and_answer_the_questions_of_tools():
     assert pickle.loads(pickle.dumps(resolve("lstm"))) == resolve("lstm")
     assert not hasattr(h, "_repr_html_")
     assert "Constant" in repr(Constant(0.5))
+
+
+def test_a_number_that_nothing_reads_is_refused():
+    text = """
+class Bad(Cell):
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    leak, idle = 0.9, 0.5
+    h_next = tanh(W @ x + leak * (U @ h))
+"""
+    scope = {}
+    with pytest.raises(CellError, match="Bad: idle is a number that nothing reads"):
+        exec("from gatework.equations import Cell, Input, Matrix, State, tanh\n" + text, scope)

@@ -9,6 +9,7 @@ class LSTM(Cell):
     source = "Gers, Schmidhuber & Cummins 2000, Neural Computation 12(10)"
     convention = "gates in the order i, f, g, o, as torch.nn.LSTM; no peepholes"
     torch_kernel = "lstm"
+    torch_backend = "oneDNN"
 
     x, h, c = Input(), State(), State()
     W_i, W_f, W_g, W_o = matrix(4, x)

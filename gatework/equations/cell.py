@@ -36,18 +36,26 @@ from gatework.equations.refusal import Body, is_public, where_from
 from gatework.equations.spec import NEXT, TAKEN, Equation, Parameter, Spec, StateSymbol
 from gatework.errors import CellError
 
-TEXTS = ("source", "convention", "torch_kernel")
+TEXTS = ("source", "convention", "torch_kernel", "torch_backend")
 RESERVED = {*TEXTS, "spec", *TAKEN}
 
 
 class _Body(Body):
     """The namespace of a class body: refuses what goes wrong name by name."""
 
+    def __init__(self, cell: str) -> None:
+        super().__init__(cell)
+        self.read: set[str] = set()
+
     def fail(self, message: str) -> NoReturn:
         raise CellError(f"{self.cell}: {message}")
 
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
     def __missing__(self, name: str) -> NoReturn:
-        frame = sys._getframe(1)
+        frame = sys._getframe(2)  # the class body, behind __getitem__
         known = name in frame.f_globals or hasattr(builtins, name)
         if known or name in frame.f_code.co_freevars or name.startswith("__"):
             raise KeyError(name)
@@ -92,7 +100,7 @@ class CellMeta(type):
                 f"Write its equations out."
             )
         namespace = dict(body)
-        namespace["spec"] = _Finisher(name, namespace).finish()
+        namespace["spec"] = _Finisher(name, namespace, body).finish()
         return super().__new__(cls, name, bases, namespace)
 
     def __setattr__(cls, name: str, value: Any) -> None:
@@ -121,13 +129,16 @@ class Cell(metaclass=CellMeta):
     source: str = ""
     convention: str = ""
     torch_kernel: str = ""
+    torch_backend: str = ""
 
 
 class _Finisher:
     """Turns the namespace of one class body into a ``Spec``."""
 
-    def __init__(self, cell: str, namespace: dict[str, Any]) -> None:
+    def __init__(self, cell: str, namespace: dict[str, Any], body: dict[str, Any]) -> None:
         self.cell = cell
+        # A class that is made without a body, by type(...), has read what it holds.
+        self.read = body.read if isinstance(body, _Body) else set(namespace)
         self.namespace = namespace
         self.named: dict[str, Expr] = {}
         self.names: dict[int, str] = {}
@@ -164,8 +175,10 @@ class _Finisher:
         for name, value in self.namespace.items():
             if name in TEXTS or (name.startswith("__") and name.endswith("__")):
                 continue
-            if is_number(value):
-                continue  # a plain number used by the equations; it needs no name in them
+            if is_number(value) and not name.endswith(NEXT):
+                if name not in self.read:
+                    self.fail(f"{name} is a number that nothing reads. Use it or delete it.")
+                continue  # the equations hold its value; it needs no name in them
             if not isinstance(value, Expr):
                 self.refuse_foreign(name, value)
             if name in RESERVED:

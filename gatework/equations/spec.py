@@ -70,6 +70,7 @@ class Spec:
     constants: tuple[tuple[str, float], ...]
     equations: tuple[Equation, ...]
     torch_kernel: str = field(default="", compare=False)
+    torch_backend: str = field(default="", compare=False)  # the tuned library of that kernel
 
     def __hash__(self) -> int:
         return self._hash

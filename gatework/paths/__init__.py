@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+import torch
+
 from gatework.errors import PathError
 from gatework.paths import native, reference, vendor
 from gatework.paths.call import Call, Result, Weights
@@ -30,7 +32,11 @@ class Path(Protocol):
 
 
 # In the order of preference.
-PATHS: tuple[Path, ...] = (vendor.VendorPath(), native.NativePath(), reference.ReferencePath())
+VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
+PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
+# Multiply-adds of the forward half of a training step.
+MUCH_WORK, SOME_WORK = 200_000_000, 1_000_000
+SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"
 
 _logged: set[tuple[str, str, str]] = set()
@@ -51,7 +57,7 @@ def choose(call: Call, name: str = AUTO) -> Path:
         PathError: the path of that name does not support the call; the reason is given.
     """
     reasons: list[str] = []
-    for path in PATHS:
+    for path in _ordered(call) if name == AUTO else PATHS:
         if name not in (AUTO, path.name):
             continue
         reason = path.supports(call)
@@ -60,6 +66,22 @@ def choose(call: Call, name: str = AUTO) -> Path:
             return path
         reasons.append(f"{path.name}: {reason}")
     raise PathError(f"{call.spec.name} cannot run here. {'; '.join(reasons)}.")
+
+
+def _ordered(call: Call) -> tuple[Path, ...]:
+    """The paths with the faster one first, as far as ``docs/performance.md`` has measured it.
+
+    torch's LSTM is tuned and hard to beat in inference with large weights; its other kernels
+    are not. A training step of few operations is mostly the setting up, where torch is quicker.
+    """
+    rows = call.x.shape[0] * call.x.shape[1]
+    elements = sum(t.numel() for t in call.weights.tensors())
+    is_tuned = VENDOR.is_tuned(call.spec)
+    if torch.is_grad_enabled():
+        is_faster = rows * elements >= (MUCH_WORK if is_tuned else SOME_WORK)
+    else:
+        is_faster = not is_tuned or elements <= SMALL_WEIGHTS
+    return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS
 
 
 def choose_for_step(call: Call, name: str = AUTO) -> str:
