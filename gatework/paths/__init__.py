@@ -34,8 +34,8 @@ class Path(Protocol):
 # In the order of preference.
 VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
-# Multiply-adds of the forward half of a training step.
-MUCH_WORK, SOME_WORK = 200_000_000, 1_000_000
+MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
+FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"
 
@@ -73,14 +73,19 @@ def _ordered(call: Call) -> tuple[Path, ...]:
 
     torch's LSTM is tuned and hard to beat in inference with large weights; its other kernels
     are not. A training step of few operations is mostly the setting up, where torch is quicker.
+    Under autocast torch's kernels have a lower precision, which ours have not.
     """
     rows = call.x.shape[0] * call.x.shape[1]
+    if rows < FEW_ROWS or torch.is_autocast_enabled("cpu"):
+        return PATHS
     elements = sum(t.numel() for t in call.weights.tensors())
-    is_tuned = VENDOR.is_tuned(call.spec)
-    if torch.is_grad_enabled():
-        is_faster = rows * elements >= (MUCH_WORK if is_tuned else SOME_WORK)
+    is_tuned = vendor.is_tuned(call.spec)
+    if not is_tuned:
+        is_faster = True
+    elif torch.is_grad_enabled():
+        is_faster = rows * elements >= MUCH_WORK
     else:
-        is_faster = not is_tuned or elements <= SMALL_WEIGHTS
+        is_faster = elements <= SMALL_WEIGHTS
     return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS
 
 

@@ -34,10 +34,6 @@ class VendorPath:
             return "torch's kernels do not show their gates"
         return None
 
-    def is_tuned(self, spec: Spec) -> bool:
-        """Whether torch runs these equations on a tuned library."""
-        return any(cell.torch_backend and cell.spec == spec for cell in all_cells())
-
     def run(self, call: Call) -> Result:
         """One call of the kernel for the whole stack."""
         if call.lengths is not None and call.lengths.numel():  # no rows cannot be packed
@@ -53,6 +49,12 @@ def kernel(spec: Spec) -> str | None:
         if cell.torch_kernel and cell.spec == spec:
             return cell.torch_kernel
     return None
+
+
+@cache
+def is_tuned(spec: Spec) -> bool:
+    """Whether torch runs these equations on a tuned library."""
+    return any(cell.torch_backend and cell.spec == spec for cell in all_cells())
 
 
 def to_torch(groups: Groups) -> list[Tensor]:
