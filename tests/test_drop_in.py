@@ -14,8 +14,10 @@ from torch_pairs import FEATURES, FORMS, HIDDEN, KINDS, make, results
 import gatework as gw
 from gatework import paths
 from gatework.errors import ShapeError
+from gatework.paths import build
 
 SWITCH = (False, True)
+OWN = ("reference",) if build.compiler() is None else ("native", "reference")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -37,8 +39,8 @@ def test_results_and_gradients_are_torch_s(kind, num_layers, bias, bidirectional
         theirs, ours = make(kind, batch_first=batch_first, dropout=dropout, **shape)
         for form, with_states in itertools.product(FORMS, SWITCH):
             expected = results(theirs, form, with_states)
-            for path in ("auto", "reference"):
-                if path == "reference" and dropout and form in ("sorted", "unsorted"):
+            for path in ("auto", *OWN):
+                if path in OWN and dropout and form in ("sorted", "unsorted"):
                     continue  # torch draws masks for the packed rows, we for all rows
                 ours.path = path
                 what = f"{path}, {form}, states={with_states}, {theirs}"
@@ -46,7 +48,7 @@ def test_results_and_gradients_are_torch_s(kind, num_layers, bias, bidirectional
 
 
 @each_kind
-def test_the_automatic_path_is_the_vendor_s_and_may_be_asked_for(kind):
+def test_the_automatic_path_of_short_calls_is_the_vendor_s_and_may_be_asked_for(kind):
     _, auto = make(kind, num_layers=2)
     _, vendor = make(kind, num_layers=2, path="vendor")
     call, _ = auto.prepare(torch.randn(2, 1, FEATURES, dtype=torch.float64))
@@ -54,10 +56,26 @@ def test_the_automatic_path_is_the_vendor_s_and_may_be_asked_for(kind):
     assert_same(results(vendor), results(auto))
 
 
+@pytest.mark.skipif(len(OWN) < 2, reason="there is no C compiler")
+def test_longer_calls_run_on_kernels_where_those_are_faster():
+    def chosen(layer, x):
+        return paths.choose(layer.prepare(x)[0]).name
+
+    x = torch.randn(50, 8, 16)
+    assert chosen(gw.GRU(16, 32), x) == "native"
+    assert chosen(gw.LSTM(16, 32), x) == "vendor"  # training, and not much work
+    with torch.no_grad():
+        assert chosen(gw.LSTM(16, 32), x) == "native"
+        assert chosen(gw.LSTM(16, 512), x) == "vendor"  # large weights
+        assert chosen(gw.GRU(16, 32), x[:1, :3]) == "vendor"  # few rows
+        with torch.autocast("cpu"):
+            assert chosen(gw.GRU(16, 32), x) == "vendor"  # in the lower precision that was asked
+
+
 @each_kind
 def test_evaluation_has_no_dropout(kind):
     theirs, ours = make(kind, num_layers=2, dropout=0.5)
-    for path in ("auto", "reference"):
+    for path in ("auto", *OWN):
         ours.path = path
         assert_same(results(ours.eval()), results(theirs.eval()), path)
     assert not torch.equal(results(ours.train())[0], results(ours.eval())[0])
