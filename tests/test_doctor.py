@@ -99,3 +99,9 @@ def test_frames_have_rows(tmp_path):
     days[4] = None
     findings = check(pd.DataFrame({"day": days, "y": range(60)}), Columns("y"))
     assert any(f.level == "warning" and "is empty in row 5" in f.text for f in findings)
+
+
+def test_a_time_column_of_plain_numbers_is_said_to_be_one(tmp_path):
+    path = write(tmp_path, "t,y\n" + "".join(f"{i / 7},{i % 5}\n" for i in range(30)))
+    said = " ".join(f.text for f in check(path, Columns("y", time="t")))
+    assert "Column 't': numbers, not time stamps." in said

@@ -267,7 +267,8 @@ class _TableReader:
             own = [role for role, n in roles if n == name]
             if len(own) > 1:
                 raise DataError(
-                    f"Column {name!r} of {self.table.name} is named as {' and as '.join(own)}; "
+                    f"Column {name!r} of {self.table.name} is named twice, as "
+                    f"{' and as '.join(own)}; "
                     f"a column is one thing only."
                 )
 

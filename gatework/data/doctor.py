@@ -100,7 +100,7 @@ def _is_time(table: Table, name: str) -> bool:
 def _text(table: Table, name: str) -> Finding:
     """A column that is not read as numbers: empty, spoilt by a few texts, or text indeed."""
     try:
-        numbers(table, name)
+        found = numbers(table, name)
     except DataError as error:
         values = [str(v) for v in table.column(name).to_pylist()]
         if 2 * sum(map(is_number, values)) > len(values):
@@ -108,7 +108,8 @@ def _text(table: Table, name: str) -> Finding:
         if like := number_like(table, name):
             return Finding(WARNING, like)
         return Finding(OK, f"Column {name!r}: text, {len(set(values))} different values.")
-    return Finding(WARNING, f"Column {name!r}: no value at all.")
+    what = "no value at all" if np.isnan(found).all() else "numbers, not time stamps"
+    return Finding(WARNING, f"Column {name!r}: {what}.")
 
 
 def overview(cube: Cube) -> str:

@@ -187,7 +187,7 @@ def _text_to_numbers(table: Table, name: str, column: Any) -> Any:
     for row, value in enumerate(kept.to_pylist()):
         if value is not None and not is_number(value):
             raise DataError(
-                f"Column {name!r} of {table.name} holds numbers, but {table.place(row)} holds "
+                f"Column {name!r} of {table.name} is read as numbers, but {table.place(row)} holds "
                 f"{value!r}.{_advice(value)}"
             ) from None
     # Python reads a few forms of numbers that the library does not, 1_000 for one.
