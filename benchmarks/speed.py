@@ -10,7 +10,10 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +171,36 @@ def times_table(measured: Measured, shapes: Sequence[int]) -> list[str]:
     return rows
 
 
+def memory_table(shapes: Sequence[int]) -> list[str]:
+    """What training adds to the memory of a process, each in a process of its own."""
+    rows = ["| T, B, I, H | nn.LSTM | native LSTM |", "|---|---|---|"]
+    for shape in shapes:
+        found = [
+            subprocess.run(
+                [sys.executable, __file__, "--memory", name, "--shapes", str(shape)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for name in ("nn.LSTM", "native LSTM")
+        ]
+        rows.append(f"| {', '.join(map(str, SHAPES[shape]))} | {' | '.join(found)} |")
+    return rows
+
+
+def print_memory(name: str, shape: int) -> None:
+    """The growth of this process's largest size over three training steps."""
+    contender = next(c for c in CONTENDERS if c.name == name)
+    steps, batch, features, hidden = SHAPES[shape]
+    works(contender, (1, batch, features, hidden))["training"]()  # what is loaded at first use
+    train = works(contender, (steps, batch, features, hidden))["training"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        train()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{(after - before) / 1024:.0f} MB")
+
+
 def mean(ratios: Sequence[float]) -> float:
     """The geometric one."""
     return math.exp(statistics.fmean(math.log(r) for r in ratios))
@@ -277,6 +310,7 @@ def page(measured: Measured, shapes: Sequence[int], rounds: int, remarks: str) -
         *("## Training", "", *table(measured, shapes, "training", INFERENCE), ""),
         *("## Time in milliseconds", "", *times_table(measured, shapes)),
         "",
+        *("## Memory of training", "", *memory_table(shapes), ""),
         *("## One step at a time", "", "Batch 1, one layer, F = H.", "", *stream_table(), ""),
         remarks,
     ]  # fmt: skip
@@ -289,7 +323,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page to write")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)))
+    parser.add_argument("--memory", help="print the memory of training of this contender instead")
     arguments = parser.parse_args()
+    if arguments.memory:
+        print_memory(arguments.memory, arguments.shapes[0])
+        return
     measured = measure(arguments.shapes, arguments.rounds)
     remarks = Path(__file__).with_name("speed_remarks.md").read_text(encoding="utf-8")
     text = page(measured, arguments.shapes, arguments.rounds, remarks)
