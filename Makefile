@@ -31,8 +31,8 @@ sanitize: $(VENV)/installed-test
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 GATEWORK_CACHE=$(VENV)/sanitized \
 	GATEWORK_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover -g" \
-	$(BIN)/python -m pytest tests/test_native.py tests/test_stream.py -k \
-	"values_and_gradients or single_precision or columns or inside or whole_sequence"
+	$(BIN)/python -m pytest tests/test_native.py tests/test_native_life.py tests/test_stream.py -k \
+	"values_and_gradients or single_precision or columns or in_the_steps or whole_sequence"
 
 clean:
 	rm -rf $(VENV) demo
