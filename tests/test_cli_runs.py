@@ -194,6 +194,15 @@ def test_overwriting_that_is_stopped_leaves_both_runs(run, monkeypatch, epochs):
         assert sorted(contents(new)) == MADE
 
 
+def test_what_stands_where_an_overwriting_run_works_is_never_removed(run):
+    new = run.with_name("run.new")
+    new.mkdir()
+    (new / "own.txt").write_text("not ours")
+    before = contents(run.parent)
+    assert f"{new} is there" in refused(*AIR, "--overwrite", "--out", run)
+    assert contents(run.parent) == before
+
+
 def test_overwriting_where_one_stands(run, monkeypatch):
     monkeypatch.chdir(run)
     done(*AIR, "--seed", "5", "--overwrite", "--out", ".")

@@ -15,6 +15,7 @@ from gatework.errors import CellError, ShapeError
 from gatework.layers.stack import StackForward
 from gatework.paths import vendor
 from gatework.paths.call import Groups
+from gatework.paths.packing import by_name
 
 
 class Recurrent(StackForward, nn.Module):
@@ -126,12 +127,7 @@ class Recurrent(StackForward, nn.Module):
 
     def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
         """One layer and direction by the names of the equations (``W_i``, ``b_f``), as views."""
-        groups = self.groups(layer, direction)
-        return {
-            p.name: part
-            for stem, members in self._spec.groups.items()
-            for p, part in zip(members, groups[stem].chunk(len(members)), strict=True)
-        }
+        return by_name(self._spec, self.groups(layer, direction))
 
     def stack_weights(self) -> Recurrent:
         """The parameters, as the paths want them (the layer itself gives them)."""

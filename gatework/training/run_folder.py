@@ -37,7 +37,8 @@ class RunFolder:
         """Check that the run may write there.
 
         Raises:
-            DataError: it is no folder, or not an empty one and nothing says what to do with it.
+            DataError: it is no folder, or not an empty one and nothing says what to do with it, or
+                the folder beside it, where a run that overwrites works, is taken.
             TrainingError: there is nothing to resume.
         """
         out = self.out
@@ -56,11 +57,14 @@ class RunFolder:
             )
         replaces = filled and self.overwrite
         self.path = out.resolve().with_name(f"{out.resolve().name}.new") if replaces else out
+        if replaces and self.path.exists():
+            raise DataError(
+                f"{self.path} is there, where the new run would be made: an earlier one was "
+                f"stopped. Go on with it by --out {self.path} --resume, or remove that folder."
+            )
         self.before = [path for path in (out, *out.parents) if path.exists()]
 
     def __enter__(self) -> Path:
-        if self.path != self.out:  # what a run that was killed has left
-            shutil.rmtree(self.path, ignore_errors=True)
         return self.path
 
     def __exit__(
