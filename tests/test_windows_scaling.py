@@ -253,6 +253,16 @@ def test_series_without_an_id_share_one_scale():
     assert (center[0], spread[0]) == pytest.approx((together.mean(), around.std()))
 
 
+def test_the_place_of_a_series_in_an_array_is_no_id():
+    named_ones = named([sine(40), 50 * sine(40)])  # with the ids "0" and "1"
+    scaler = all_of(named_ones)
+    center, spread = scaler.of(load_cube([sine(40)]), 0)
+    assert (center[0], spread[0]) == (scaler.center[COMMON][0], scaler.spread[COMMON][0])
+    assert center[0] != scaler.center["0"][0]
+    array = load_cube([sine(40), sine(40)])
+    assert list(all_of(array).extended(array, array.lengths).center) == [COMMON]
+
+
 def test_an_array_of_one_series_is_scaled_as_that_series():
     y = sine(40, noise=1.0)
     array, table = (Scaler.fit(c, np.array([30])).of(c, 0) for c in (load_cube([y]), named([y])))

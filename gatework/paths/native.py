@@ -166,7 +166,7 @@ class _Steps(torch.autograd.Function):
             return None, *_by_reference(ctx.call, inputs, gradients)
         with torch.autocast("cpu", enabled=False):
             x, first, groups = _named(ctx.call, inputs)
-            run = copy(ctx.run)  # other threads may go back through the same graph
+            run = copy(ctx.run)  # so that the graph itself keeps no tensors of the call
             run.take(x, first, groups)
             by_x, by_states, by_groups = run.backward(
                 held, output, gradients, ctx.needs_input_grad[1]
