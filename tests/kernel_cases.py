@@ -11,6 +11,7 @@ SHAPES = [(1, 1, 3, 5), (2, 2, 4, 16), (50, 7, 3, 33), (5, 33, 6, 20), (3, 13, 1
 def run(layer, path, x, states, lengths, seed=0):
     """Output and final states, and the gradients of a random function of all of them."""
     layer.path = path
+    torch.manual_seed(seed)  # for the masks
     output, final = layer(x, states[0] if len(states) == 1 else tuple(states), lengths=lengths)
     results = [output, *((final,) if len(states) == 1 else final)]
     generator = torch.Generator().manual_seed(seed)

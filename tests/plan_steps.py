@@ -25,8 +25,9 @@ def apply(op, args):
 class Follower:
     """Runs forward and backward for weights by name, x (T, B, F) and states (B, size)."""
 
-    def __init__(self, plan: Plan, weights: dict, x, states: dict):
+    def __init__(self, plan: Plan, weights: dict, x, states: dict, masks: dict):
         self.plan, self.weights, self.x = plan, weights, x
+        self.leaves = {**weights, **masks}
         self.states = [states]
         self.kept = []
 
@@ -39,12 +40,19 @@ class Follower:
         for let in lets:
             args = [scope[a] if isinstance(a, str) else a for a in let.args]
             scope[let.name] = apply(let.op, args)
+            if let.op == "spread":
+                units = next(p.shape[0] for n, p in self.sized() if n == let.size)
+                scope[let.name] = scope[let.name].expand(-1, units)
+
+    def sized(self):
+        """Size letters, each with a parameter that has so many rows."""
+        return [(p.rows, self.weights[p.name]) for p in self.plan.spec.parameters]
 
     def forward(self):
         """The states after every step, one dict each."""
         plan = self.plan
         for x in self.x:
-            scope = {**self.weights, **self.states[-1], plan.spec.input: x}
+            scope = {**self.leaves, **self.states[-1], plan.spec.input: x}
             for stage in plan.stages:
                 self.run(scope, stage.products, stage.lets)
             self.kept.append({name: scope[name] for name in plan.saved})
@@ -60,7 +68,7 @@ class Follower:
         by_x = torch.zeros_like(self.x)
         later = {s.name: torch.zeros_like(self.states[0][s.name]) for s in spec.states}
         for t in reversed(range(len(self.x))):
-            scope = {**self.weights, **self.states[t], spec.input: self.x[t], **self.kept[t]}
+            scope = {**self.leaves, **self.states[t], spec.input: self.x[t], **self.kept[t]}
             for s in spec.states:
                 scope[plan.values[s.name + NEXT]] = self.states[t + 1][s.name]
                 scope[f"d__{s.name}{NEXT}"] = gradients[t][s.name] + later[s.name]

@@ -27,7 +27,47 @@ class EveryPrimitive(gw.Cell):
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
     e = eq.positive(c) - eq.sign(d) * a
     c_next = eq.tanh(d) + e
-    h_next = V @ (c_next * a) + b_p
+    h_next = V @ (c_next * a) + b_p - eq.mean(b_p)
+
+
+class LayerNormPeephole(gw.Cell):
+    """Each gate with a peephole, normalised over its units; the output's cell state too."""
+
+    source = "by hand"
+    x, h, c = eq.Input(), eq.State(), eq.State()
+    W_i, W_f, W_g = eq.matrix(3, x)
+    U_i, U_f, U_g = eq.matrix(3, h)
+    b_i, b_f, b_g, b_c = eq.vector(4)
+    p_i, p_f = eq.vector(2)
+    s_i, s_f, s_g, s_c = eq.vector(4)
+    tiny = eq.Constant(1e-5)
+    d_i = W_i @ x + U_i @ h + p_i * c
+    d_f = W_f @ x + U_f @ h + p_f * c
+    d_g = W_g @ x + U_g @ h
+    m_i, m_f, m_g = d_i - eq.mean(d_i), d_f - eq.mean(d_f), d_g - eq.mean(d_g)
+    i = eq.sigmoid(s_i * m_i / eq.sqrt(eq.mean(m_i**2) + tiny) + b_i)
+    f = eq.sigmoid(s_f * m_f / eq.sqrt(eq.mean(m_f**2) + tiny) + b_f)
+    g = eq.tanh(s_g * m_g / eq.sqrt(eq.mean(m_g**2) + tiny) + b_g)
+    c_next = f * c + i * g
+    m_c = c_next - eq.mean(c_next)
+    h_next = i * eq.tanh(s_c * m_c / eq.sqrt(eq.mean(m_c**2) + tiny) + b_c)
+
+
+class Masked(gw.Cell):
+    """Masks of every kind, on states, the input and a candidate; means of several sizes."""
+
+    source = "by hand"
+    x, h, c = eq.Input(), eq.State("P"), eq.State()
+    keep = eq.Mask(0.5, 2.0, each="sequence", size="P")
+    drop = eq.Mask(0.75, 4 / 3)
+    late, seen = eq.Mask(0.1), eq.Mask(0.8, 1.25, each="sequence", size="F")
+    W, V = eq.Matrix(x), eq.Matrix(c, rows="P")
+    U, b = eq.Matrix(h), eq.Vector()
+    g = eq.tanh(W @ (x * seen - eq.mean(x)) + U @ (h * keep) + b)
+    k = eq.mean(g) * eq.sigmoid(eq.mean(c))
+    new = 0.5 * c + g * drop + k
+    c_next = late * c + (1 - late) * new
+    h_next = V @ c_next + 0.5 * h * eq.tanh(eq.mean(h))
 
 
 def projection(cell, size=2):

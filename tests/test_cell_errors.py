@@ -20,7 +20,7 @@ x, h = Input(), State()
 W, U, b = Matrix(x), Matrix(h), Vector()
 """
 SUM = "W @ x + U @ h + b"
-KNOWN = "abs_, exp, log, positive, relu, sigmoid, sign, softplus, sqrt, square, tanh"
+KNOWN = "abs_, exp, log, mean, positive, relu, sigmoid, sign, softplus, sqrt, square, tanh"
 VALUES = "`if`, `and`, `or` and comparisons cannot be used on them, nor max and min"
 
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from golden_files import check as check_golden
 from kernel_cases import SHAPES, case, run
+from shared import LayerNormPeephole, Masked
 from test_plan import CELLS
 from tolerances import EXACT, SINGLE
 
 import gatework as gw
-from gatework.cells import resolve
+from gatework.cells import name_of, resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 from gatework.errors import PathError
@@ -174,9 +175,13 @@ def test_two_processes_may_build_at_once(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
-def test_plans_and_kernels_are_reviewed_text(name):
-    kernel, text = emit(make_plan(resolve(name)))
+GOLDEN = [resolve("lstm"), resolve("gru_reset_before"), LayerNormPeephole.spec, Masked.spec]
+
+
+@pytest.mark.parametrize("spec", GOLDEN, ids=name_of)
+def test_plans_and_kernels_are_reviewed_text(spec):
+    name = name_of(spec)
+    kernel, text = emit(make_plan(spec))
     check_golden(f"{name}.plan.txt", str(kernel.plan))
     own = text[text.index("INLINE vec op_") :]  # what stands before it is vectors.h
     check_golden(f"{name}.c", own)

@@ -42,6 +42,13 @@ def check(plan: Plan) -> None:
         backward.known(operand, f"the operand of {matrix}")
 
 
+def _fits(size: str, let: Let) -> bool:
+    """Whether an argument of this size may stand in an operation."""
+    if let.reduces or let.op == "spread":
+        return size == let.size.swapcase()
+    return size in (let.size, let.size.lower())
+
+
 class _Scope:
     """The names that are set so far, and their sizes."""
 
@@ -64,6 +71,10 @@ class _Scope:
 
     def stages(self, stages: Iterable[Stage]) -> None:
         for stage in stages:
+            earlier = dict(self.sizes)
+            for let in stage.lets:
+                if let.reduces and let.args[0] not in earlier:
+                    self.fail(f"{let} needs all units of what is computed in its own stage")
             self.products(stage.products)
             self.lets(stage.lets)
 
@@ -85,6 +96,6 @@ class _Scope:
                 self.fail(f"{let} is no primitive with {len(let.args)} arguments")
             for arg in let.args:
                 self.known(arg, str(let))
-                if isinstance(arg, str) and self.sizes[arg] != let.size:
+                if isinstance(arg, str) and not _fits(self.sizes[arg], let):
                     self.fail(f"{let} has size {let.size}, its argument {arg} {self.sizes[arg]}")
             self.set(let.name, let.size)

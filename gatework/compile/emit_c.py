@@ -18,7 +18,7 @@ which arrays, in which order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 
 from gatework.compile.gradient import gradient_name
@@ -33,11 +33,11 @@ from gatework.equations.spec import NEXT
 ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
-# in the step, the steps to do, the distances between steps and rows of the input, and the grid of
-# threads.
+# in the step, the steps to do, the distances between steps and rows of the input and of the masks
+# (0 where one row is for all), and the grid of threads.
 NUMBERS = (
     "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "fused", "from", "to",
-    "x_step", "x_row", "R", "C",
+    "x_step", "x_row", "mask_step", "mask_row", "mask_once", "R", "C",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def emit(plan: Plan) -> tuple[Kernel, str]:
     helpers = [
         f"INLINE vec op_{row.name}(vec a) {{ return {row.c}; }}"
         for row in PRIMITIVES.values()
-        if row.name in used and not row.infix
+        if row.name in used and row.c
     ]
     headers = [
         (files("gatework.compile") / name).read_text(encoding="utf-8")
@@ -64,6 +64,42 @@ def emit(plan: Plan) -> tuple[Kernel, str]:
         _Writer(kernel, backward=True).text(),
     ]
     return kernel, "\n\n".join(part for part in parts if part) + "\n"
+
+
+class _Scope:
+    """A block of C: which values it has, and the lines that make them."""
+
+    def __init__(self, writer: _Writer, known: Iterable[str] = ()) -> None:
+        self.writer = writer
+        self.known = set(known)
+        self.lines: list[str] = []
+
+    def set(self, name: str, text: str) -> None:
+        """A value of this name."""
+        self.lines.append(f"const vec v_{name} = {text};")
+        self.known.add(name)
+
+    def use(self, value: Operand) -> str:
+        """A value as C text, loaded or worked out again where the block has it not yet."""
+        if not isinstance(value, str):
+            return f"(real){value!r}"
+        if value not in self.known:
+            again = self.writer.recomputed.get(value) if self.writer.is_backward else None
+            if again is None:
+                self.set(value, self.writer.load(value))
+            else:
+                self.let(again)
+        return f"v_{value}"
+
+    def let(self, let: Let) -> None:
+        """The line of one operation."""
+        row = PRIMITIVES[let.op]
+        args = [self.use(a) for a in let.args]
+        if not row.infix:
+            text = f"op_{row.name}({args[0]})"
+        else:
+            text = f"-{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
+        self.set(let.name, text)
 
 
 class _Writer:
@@ -178,15 +214,17 @@ class _Writer:
         ]
         for index, tile in enumerate(segment.tiles):
             lines += self.tile(index, first_tile + index, segment, tile, most)
+        shared, units = self.body(segment)
         lines += [
             "    for (int r = 0; r < rows; r++) {",
             "        const long row = b + r;",
             "        const int live = !e->lengths || t < e->lengths[row];",
+            *(f"        {line}" for line in shared),
             f"        for (int q = 0; q < {segment.repeat}; q++) {{",
             "            const long u = j + q * LANES;",
             f"            if (u >= e->{size}p) break;",
+            *(f"            {line}" for line in units),
         ]
-        lines += [f"            {line}" for line in self.body(segment)]
         return [*lines, "            (void)live;", "        }", "    }", "}"]
 
     def tile(self, index: int, number: int, segment: Segment, tile: Tile, most: int) -> list[str]:
@@ -262,41 +300,36 @@ class _Writer:
         """Where a step of a state lies: the first state is the output and keeps them all."""
         return f"({step})" if state == self.states[0] else f"(({step}) % e->ring)"
 
-    def body(self, segment: Segment) -> list[str]:
-        """The elementwise part for one row and one column of units."""
-        lines: list[str] = []
-        known: set[str] = set()
+    def body(self, segment: Segment) -> tuple[list[str], list[str]]:
+        """The equations for one row: the means of it, and one column of units."""
+        shared: list[str] = []
+        means = _Scope(self)
+        for let in segment.lets:
+            if let.reduces:
+                shared += self.mean(let, segment)
+                means.known.add(let.name)
+        scope = _Scope(self, means.known)
         for index, tile in enumerate(segment.tiles):
             for p, product in enumerate(tile.products):
-                lines.append(f"const vec v_{product.name} = s{index}[r][{p}][q];")
-                known.add(product.name)
-
-        def use(value: Operand) -> str:
-            if not isinstance(value, str):
-                return f"(real){value!r}"
-            if value not in known:
-                known.add(value)
-                if value in self.recomputed and self.is_backward:
-                    lines.append(self.let(self.recomputed[value], use))
-                else:
-                    lines.append(f"const vec v_{value} = {self.load(value)};")
-            return f"v_{value}"
-
+                scope.set(product.name, f"s{index}[r][{p}][q]")
         for let in segment.lets:
-            line = self.let(let, use)
-            lines.append(line)
-            known.add(let.name)
-        stores = self.stores(segment, use)
-        return [*lines, *stores]
+            if not let.reduces:
+                scope.let(let)
+        stores = self.stores(segment, scope.use)
+        return shared, [*scope.lines, *stores]
 
-    def let(self, let: Let, use: Callable[[Operand], str]) -> str:
-        row = PRIMITIVES[let.op]
-        args = [use(a) for a in let.args]
-        if not row.infix:
-            text = f"op_{row.name}({args[0]})"
-        else:
-            text = f"-{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
-        return f"const vec v_{let.name} = {text};"
+    def mean(self, let: Let, segment: Segment) -> list[str]:
+        """A mean over the units of a row, whose argument lies in memory or is made of what does."""
+        size, scope = segment.size, _Scope(self)
+        value = scope.use(let.args[0])
+        return [
+            f"vec v_{let.name} = vec_all(0);",
+            f"for (long u = 0; u < e->{size}p; u += LANES) {{",
+            *(f"    {line}" for line in scope.lines),
+            f"    v_{let.name} += vec_first({value}, e->{size} - u);",
+            "}",
+            f"v_{let.name} = vec_all(vec_sum(v_{let.name}) / e->{size});",
+        ]
 
     def load(self, name: str) -> str:
         """Where a value that is not computed in this segment comes from."""
@@ -316,12 +349,25 @@ class _Writer:
             return f"vec_load(e->x + {step} * e->{size}p + u)"
         if name in kernel.vectors.names:
             return f"vec_load(e->vectors + {_text(kernel.vectors.offset(name))} + u)"
+        for each, masks in kernel.masks.items():
+            if name in masks.names:
+                at = (
+                    "t * e->mask_step + row * e->mask_row"
+                    if each == "step"
+                    else "row * e->mask_once"
+                )
+                return f"vec_load(e->masks_{each} + {at} + {_text(masks.offset(name))} + u)"
         if self.is_backward and name in self.next_values:
             state = self.next_values[name]
             return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
         if self.is_backward and name in kernel.saved.names:
-            return _at("saved", kernel.saved, name, step)
-        return _at("scratch", self.scratch, name, "row")
+            return f"vec_load({self.address('saved', kernel.saved, name, step)})"
+        return f"vec_load({self.address('scratch', self.scratch, name, 'row')})"
+
+    def address(self, array: str, layout: Layout, name: str, row: str) -> str:
+        """Where a value lies in a layout."""
+        unit = "0" if self.plan.sizes[name].islower() else "u"
+        return _address(array, layout, name, row, unit)
 
     def running(self, state: str, after: int) -> str:
         """The running gradient of a state: two buffers that change places at every step."""
@@ -339,7 +385,7 @@ class _Writer:
         """Where to store a value: where it is set, else in the first segment of its size."""
         if isinstance(name, str) and name in self.stored_in:
             return self.stored_in[name]
-        return next(i for i, s in enumerate(self.segments) if s.size == size)
+        return next(i for i, s in enumerate(self.segments) if s.size == size.upper())
 
     def stores(self, segment: Segment, use: Callable[[Operand], str]) -> list[str]:
         number = self.segments.index(segment)
@@ -347,12 +393,14 @@ class _Writer:
         place, step = f"row * e->{size}p + u", "(t * e->B + row)"
         lines: list[str] = []
 
-        def store(where: str, text: str) -> None:
-            lines.append(f"vec_store({where}, {text});")
+        def store(where: str, text: str, name: str = "") -> None:
+            # One number of a row is the same in every column; the first one writes it.
+            first = "if (u == 0) " if plan.sizes.get(name, size).islower() else ""
+            lines.append(f"{first}vec_store({where}, {text});")
 
         for name in self.scratch.names:
-            if plan.sizes[name] == size and self.home(name, size) == number:
-                store(_address("scratch", self.scratch, name, "row"), use(name))
+            if plan.sizes[name].upper() == size and self.home(name, size) == number:
+                store(self.address("scratch", self.scratch, name, "row"), use(name), name)
         states = {s.name: s.size for s in plan.spec.states}
         if not self.is_backward:
             for state, of in states.items():
@@ -364,13 +412,13 @@ class _Writer:
             kept = [
                 n
                 for n in kernel.saved.names
-                if plan.sizes[n] == size and self.home(n, size) == number
+                if plan.sizes[n].upper() == size and self.home(n, size) == number
             ]
-            texts = [(_address("saved", kernel.saved, n, step), use(n)) for n in kept]
+            texts = [(self.address("saved", kernel.saved, n, step), use(n), n) for n in kept]
             if texts:
                 lines.append("if (e->keep) {")
-                for where, text in texts:
-                    store(where, text)
+                for place_and_value in texts:
+                    store(*place_and_value)
                 lines.append("}")
             return lines
         for state, of in states.items():
@@ -383,7 +431,7 @@ class _Writer:
             if plan.sizes[name] == size and self.home(name, size) == number:
                 here = "((t - e->from) * e->B + row)"
                 store(
-                    _address("gradients", kernel.gradients, name, here),
+                    self.address("gradients", kernel.gradients, name, here),
                     f"live ? {use(name)} : vec_all(0)",
                 )
         by_x = plan.input_gradient
@@ -399,13 +447,9 @@ def _most_rows(columns: int) -> int:
 
 def _text(offsets: str) -> str:
     """Padded sizes as fields of the environment."""
-    parts = [p if p == "0" else f"e->{p}" for p in offsets.split(" + ")]
+    parts = [p if p in ("0", "LANES") else f"e->{p}" for p in offsets.split(" + ")]
     return f"({' + '.join(parts)})"
 
 
-def _address(array: str, layout: Layout, name: str, row: str, unit: str = "u") -> str:
+def _address(array: str, layout: Layout, name: str, row: str, unit: str) -> str:
     return f"e->{array} + {row} * {_text(layout.width)} + {_text(layout.offset(name))} + {unit}"
-
-
-def _at(array: str, layout: Layout, name: str, row: str) -> str:
-    return f"vec_load({_address(array, layout, name, row)})"

@@ -10,6 +10,7 @@ from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import Spec
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref, walk
+from gatework.equations.ops import PRIMITIVES
 from gatework.errors import PlanError
 
 FOLDED: dict[str, Callable[..., float]] = {
@@ -42,7 +43,11 @@ class Sequence:
             named = [a for a in args if isinstance(a, str)]
             if not named:
                 raise PlanError(f"There is no kernel for {op} of plain numbers; write its value.")
-            size = self.sizes[named[0]]
+            size = min(self.sizes[a] for a in named)  # capitals first: the vector's
+            if PRIMITIVES[op].reduces:
+                size = size.lower()
+            elif op == "spread":
+                size = size.upper()
             self.sizes[name] = size
             self.lets.append(Let(name, op, args, size))
             self._known[key] = name
@@ -55,8 +60,8 @@ def flatten(spec: Spec) -> Plan:
 
 
 def leaf_sizes(spec: Spec) -> dict[str, str]:
-    """The sizes of input, states and vectors."""
-    sizes = {spec.input: "F"} | {s.name: s.size for s in spec.states}
+    """The sizes of input, states, masks and vectors."""
+    sizes = {spec.input: "F"} | spec.given
     return sizes | {p.name: p.rows for p in spec.parameters if p.cols is None}
 
 
@@ -68,6 +73,7 @@ class _Flattener:
         self.sequence = Sequence(leaf_sizes(spec))
         self.products: dict[tuple[tuple[str, str], ...], Product] = {}
         self.vectors = {p.name for p in spec.parameters if p.cols is None}
+        self.masks = {m.name for m in spec.masks}
         self.uses = Counter(
             node
             for equation in spec.equations
@@ -84,11 +90,9 @@ class _Flattener:
         levels = self.levels()
         stages = []
         for level in range(1 + max(levels.values(), default=0)):
-            stages.append(
-                Stage(
-                    tuple(p for p in self.products.values() if levels[p.name] == level),
-                    tuple(let for let in self.sequence.lets if levels[let.name] == level),
-                )
+            stages += split(
+                tuple(p for p in self.products.values() if levels[p.name] == level),
+                [let for let in self.sequence.lets if levels[let.name] == level],
             )
         return Plan(self.spec, tuple(stages), self.values)
 
@@ -126,11 +130,11 @@ class _Flattener:
         for factor in factors:
             value = self.value(factor.operand)
             assert isinstance(factor.matrix, Ref)
-            if not isinstance(value, str) or value in self.vectors:
+            if not isinstance(value, str) or value in self.vectors | self.masks:
                 raise PlanError(
-                    f"{self.spec.name} multiplies {factor.matrix.name} by what is the same at "
-                    f"every step ({value}); there is no kernel for that. Learn the product itself, "
-                    f"as a Vector."
+                    f"{self.spec.name} multiplies {factor.matrix.name} by {value}, which no state "
+                    f"and no input goes into; there is no kernel for that. Learn the product "
+                    f"itself, as a Vector."
                 )
             terms.append((factor.matrix.name, value))
         key = tuple(terms)
@@ -164,6 +168,28 @@ class _Flattener:
         for name in (*lets, *products):
             level(name)
         return levels
+
+
+def split(products: tuple[Product, ...], lets: list[Let]) -> list[Stage]:
+    """A stage, cut wherever a mean needs all units of what was computed in it.
+
+    What needs nothing of the stage is left until it is used: so it crosses no cut in memory.
+    """
+    levels = dict.fromkeys((p.name for p in products), 0)
+    for let in lets:
+        before = [levels[a] for a in let.args if a in levels]
+        levels[let.name] = max(before, default=0) + bool(let.reduces and before)
+    by_name = {let.name for let in lets}
+    for let in reversed(lets):
+        users = [levels[u.name] for u in lets if let.name in u.args]
+        is_free = not any(a in by_name for a in let.args) and not let.reduces
+        if is_free and users and not any(u.reduces for u in lets if let.name in u.args):
+            levels[let.name] = max(levels[let.name], min(users))
+    parts = []
+    for level in range(1 + max(levels.values(), default=0)):
+        mine = tuple(let for let in lets if levels[let.name] == level)
+        parts.append(Stage(products if level == 0 else (), mine))
+    return parts
 
 
 def _terms(expr: Expr) -> Iterator[Expr]:

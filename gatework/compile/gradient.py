@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gatework.compile.flatten import Sequence, is_zero, leaf_sizes
-from gatework.compile.plan import Let, Operand, Plan, Product, Stage
+from gatework.compile.flatten import Sequence, is_zero, leaf_sizes, split
+from gatework.compile.plan import Let, Operand, Plan, Product
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref
 from gatework.equations.ops import PRIMITIVES
@@ -36,6 +36,7 @@ class _Differentiator:
         sizes |= {n: v.size for n, v in (self.lets | self.products).items()}
         sizes |= {gradient_name(s.name + NEXT): s.size for s in self.spec.states}
         self.sequence = Sequence(sizes, taken="g")
+        self.masks = {m.name for m in self.spec.masks}
         self.parts: dict[str, list[Operand]] = {}
         self.product_gradients: list[tuple[str, str, str]] = []
 
@@ -50,13 +51,13 @@ class _Differentiator:
             for let in reversed(stage.lets):
                 self.through(let)
             coming = self.back_through(stage.products)
-            stages.append(Stage(tuple(waiting), tuple(self.sequence.lets[begin:])))
+            stages += split(tuple(waiting), self.sequence.lets[begin:])
             waiting = coming
         begin = len(self.sequence.lets)
         states = {s.name: self.total(s.name) for s in self.spec.states}
         vectors = {p.name: self.total(p.name) for p in self.spec.parameters if p.cols is None}
         inputs = self.total(self.spec.input)
-        stages.append(Stage(tuple(waiting), tuple(self.sequence.lets[begin:])))
+        stages += split(tuple(waiting), self.sequence.lets[begin:])
         made = replace(
             self.forward,
             backward=tuple(stages),
@@ -71,6 +72,9 @@ class _Differentiator:
         """The whole gradient by a value: the sum of what came along each way."""
         parts = self.parts.get(value, [])
         total: Operand = 0.0
+        sizes = self.sequence.sizes
+        if parts and all(isinstance(p, str) and sizes[p] != sizes[value] for p in parts):
+            parts = [self.sequence.let("spread", (p,)) for p in parts]
         for number, part in enumerate(parts):
             name = gradient_name(value) if number == len(parts) - 1 else None
             if name in self.sequence.sizes:
@@ -85,9 +89,11 @@ class _Differentiator:
             return
         values = dict(zip("ab", let.args, strict=False)) | {"y": let.name}
         for arg, slope in zip(let.args, PRIMITIVES[let.op].slopes, strict=True):
-            if isinstance(arg, str):
+            if isinstance(arg, str) and arg not in self.masks:
                 factor = self.instance(slope, values)
                 part = self.scaled(incoming, factor)
+                if isinstance(part, str) and self.sequence.sizes[part] < self.sequence.sizes[arg]:
+                    part = self.sequence.let("mean", (part,))  # a vector's part of one number
                 if not is_zero(part):
                     self.parts.setdefault(arg, []).append(part)
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from gatework.compile.flatten import leaf_sizes
 from gatework.compile.gradient import gradient_name
 from gatework.compile.plan import Let, Plan, Product, Stage
+from gatework.equations.expr import EACH
 from gatework.equations.spec import NEXT
 
 TILE_COLUMNS = 4  # of sums, where a tile has few products: enough to hide the latency of a sum
@@ -83,6 +84,11 @@ class Packed:
         return tuple(p.terms[self.place][0] for p in self.tile.products)
 
 
+def padded(size: str) -> str:
+    """How much room a size takes, as C text: whole vectors, one for a single number."""
+    return "LANES" if size.islower() else f"{size}p"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Values side by side in one array, (..., sum of sizes)."""
@@ -93,12 +99,12 @@ class Layout:
     def offset(self, name: str) -> str:
         """Where a value begins, as C text."""
         before = self.sizes[: self.names.index(name)]
-        return " + ".join(f"{s}p" for s in before) or "0"
+        return " + ".join(map(padded, before)) or "0"
 
     @property
     def width(self) -> str:
         """The length of a row, as C text."""
-        return " + ".join(f"{s}p" for s in self.sizes) or "0"
+        return " + ".join(map(padded, self.sizes)) or "0"
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Kernel:
     plan: Plan
     ready: Layout  # what the input brings to products, where that is worked out before, (T, B, ...)
     vectors: Layout  # (...)
+    masks: dict[str, Layout]  # drawn each "step", (T, B, ...), and each "sequence", (B, ...)
     saved: Layout  # (T, B, ...)
     scratch: Layout  # (B, ...), values that cross from one stage to the next
     back_scratch: Layout  # (B, ...)
@@ -215,22 +222,22 @@ def make_kernel(plan: Plan) -> Kernel:
     names = [d for _, d, _ in by_parameter] + [d for d in of_vectors if isinstance(d, str)]
     saved, gradients = layout(plan.saved), layout(names)
     each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
+    masks = [f"masks_{name}" for name in EACH]
     running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
+    shared = ("lengths", "x", "vectors", *masks, "saved", "scratch", "meeting")
     kernel = Kernel(
         plan,
         layout(p.name for p in plan.of_input),
-        layout(p.name for p in plan.spec.parameters if p.cols is None),
+        layout(p.name for p in spec.parameters if p.cols is None),
+        {each: layout(m.name for m in spec.masks if m.each == each) for each in EACH},
         saved,
         layout(crossing),
         layout(back_crossing),
         gradients,
         forward,
         backward,
-        ("lengths", "x", "rows_x", "ready", "vectors", "saved", "scratch", "meeting", *each),
-        (
-            *("lengths", "x", "vectors", "saved", "scratch", "meeting"),
-            *("gradients", "by_x", "by_output", *each, *running),
-        ),
+        (*shared, "rows_x", "ready", *each),
+        (*shared, "gradients", "by_x", "by_output", *each, *running),
     )
     return replace(
         kernel,
@@ -250,9 +257,10 @@ def _segments(
     operands = {o for stage in stages for p in stage.products for o in p.operands} - {*rows}
     found: list[Segment] = []
     for number, stage in enumerate(stages):
-        sizes = dict.fromkeys([*(p.size for p in stage.products), *(x.size for x in stage.lets)])
+        found_sizes = [*(p.size for p in stage.products), *(x.size for x in stage.lets)]
         if number == 0:
-            sizes |= dict.fromkeys(plan.sizes[v] for v in (*stored, *sorted(operands)))
+            found_sizes += [plan.sizes[v] for v in (*stored, *sorted(operands))]
+        sizes = dict.fromkeys(size.upper() for size in found_sizes)
         for size in sizes:
             shared: dict[tuple[str, ...], list[Product]] = {}
             for product in stage.products:
@@ -263,7 +271,7 @@ def _segments(
                 for group in shared.values()
                 for i in range(0, len(group), MOST_PRODUCTS)
             ]
-            lets = tuple(let for let in stage.lets if let.size == size)
+            lets = tuple(let for let in stage.lets if let.size.upper() == size)
             found.append(Segment(number, size, tuple(Tile(g) for g in groups), lets))
     return tuple(found)
 

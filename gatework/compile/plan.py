@@ -9,6 +9,9 @@ double underscore, which no cell's name may have:
     t__3          an intermediate value
     d__i          the gradient of the loss by i
     back__h       what comes back to h through the transposed matrices
+
+Sizes are letters; a small one is one number of each row, such as the mean over its units. The
+gradient by such a number stands as its mean over the units, see ``mean`` in ``ops.py``.
 """
 
 from __future__ import annotations
@@ -17,18 +20,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gatework.equations import Spec
+from gatework.equations.ops import PRIMITIVES
 
 Operand = str | float
 
 
 @dataclass(frozen=True)
 class Let:
-    """``name = op(args)``, elementwise; an argument is a name or a number."""
+    """``name = op(args)``, elementwise or a mean; an argument is a name or a number."""
 
     name: str
     op: str
     args: tuple[Operand, ...]
     size: str
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it needs its argument at all units."""
+        return self.op in PRIMITIVES and PRIMITIVES[self.op].reduces
 
     def __str__(self) -> str:
         return f"{self.name} = {self.op}({', '.join(map(str, self.args))})"
@@ -59,7 +68,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Stage:
-    """Products that need nothing of this stage, then the elementwise part that needs them."""
+    """Products that need nothing of this stage, then the elementwise part that needs them.
+
+    A mean needs nothing of its stage either: all units of its argument are done before it.
+    """
 
     products: tuple[Product, ...]
     lets: tuple[Let, ...]
@@ -115,7 +127,7 @@ class Plan:
     def sizes(self) -> dict[str, str]:
         """The size letter of every value, forward and backward."""
         spec = self.spec
-        sizes = {spec.input: "F"} | {s.name: s.size for s in spec.states}
+        sizes = {spec.input: "F"} | spec.given
         sizes |= {p.name: p.rows for p in spec.parameters if p.cols is None}
         sizes |= {f"d__{s.name}_next": s.size for s in spec.states}
         items: list[Product | Let] = [*self.recomputed]

@@ -28,6 +28,23 @@ INLINE vec vec_pick(ivec mask, vec yes, vec no)
     return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
 }
 
+INLINE real vec_sum(vec a)
+{
+    real sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += a[i];
+    return sum;
+}
+
+/* the first lanes, and nought behind them */
+INLINE vec vec_first(vec a, long count)
+{
+    ivec place;
+    for (int i = 0; i < LANES; i++)
+        place[i] = i;
+    return vec_pick(place < (whole)count, a, vec_all(0));
+}
+
 INLINE vec vec_abs(vec a)
 {
 #if DOUBLE

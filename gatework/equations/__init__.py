@@ -1,11 +1,12 @@
 """What a cell is written in. This floor imports neither torch nor NumPy."""
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Constant, Input, Matrix, State, Vector, matrix, vector
+from gatework.equations.expr import Constant, Input, Mask, Matrix, State, Vector, matrix, vector
 from gatework.equations.ops import (
     abs_,
     exp,
     log,
+    mean,
     positive,
     relu,
     sigmoid,
@@ -22,6 +23,7 @@ __all__ = [
     "Constant",
     "Equation",
     "Input",
+    "Mask",
     "Matrix",
     "Parameter",
     "Spec",
@@ -31,6 +33,7 @@ __all__ = [
     "exp",
     "log",
     "matrix",
+    "mean",
     "positive",
     "relu",
     "sigmoid",

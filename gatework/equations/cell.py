@@ -20,6 +20,7 @@ from gatework.equations.expr import (
     Constant,
     Expr,
     Input,
+    Mask,
     Matrix,
     Number,
     Product,
@@ -33,7 +34,15 @@ from gatework.equations.expr import (
 from gatework.equations.misuse import shown
 from gatework.equations.ops import PRIMITIVES, Primitive
 from gatework.equations.refusal import Body, is_public, where_from
-from gatework.equations.spec import NEXT, TAKEN, Equation, Parameter, Spec, StateSymbol
+from gatework.equations.spec import (
+    NEXT,
+    TAKEN,
+    Equation,
+    MaskSymbol,
+    Parameter,
+    Spec,
+    StateSymbol,
+)
 from gatework.errors import CellError
 
 TEXTS = ("source", "convention", "torch_kernel", "torch_backend")
@@ -165,6 +174,10 @@ class _Finisher:
             states=tuple(StateSymbol(n, s.size) for n, s in states.items()),
             parameters=tuple(self.parameters()),
             constants=tuple((n, c.value) for n, c in self.of_type(Constant).items()),
+            masks=tuple(
+                MaskSymbol(n, m.size, m.probability, m.value, m.each)
+                for n, m in self.of_type(Mask).items()
+            ),
             equations=tuple(self.equations()),
         )
         self.check_used(spec)
@@ -236,7 +249,7 @@ class _Finisher:
                 found.append(Parameter(name, value.size))
             elif isinstance(value, Matrix):
                 cols = self.size(value.source, name)
-                if cols is None:
+                if cols is None or cols.islower():
                     self.fail(f"{name} multiplies a plain number. Use a vector instead.")
                 found.append(Parameter(name, value.rows, cols))
         return found
@@ -278,7 +291,7 @@ class _Finisher:
         match expr:
             case Number() | Constant():
                 size = None
-            case Input() | State() | Vector():
+            case Input() | State() | Vector() | Mask():
                 size = expr.size
             case Matrix():
                 self.fail(
@@ -325,8 +338,8 @@ class _Finisher:
         return left.rows
 
     def apply_size(self, expr: Apply, where: str) -> str | None:
-        sizes = {self.size(a, where) for a in expr.args} - {None}
-        if len(sizes) > 1:
+        sizes = {s for a in expr.args if (s := self.size(a, where)) is not None}
+        if len({s.upper() for s in sizes}) > 1:
             parts = ", ".join(
                 f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args
             )
@@ -337,7 +350,12 @@ class _Finisher:
         if not sizes and not PRIMITIVES[expr.op].infix:
             self.fail(f"{where}: {expr.op} of a plain number. Write its value.")
         self.check_number(expr, where)
-        return next(iter(sizes), None)
+        size = min(sizes, default=None)  # capitals first: one number goes with its vector
+        if PRIMITIVES[expr.op].reduces and size is not None:
+            if size.islower():
+                self.fail(f"{where}: {self.label(expr)} is taken of one number. Leave it out.")
+            return size.lower()
+        return size
 
     def check_number(self, expr: Apply, where: str) -> None:
         """Refuse arithmetic on numbers and constants that gives no finite number."""
@@ -397,4 +415,4 @@ class _Finisher:
 
 
 def _shown(size: str | None) -> str:
-    return "of a number" if size is None else size
+    return "of a number" if size is None or size.islower() else size

@@ -1,11 +1,12 @@
 """Expression nodes: what stands between the equals signs of a cell.
 
 In a class body the leaves are declared symbols (``Input``, ``State``, ``Matrix``, ``Vector``,
-``Constant``). When the cell is finished they are replaced by ``Ref(name)``, so that the
+``Constant``, ``Mask``). When the cell is finished they are replaced by ``Ref(name)``, so that the
 finished equations are plain data: comparable, and writable as JSON.
 
-Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units. A size of
-``None`` is a plain number, which goes with every size.
+Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units. A small letter
+is one number for the whole vector, such as its mean. A size of ``None`` is a plain number, which
+goes with every size.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gatework.equations.misuse import Valueless, shown
 from gatework.equations.refusal import names_waiting, refusal
 
 SIZES = {"F": "input features", "H": "hidden units", "P": "projected units"}
+EACH = ("step", "sequence")
 # How each declaration is written, and what goes between its brackets, for the errors.
 FORMS = {
     "Input": ("x = Input()", "; its size is given to the layer"),
@@ -29,6 +31,7 @@ FORMS = {
     "Vector": ("b = Vector()", "; its size is given to the layer"),
     "Matrix": ("W = Matrix(x)", ", with the symbol that it multiplies"),
     "Constant": ("k = Constant(0.5)", ", with a number"),
+    "Mask": ("keep = Mask(0.9)", ", with the probability of a one"),
     "matrix": ("W_i, W_f = matrix(2, x)", ": first how many, then what they multiply"),
     "vector": ("b_i, b_f = vector(2)", ", with how many"),
 }
@@ -238,6 +241,27 @@ class Constant(Symbol):
     @_declaration
     def __init__(self, value: float) -> None:
         self.value = finite(value)
+
+
+class Mask(Symbol):
+    """Random in training: ``value`` with a probability, else 0; its mean in evaluation.
+
+    ``Mask(0.9, 1 / 0.9)`` is the mask of dropout, ``Mask(0.1)`` that of zoneout. It is drawn for
+    each unit and row, and for each ``"step"`` anew or once a ``"sequence"``.
+    """
+
+    __slots__ = ("each", "probability", "size", "value")
+
+    @_declaration
+    def __init__(
+        self, probability: float, value: float = 1.0, each: str = "step", size: str = "H"
+    ) -> None:
+        self.probability, self.value = finite(probability), finite(value)
+        if not 0 <= self.probability <= 1:
+            raise refusal(f"A probability lies in [0, 1]; got {shown(probability)}.")
+        if each not in EACH:
+            raise refusal(f"A mask is drawn each {' or '.join(EACH)}; got {shown(each)}.")
+        self.each, self.size = each, _checked_size(size)
 
 
 @_declaration

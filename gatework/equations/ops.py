@@ -5,7 +5,7 @@ A row's ``numpy`` and ``torch`` columns are the right-hand side of ``def name(a)
 functions of ``compile/vectors.h``. ``latex`` takes the rendered arguments.
 ``precedence`` tells the renderers when an argument needs brackets. ``slopes`` are the derivatives
 by each argument, written with the arguments ``a`` and ``b`` and the result ``y``. ``costly`` marks
-what is better kept than computed a second time.
+what is better kept than computed a second time, ``reduces`` what makes one number of a vector.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ZERO, ONE, MINUS_ONE = Number(0.0), Number(1.0), Number(-1.0)
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """One elementwise operation; calling it builds the node."""
+    """One operation, elementwise or over the units of a vector; calling it builds the node."""
 
     name: str
     latex: str
@@ -34,6 +34,7 @@ class Primitive:
     arity: int = 1
     precedence: int = ATOM
     costly: bool = False
+    reduces: bool = False
 
     def __call__(self, *args: Expr | float) -> Apply:
         if len(args) != self.arity:
@@ -136,11 +137,24 @@ square = Primitive(
 abs_ = Primitive(
     "abs", r"\left|{0}\right|", (sign(A),), numpy="np.abs(a)", torch="torch.abs(a)", c="vec_abs(a)"
 )
+# The mean over the units. The gradient by one number of a row is kept as its mean over the units
+# too: what comes back to the mean of a vector is then what goes on to each unit.
+mean = Primitive(
+    "mean",
+    r"\operatorname{{mean}}\left({0}\right)",
+    (ONE,),
+    numpy="np.mean(a, -1, keepdims=True)",
+    torch="a.mean(-1, keepdim=True)",
+    costly=True,
+    reduces=True,
+)
+# Its transpose, which only gradients hold: one number for every unit.
+spread = Primitive("spread", "{0}", (ONE,), numpy="a", torch="a", c="a")
 
 PRIMITIVES: dict[str, Primitive] = {
     row.name: row
     for row in (
         add, sub, mul, div, neg, sigmoid, tanh, positive, sign, relu, softplus, exp, log, sqrt,
-        square, abs_,
+        square, abs_, mean, spread,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from gatework.equations.expr import SIZES, Apply, Expr, Number, Product, Ref, finite, walk
+from gatework.equations.expr import EACH, SIZES, Apply, Expr, Number, Product, Ref, finite, walk
 from gatework.equations.ops import PRIMITIVES
 from gatework.errors import CellError
 
@@ -44,6 +44,22 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class MaskSymbol:
+    """Random in training: ``value`` with a probability, else 0; its mean in evaluation."""
+
+    name: str
+    size: str
+    probability: float
+    value: float
+    each: str  # drawn anew for each "step" or each "sequence"
+
+    @property
+    def mean(self) -> float:
+        """What it is in evaluation."""
+        return self.probability * self.value
+
+
+@dataclass(frozen=True)
 class Equation:
     """One named equation, in the order in which it is computed."""
 
@@ -69,6 +85,7 @@ class Spec:
     parameters: tuple[Parameter, ...]
     constants: tuple[tuple[str, float], ...]
     equations: tuple[Equation, ...]
+    masks: tuple[MaskSymbol, ...] = ()
     torch_kernel: str = field(default="", compare=False)
     torch_backend: str = field(default="", compare=False)  # the tuned library of that kernel
 
@@ -78,7 +95,13 @@ class Spec:
     @cached_property
     def _hash(self) -> int:
         # Asked for at every call of a layer, so it is worked out once.
-        return hash((self.input, self.states, self.parameters, self.constants, self.equations))
+        read = (self.input, self.states, self.parameters, self.constants, self.masks)
+        return hash((read, self.equations))
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What a step is given beside the input: states and masks, with their sizes."""
+        return {s.name: s.size for s in self.states} | {m.name: m.size for m in self.masks}
 
     @cached_property
     def groups(self) -> dict[str, tuple[Parameter, ...]]:
@@ -87,7 +110,8 @@ class Spec:
         They are stacked along the rows in the order of their declaration. A stem that is itself
         a symbol (``h`` of ``h_scale``) groups nothing.
         """
-        symbols = {self.input, *(s.name for s in self.states), *(n for n, _ in self.constants)}
+        symbols = {self.input, *self.given}
+        symbols |= {n for n, _ in self.constants}
         groups: dict[str, list[Parameter]] = {}
         for parameter in self.parameters:
             stem = parameter.name.rpartition("_")[0] or parameter.name
@@ -119,7 +143,7 @@ class Spec:
     @property
     def sizes(self) -> frozenset[str]:
         """The size letters that occur."""
-        used = {s.size for s in self.states} | {e.size for e in self.equations}
+        used = {*self.given.values(), *(e.size for e in self.equations)}
         return frozenset(used | {letter for p in self.parameters for letter in p.shape})
 
 
@@ -134,6 +158,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "states": [[s.name, s.size] for s in spec.states],
         "parameters": [[p.name, *p.shape] for p in spec.parameters],
         "constants": [[name, value] for name, value in spec.constants],
+        "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
     }
 
@@ -156,8 +181,13 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
                 Parameter(_name(n), *(_size(s) for s in shape)) for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
+            masks=tuple(
+                MaskSymbol(_name(n), _size(s), finite(p), finite(v), _each(e))
+                for n, s, p, v, e in data.get("masks", ())  # which older files lack
+            ),
             equations=tuple(
-                Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]
+                Equation(_name(n), _expr_from_data(e), _size(s, single=True))
+                for n, s, e in data["equations"]
             ),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -169,7 +199,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
 def _check_names(spec: Spec) -> None:
     """Every name is set once and before its use, only matrices multiply, and states go on."""
     declared = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
-    declared += [name for name, _ in spec.constants]
+    declared += [*(name for name, _ in spec.constants), *(m.name for m in spec.masks)]
     computed = [e.name for e in spec.equations]
     if len({*declared, *computed}) < len(declared) + len(computed):
         raise CellError(f"{spec.name}: a name is set twice.")
@@ -222,7 +252,13 @@ def _name(value: Any) -> str:
     return value
 
 
-def _size(value: Any) -> str:
-    if value not in SIZES:
+def _each(value: Any) -> str:
+    if value not in EACH:
+        raise ValueError(f"a mask is drawn each {' or '.join(EACH)}, not {value!r}")
+    return str(value)
+
+
+def _size(value: Any, single: bool = False) -> str:
+    if value not in SIZES and not (single and value in map(str.lower, SIZES)):
         raise ValueError(f"unknown size {value!r}")
     return str(value)

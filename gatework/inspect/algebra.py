@@ -123,7 +123,7 @@ class Algebra:
         match expr:
             case Ref(name):
                 return self.bare.get(name, frozenset())
-            case Apply(_, args):
+            case Apply(op, args) if not PRIMITIVES[op].reduces:
                 return frozenset().union(*(self.bare_in(a) for a in args))
         return frozenset()
 
@@ -222,7 +222,7 @@ def names_in(expr: Expr) -> set[str]:
 def _computed(op: str, value: float) -> float:
     """A primitive of a plain number, by its row of the table."""
     with np.errstate(all="ignore"):
-        return float(eval(PRIMITIVES[op].numpy, {"np": np, "a": value}))
+        return float(eval(PRIMITIVES[op].numpy, {"np": np, "a": np.array([value])})[0])
 
 
 def _number(value: float) -> Terms:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gatework import paths
 from gatework.errors import ShapeError
 from gatework.paths.kernel_step import KernelStep
+from gatework.paths.masks import draw
 from gatework.paths.native import library
 
 if TYPE_CHECKING:
@@ -120,17 +121,22 @@ class Stream:
             for row in range(layer.num_layers):
                 first = [s[row] for s in call.states]
                 groups = call.weights.groups(row, 0)
-                self._steps.append(KernelStep(kernel, groups, first, features, stride))
+                sizes = {"F": features} | {
+                    symbol.size: s.shape[-1]
+                    for symbol, s in zip(call.spec.states, first, strict=True)
+                }
+                masks = draw(call.spec, sizes, 1, self.batch, False, first[0])
+                self._steps.append(KernelStep(kernel, groups, masks, first, features, stride))
                 features, stride = self._size, kernel.padded(self._size)
 
     def _step_by_layer(self, x: Tensor) -> Tensor:
         axis = 1 if self.layer.batch_first else 0
-        dropout, self.layer.dropout = self.layer.dropout, 0.0
+        training, self.layer.training = self.layer.training, False
         try:
             with torch.no_grad():
                 output, self._start = self.layer.forward(x.unsqueeze(axis), self._start)
         finally:
-            self.layer.dropout = dropout
+            self.layer.training = training
         result: Tensor = output.squeeze(axis)
         return result
 

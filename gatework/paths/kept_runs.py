@@ -22,7 +22,11 @@ _runs: Any = WeakIdKeyDictionary()
 
 
 def infer(
-    library: Library, x: Tensor, first: Mapping[str, Tensor], groups: Mapping[str, Tensor]
+    library: Library,
+    x: Tensor,
+    first: Mapping[str, Tensor],
+    groups: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Output and final states of whole sequences, without what a gradient would need."""
     owner = next(iter(groups.values()), x)
@@ -33,9 +37,9 @@ def infer(
             known = _runs[owner] = {}
         run: Run | None = known.pop(shape, None)
     if run is None:
-        run = Run(library, x, first, groups, None, keep=False)
+        run = Run(library, x, first, groups, masks, None, keep=False)
     else:
-        run.take(x, first, groups)
+        run.take(x, first, groups, masks)
     result = run.forward()
     run.forget()
     if run.workspace.size + run.held.size > LARGEST:

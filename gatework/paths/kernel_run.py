@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gatework.compile.emit_c import NUMBERS
-from gatework.compile.kernel import TILE_COLUMNS, Layout
+from gatework.compile.kernel import TILE_COLUMNS, Layout, padded
 from gatework.equations import Spec
 from gatework.paths.kernel_sums import Sums
 from gatework.paths.packing import Library, by_name, kept_weights, packed_weights
@@ -31,7 +31,9 @@ OWN_CACHE = 1 << 20
 # lies in the cache when it is read.
 AT_ONCE = 4 << 20
 MEETING_PLACE = 128  # bytes for each group of threads
-FROM, TO, ROWS, COLUMNS = (NUMBERS.index(name) for name in ("from", "to", "R", "C"))
+FROM, TO, ROWS, COLUMNS, MASK_STEP, MASK_ROW, MASK_ONCE = map(
+    NUMBERS.index, ("from", "to", "R", "C", "mask_step", "mask_row", "mask_once")
+)
 KINDS = ("first", "seq")  # of the arrays of a state
 
 
@@ -43,6 +45,7 @@ class Run:
         x: (T, B, F).
         first: the initial states by name, (B, size) each.
         groups: the parameter groups by stem.
+        masks: the random masks by name, (T, B, size); an axis of one goes for all.
         lengths: (B,) int64, or ``None``.
         keep: whether ``backward`` will be called.
     """
@@ -53,12 +56,13 @@ class Run:
         x: Tensor,
         first: Mapping[str, Tensor],
         groups: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
         lengths: Tensor | None,
         keep: bool,
     ) -> None:
         self.library, self.kernel, self.plan = library, library.kernel, library.kernel.plan
         self.spec: Spec = self.plan.spec
-        self.take(x, first, groups)
+        self.take(x, first, groups, masks)
         self.lengths, self.keep = lengths, keep
         self.steps, self.batch, features = x.shape
         self.sizes = {"F": features, "H": 0, "P": 0}
@@ -68,21 +72,37 @@ class Run:
         for state in self.spec.states:
             self.sizes[state.size] = first[state.name].shape[-1]
         self.padded = {letter: library.padded(size) for letter, size in self.sizes.items()}
+        # A small letter is one number of each row; it takes a whole vector.
+        self.padded |= dict.fromkeys(map(str.lower, self.sizes), library.lanes)
+        self.sizes |= dict.fromkeys(map(str.lower, self.sizes), 1)
         self.workspace = Workspace(x.dtype)  # of this pass alone
         self.held = Workspace(x.dtype)  # what a backward pass reads
         self.arrays: dict[str, Tensor] = {}
         self.set_up()
 
-    def take(self, x: Tensor, first: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> None:
+    def take(
+        self,
+        x: Tensor,
+        first: Mapping[str, Tensor],
+        groups: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+    ) -> None:
         """The tensors of a call; later calls bring others of the same shapes and strides."""
         self.x = x if x.stride(-1) == 1 else x.contiguous()
-        self.first, self.groups = first, groups
+        self.first, self.groups, self.masks = first, groups, masks
 
     def forget(self) -> None:
         """Let go of everything that belongs to the caller."""
-        del self.x, self.first, self.groups
+        del self.x, self.first, self.groups, self.masks
         output = self.spec.states[0].name
-        brought = ["x", "rows_x", "vectors", *(f"first_{s.name}" for s in self.spec.states)]
+        brought = [
+            "x",
+            "rows_x",
+            "vectors",
+            "masks_step",
+            "masks_sequence",
+            *(f"first_{s.name}" for s in self.spec.states),
+        ]
         for name in [*brought, *([f"seq_{output}"] if self.is_whole else [])]:
             self.arrays.pop(name, None)
         self.__dict__.pop("weights", None)
@@ -142,8 +162,9 @@ class Run:
         return result, tuple(self.plain(final, s.size) for final, s in states)
 
     def bring(self, x: Tensor) -> None:
-        """The input, vectors and weights of a call."""
+        """The input, masks, vectors and weights of a call."""
         self.arrays["rows_x"] = x
+        self.take_masks()
         if self.kernel.reads_input:
             self.arrays["x"] = self.pad(x, "F")
         if self.kernel.vectors.names:
@@ -179,7 +200,7 @@ class Run:
         """What the backward pass reads besides output, input and weights; the run keeps nothing."""
         self.workspace.release()
         self.held.taken = []
-        names = ("lengths", "x", "vectors", "saved")
+        names = ("lengths", "x", "vectors", "masks_step", "masks_sequence", "saved")
         wanted = (*names, *(f"{kind}_{s.name}" for s in self.spec.states for kind in KINDS))
         held = {name: self.arrays[name] for name in wanted if name in self.arrays}
         if self.is_whole:
@@ -271,6 +292,24 @@ class Run:
             found = kept_weights(self.library, self.groups, wanted, f"fused {self.fused}")
         self.arrays.update(found)
 
+    def take_masks(self) -> None:
+        """The masks side by side; where one row is for all steps or rows, it is not repeated."""
+        for each, layout in self.kernel.masks.items():
+            if layout.names:
+                parts = [self.masks[name] for name in layout.names]
+                steps, rows = (max(p.shape[axis] for p in parts) for axis in (0, 1))
+                wide = [
+                    self.pad(p, s).expand(steps, rows, -1)
+                    for p, s in zip(parts, layout.sizes, strict=True)
+                ]
+                found = self.arrays[f"masks_{each}"] = torch.cat(wide, dim=-1)
+                row = found.shape[-1] if rows > 1 else 0
+                if each == "step":
+                    self.numbers[MASK_STEP] = rows * found.shape[-1] if steps > 1 else 0
+                    self.numbers[MASK_ROW] = row
+                else:
+                    self.numbers[MASK_ONCE] = row
+
     def vectors(self) -> Tensor:
         """All vectors one behind the other, padded."""
         layout = self.kernel.vectors
@@ -308,7 +347,7 @@ class Run:
         """The numbers that a kernel is called with; each launch sets the steps to do."""
         time, row = self.x.stride()[:2]
         sizes = {"T": self.steps, "B": self.batch, **self.sizes}
-        sizes.update((f"{letter}p", size) for letter, size in self.padded.items())
+        sizes.update((padded(letter), size) for letter, size in self.padded.items())
         sizes.update(ring=self.ring, keep=int(self.keep), fused=int(self.fused), to=self.steps)
         sizes.update(x_step=time, x_row=row, R=rows, C=columns)
         return (ctypes.c_long * len(NUMBERS))(*(sizes.get(name, 0) for name in NUMBERS))

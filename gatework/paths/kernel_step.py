@@ -20,6 +20,7 @@ class KernelStep:
     Args:
         library: the kernel.
         groups: the parameter groups by stem.
+        masks: the masks at their mean, by name.
         states: the first states, (B, size) each, in the order of the cell's states.
         features: the size of the input.
         stride: the distance between rows of the input.
@@ -29,6 +30,7 @@ class KernelStep:
         self,
         library: Library,
         groups: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
         states: Sequence[Tensor],
         features: int,
         stride: int,
@@ -38,7 +40,7 @@ class KernelStep:
         x = states[0].new_zeros(1, batch, stride)[..., :features]
         first = dict(zip((s.name for s in spec.states), states, strict=True))
         with torch.no_grad():
-            run = Run(library, x, first, groups, None, keep=False)
+            run = Run(library, x, first, groups, masks, None, keep=False)
             self.buffers = [
                 [run.pad(s, symbol.size).clone(), run.pad(s, symbol.size).clone()]
                 for s, symbol in zip(states, spec.states, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -10,11 +10,12 @@ from torch.nn.functional import dropout
 
 from gatework.equations.spec import NEXT
 from gatework.paths.call import Call, Groups, Result
+from gatework.paths.masks import draw
 
-# x (T, B, F) in the direction's own order, states, groups, inside (T, B, 1) or None
+# x (T, B, F) in the direction's own order, states, groups, masks, inside (T, B, 1) or None
 #   -> equations by name, (T, B, size) each, and the final states
 RunSteps = Callable[
-    [Call, Tensor, tuple[Tensor, ...], Groups, Tensor | None],
+    [Call, Tensor, tuple[Tensor, ...], Groups, Mapping[str, Tensor], Tensor | None],
     tuple[dict[str, Tensor], tuple[Tensor, ...]],
 ]
 
@@ -63,7 +64,13 @@ def _run_direction(
         x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
     if backward:
         x = _reversed(x, call.lengths)
-    gates, finals = run_steps(call, x, states, groups, inside)
+    spec = call.spec
+    masks: dict[str, Tensor] = {}
+    if spec.masks:
+        sizes = {s.size: t.shape[-1] for s, t in zip(spec.states, states, strict=True)}
+        sizes["F"] = x.shape[2]
+        masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
+    gates, finals = run_steps(call, x, states, groups, masks, inside)
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:

@@ -7,7 +7,7 @@ gradients after them), the kernel does the recurrence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache
 from typing import Any
@@ -105,24 +105,31 @@ def library(spec: Spec, dtype: torch.dtype) -> Library:
 
 
 def _run_steps(
-    call: Call, x: Tensor, states: tuple[Tensor, ...], groups: Groups, inside: Tensor | None
+    call: Call,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    groups: Groups,
+    masks: Mapping[str, Tensor],
+    inside: Tensor | None,
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     output = call.spec.states[0].name + NEXT
     given = (x, *states, *(groups[g] for g in call.spec.groups))
     if not (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
         with torch.autocast("cpu", enabled=False):
-            result, finals = _infer(call, given)
+            result, finals = _infer(call, given, masks)
         return {output: result}, finals
-    results = _Steps.apply(call, *given)  # type: ignore[no-untyped-call]
+    results = _Steps.apply(call, masks, *given)  # type: ignore[no-untyped-call]
     return {output: results[0]}, tuple(results[1:])
 
 
-def _infer(call: Call, given: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _infer(
+    call: Call, given: Sequence[Tensor], masks: Mapping[str, Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     x, first, groups = _named(call, given)
     kernel = library(call.spec, x.dtype)
     if call.lengths is None:
-        return infer(kernel, x, first, groups)
-    run = Run(kernel, x, first, groups, call.lengths, keep=False)
+        return infer(kernel, x, first, groups, masks)
+    run = Run(kernel, x, first, groups, masks, call.lengths, keep=False)
     result = run.forward()
     run.workspace.release()
     run.held.release()
@@ -143,14 +150,16 @@ class _Steps(torch.autograd.Function):
     """All steps of one layer in one direction: output (T, B, H), then the final states."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, call: Call, masks: Mapping[str, Tensor], *given: Tensor
+    ) -> tuple[Tensor, ...]:
         # The kernel has the precision of its input, also where autocast would lower the products.
         with torch.autocast("cpu", enabled=False):
             x, first, groups = _named(call, [t.detach() for t in given])
-            run = Run(library(call.spec, x.dtype), x, first, groups, call.lengths, keep=True)
+            run = Run(library(call.spec, x.dtype), x, first, groups, masks, call.lengths, keep=True)
             output, finals = run.forward()
             held = run.let_go()
-        ctx.call, ctx.run, ctx.names = call, run, tuple(held)
+        ctx.call, ctx.masks, ctx.run, ctx.names = call, masks, run, tuple(held)
         # Hooks may keep what is saved; then its memory is not ours to use again.
         ctx.is_ours = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         ctx.save_for_backward(output, *given, *held.values())
@@ -163,21 +172,21 @@ class _Steps(torch.autograd.Function):
         split = len(saved) - len(ctx.names)
         inputs, held = saved[:split], dict(zip(ctx.names, saved[split:], strict=True))
         if torch.is_grad_enabled():
-            return None, *_by_reference(ctx.call, inputs, gradients)
+            return None, None, *_by_reference(ctx.call, ctx.masks, inputs, gradients)
         with torch.autocast("cpu", enabled=False):
             x, first, groups = _named(ctx.call, inputs)
             run = copy(ctx.run)  # so that the graph itself keeps no tensors of the call
-            run.take(x, first, groups)
+            run.take(x, first, groups, {})
             by_x, by_states, by_groups = run.backward(
-                held, output, gradients, ctx.needs_input_grad[1]
+                held, output, gradients, ctx.needs_input_grad[2]
             )
         if ctx.is_ours and not torch._C._autograd._get_current_graph_task_keep_graph():
             run.give_back(held)
-        return None, by_x, *by_states, *by_groups
+        return None, None, by_x, *by_states, *by_groups
 
 
 def _by_reference(
-    call: Call, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
+    call: Call, masks: Mapping[str, Tensor], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
     """Gradients that can be differentiated again: through the reference path."""
     spec = call.spec
@@ -187,7 +196,7 @@ def _by_reference(
     if call.lengths is not None:
         inside = (torch.arange(len(x)).unsqueeze(1) < call.lengths).unsqueeze(-1)
     named = dict(zip(spec.groups, groups, strict=True))
-    gates, finals = reference.run_steps(call, x, states, named, inside)
+    gates, finals = reference.run_steps(call, x, states, named, masks, inside)
     outputs = (gates[spec.states[0].name + NEXT], *finals)
     wanted = [t for t in inputs if t.requires_grad]
     found = iter(

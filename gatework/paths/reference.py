@@ -5,6 +5,8 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -30,7 +32,12 @@ class ReferencePath:
 
 
 def run_steps(
-    call: Call, x: Tensor, states: tuple[Tensor, ...], groups: Groups, inside: Tensor | None
+    call: Call,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    groups: Groups,
+    masks: Mapping[str, Tensor],
+    inside: Tensor | None,
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """All steps in order: the equations that are wanted, (T, B, size) each, and final states."""
     spec = call.spec
@@ -44,7 +51,8 @@ def run_steps(
     wanted = [e.name for e in spec.equations] if call.record else nexts[:1]
     history: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for t in range(x.shape[0]):
-        gates = step(*(r[t] for r in ready), *(i[t] for i in inputs), *states, *kept)
+        drawn = [m[t if len(m) > 1 else 0] for m in masks.values()]
+        gates = step(*(r[t] for r in ready), *(i[t] for i in inputs), *states, *drawn, *kept)
         # A state that is made of vectors alone has no rows of its own.
         after = tuple(gates[n].expand_as(old) for n, old in zip(nexts, states, strict=True))
         gates |= dict(zip(nexts, after, strict=True))

@@ -28,7 +28,11 @@ PARTS = {"numpy": "np.split({whole}, {count}, {axis})", "torch": "{whole}.chunk(
 
 
 def step(
-    cell: CellLike, weights: Mapping[str, ArrayLike], x: ArrayLike, *states: ArrayLike
+    cell: CellLike,
+    weights: Mapping[str, ArrayLike],
+    x: ArrayLike,
+    *states: ArrayLike,
+    masks: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """One time step in plain NumPy, gate by gate.
 
@@ -38,6 +42,7 @@ def step(
             vectors (rows,). ``random_weights`` makes a set.
         x: the input, (F,) or (B, F).
         states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c).
+        masks: those of the cell's masks that are not at their mean, by name, (H,) or (B, H).
 
     Returns:
         Every equation by its name, in the order of computation; the new states are
@@ -58,7 +63,12 @@ def step(
         )
     _check_shapes(spec, arrays, values)
     named = [arrays[p.name] for p in spec.parameters]
-    result: dict[str, NDArray[Any]] = compiled(spec, "numpy")(*values, *named)
+    at = {m.name: np.asarray(m.mean) for m in spec.masks}
+    given = masks or {}
+    if unknown := set(given) - set(at):
+        raise CellError(f"{spec.name} has no mask {', '.join(sorted(unknown))}: {[*at]}.")
+    at.update((name, np.asarray(value)) for name, value in given.items())
+    result: dict[str, NDArray[Any]] = compiled(spec, "numpy")(*values, *at.values(), *named)
     return result
 
 
@@ -128,11 +138,11 @@ def packed_products(spec: Spec) -> dict[str, str]:
 
 
 def packed_arguments(spec: Spec) -> list[str]:
-    """The arguments of the packed step: ready input products, states, groups."""
+    """The arguments of the packed step: ready input products, states, masks, groups."""
     products = packed_products(spec)
     ready = [f"{stem}__{leaf}" for stem, leaf in products.items() if leaf == spec.input]
     kept = [stem for stem in spec.groups if products.get(stem) != spec.input]
-    return [*ready, *([spec.input] if uses_input(spec) else []), *_states(spec), *kept]
+    return [*ready, *([spec.input] if uses_input(spec) else []), *spec.given, *kept]
 
 
 def uses_input(spec: Spec) -> bool:
@@ -153,12 +163,8 @@ def uses_input(spec: Spec) -> bool:
     return any(reads(e.expr) for e in spec.equations)
 
 
-def _states(spec: Spec) -> list[str]:
-    return [s.name for s in spec.states]
-
-
 def _plain_source(spec: Spec, backend: str) -> str:
-    arguments = [spec.input, *_states(spec), *(p.name for p in spec.parameters)]
+    arguments = [spec.input, *spec.given, *(p.name for p in spec.parameters)]
     return _text(spec, backend, arguments, [], {})
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref
+from gatework.equations.ops import PRIMITIVES
 from gatework.equations.spec import Spec
 from gatework.read.render import Spelling, render
 
@@ -32,7 +33,7 @@ def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) 
             if isinstance(node, Product) and isinstance(node.matrix, Ref):
                 products += math.prod(sizes[axis] for axis in shapes[node.matrix.name])
             elif isinstance(node, Apply):
-                elementwise += sizes[letter]
+                elementwise += sizes.get(letter, 1)
     count = sum(math.prod(sizes[letter] for letter in p.shape) for p in spec.parameters)
     return Cost(count, products, elementwise)
 
@@ -45,9 +46,9 @@ def _sized(
     match expr:
         case Product(Ref(matrix), operand):
             yield from _sized(operand, shapes[matrix][1], shapes)
-        case Apply(_, args):
+        case Apply(op, args):
             for arg in args:
-                yield from _sized(arg, size, shapes)
+                yield from _sized(arg, size.upper() if PRIMITIVES[op].reduces else size, shapes)
 
 
 def summary(

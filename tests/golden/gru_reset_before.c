@@ -2,15 +2,17 @@ INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
     const int64_t *lengths;
     real *x;
-    real *rows_x;
-    real *ready;
     real *vectors;
+    real *masks_step;
+    real *masks_sequence;
     real *saved;
     real *scratch;
     int *meeting;
+    real *rows_x;
+    real *ready;
     real *first_h;
     real *seq_h;
     real *w0_0;
@@ -227,22 +229,27 @@ void forward(const long *sizes, void *const *arrays, const team *with)
     e->to = sizes[12];
     e->x_step = sizes[13];
     e->x_row = sizes[14];
-    e->R = sizes[15];
-    e->C = sizes[16];
+    e->mask_step = sizes[15];
+    e->mask_row = sizes[16];
+    e->mask_once = sizes[17];
+    e->R = sizes[18];
+    e->C = sizes[19];
     e->lengths = arrays[0];
     e->x = arrays[1];
-    e->rows_x = arrays[2];
-    e->ready = arrays[3];
-    e->vectors = arrays[4];
+    e->vectors = arrays[2];
+    e->masks_step = arrays[3];
+    e->masks_sequence = arrays[4];
     e->saved = arrays[5];
     e->scratch = arrays[6];
     e->meeting = arrays[7];
-    e->first_h = arrays[8];
-    e->seq_h = arrays[9];
-    e->w0_0 = arrays[10];
-    e->w0_1 = arrays[11];
-    e->w1_0 = arrays[12];
-    e->w1_1 = arrays[13];
+    e->rows_x = arrays[8];
+    e->ready = arrays[9];
+    e->first_h = arrays[10];
+    e->seq_h = arrays[11];
+    e->w0_0 = arrays[12];
+    e->w0_1 = arrays[13];
+    e->w1_0 = arrays[14];
+    e->w1_1 = arrays[15];
     if (e->R * e->C == 1) {
         forward_part(e, 0);
         return;
@@ -252,10 +259,12 @@ void forward(const long *sizes, void *const *arrays, const team *with)
 }
 
 typedef struct {
-    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, R, C;
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
     const int64_t *lengths;
     real *x;
     real *vectors;
+    real *masks_step;
+    real *masks_sequence;
     real *saved;
     real *scratch;
     int *meeting;
@@ -496,24 +505,29 @@ void backward(const long *sizes, void *const *arrays, const team *with)
     e->to = sizes[12];
     e->x_step = sizes[13];
     e->x_row = sizes[14];
-    e->R = sizes[15];
-    e->C = sizes[16];
+    e->mask_step = sizes[15];
+    e->mask_row = sizes[16];
+    e->mask_once = sizes[17];
+    e->R = sizes[18];
+    e->C = sizes[19];
     e->lengths = arrays[0];
     e->x = arrays[1];
     e->vectors = arrays[2];
-    e->saved = arrays[3];
-    e->scratch = arrays[4];
-    e->meeting = arrays[5];
-    e->gradients = arrays[6];
-    e->by_x = arrays[7];
-    e->by_output = arrays[8];
-    e->first_h = arrays[9];
-    e->seq_h = arrays[10];
-    e->run_h = arrays[11];
-    e->spare_h = arrays[12];
-    e->w0_0 = arrays[13];
-    e->w1_0 = arrays[14];
-    e->w1_1 = arrays[15];
+    e->masks_step = arrays[3];
+    e->masks_sequence = arrays[4];
+    e->saved = arrays[5];
+    e->scratch = arrays[6];
+    e->meeting = arrays[7];
+    e->gradients = arrays[8];
+    e->by_x = arrays[9];
+    e->by_output = arrays[10];
+    e->first_h = arrays[11];
+    e->seq_h = arrays[12];
+    e->run_h = arrays[13];
+    e->spare_h = arrays[14];
+    e->w0_0 = arrays[15];
+    e->w1_0 = arrays[16];
+    e->w1_1 = arrays[17];
     if (e->R * e->C == 1) {
         backward_part(e, 0);
         return;

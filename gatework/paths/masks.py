@@ -1,0 +1,33 @@
+"""Random masks of a cell: drawn in training, at their mean in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from gatework.equations import Spec
+
+
+def draw(
+    spec: Spec, sizes: Mapping[str, int], steps: int, batch: int, training: bool, like: Tensor
+) -> dict[str, Tensor]:
+    """The masks of a cell by name, (T, B, size); an axis of one goes for all steps or rows.
+
+    Args:
+        spec: the cell.
+        sizes: the sizes by their letters.
+        steps: T.
+        batch: B.
+        training: whether they are drawn, by torch's generator.
+        like: a tensor of their dtype and device.
+    """
+    found = {}
+    for mask in spec.masks:
+        if training:
+            rows = steps if mask.each == "step" else 1
+            empty = like.new_empty(rows, batch, sizes[mask.size])
+            found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
+        else:
+            found[mask.name] = like.new_full((1, 1, sizes[mask.size]), mask.mean)
+    return found

@@ -1,0 +1,1182 @@
+INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
+INLINE vec op_tanh(vec a) { return vec_tanh(a); }
+
+typedef struct {
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
+    const int64_t *lengths;
+    real *x;
+    real *vectors;
+    real *masks_step;
+    real *masks_sequence;
+    real *saved;
+    real *scratch;
+    int *meeting;
+    real *rows_x;
+    real *ready;
+    real *first_h;
+    real *seq_h;
+    real *first_c;
+    real *seq_c;
+    real *w0_0;
+    real *w0_1;
+    real *w1_0;
+} forward_env;
+
+/* forward, stage 0, values of size F */
+INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_t__1 = vec_all(0);
+        for (long u = 0; u < e->Fp; u += LANES) {
+            const vec v_x = vec_load(e->x + (t * e->B + row) * e->Fp + u);
+            v_t__1 += vec_first(v_x, e->F - u);
+        }
+        v_t__1 = vec_all(vec_sum(v_t__1) / e->F);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Fp) break;
+            const vec v_x = vec_load(e->x + (t * e->B + row) * e->Fp + u);
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_t__0 = v_x * v_seen;
+            const vec v_t__2 = v_t__0 - v_t__1;
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp) + u, v_t__2);
+            if (e->keep) {
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (0) + u, v_t__2);
+            }
+            (void)live;
+        }
+    }
+}
+
+/* forward, stage 0, values of size P */
+INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_t__19 = vec_all(0);
+        for (long u = 0; u < e->Pp; u += LANES) {
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
+            v_t__19 += vec_first(v_h, e->P - u);
+        }
+        v_t__19 = vec_all(vec_sum(v_t__19) / e->P);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_t__3 = v_h * v_keep;
+            const vec v_t__18 = (real)0.5 * v_h;
+            const vec v_t__20 = op_tanh(v_t__19);
+            const vec v_t__21 = v_t__18 * v_t__20;
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp) + u, v_t__3);
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u, v_t__21);
+            if (e->keep) {
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp) + u, v_t__3);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES + LANES) + 0, v_t__20);
+            }
+            (void)live;
+        }
+    }
+}
+
+/* forward, stage 0, values of size H */
+INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_t__7 = vec_all(0);
+        for (long u = 0; u < e->Hp; u += LANES) {
+            const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
+            v_t__7 += vec_first(v_c, e->H - u);
+        }
+        v_t__7 = vec_all(vec_sum(v_t__7) / e->H);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_t__8 = op_sigmoid(v_t__7);
+            const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
+            const vec v_t__10 = (real)0.5 * v_c;
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_t__14 = v_late * v_c;
+            const vec v_t__15 = (real)1.0 - v_late;
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u, v_t__10);
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u, v_t__14);
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u, v_t__15);
+            if (u == 0) vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_t__8);
+            if (e->keep) {
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0, v_t__8);
+            }
+            (void)live;
+        }
+    }
+}
+
+/* forward, stage 1, values of size H */
+INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
+{
+    /* p__0 = W @ t__2 + U @ t__3 */
+    vec s0[6][1][4];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    {
+        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->F;
+        const real *a = (e->scratch + (e->Hp)) + b * stride;
+        const real *w_0 = e->w0_0 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    {
+        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->P;
+        const real *a = (e->scratch + (e->Hp + e->Fp)) + b * stride;
+        const real *w_0 = e->w0_1 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 4; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_p__0 = s0[r][0][q];
+            const vec v_b = vec_load(e->vectors + (0) + u);
+            const vec v_t__4 = v_p__0 + v_b;
+            const vec v_g = op_tanh(v_t__4);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_t__11 = v_g * v_drop;
+            const vec v_t__10 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u);
+            const vec v_t__12 = v_t__10 + v_t__11;
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u, v_g);
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u, v_t__12);
+            if (e->keep) {
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u, v_g);
+            }
+            (void)live;
+        }
+    }
+}
+
+/* forward, stage 2, values of size H */
+INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_t__6 = vec_all(0);
+        for (long u = 0; u < e->Hp; u += LANES) {
+            const vec v_g = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u);
+            v_t__6 += vec_first(v_g, e->H - u);
+        }
+        v_t__6 = vec_all(vec_sum(v_t__6) / e->H);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_t__8 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_k = v_t__6 * v_t__8;
+            const vec v_t__12 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u);
+            const vec v_new = v_t__12 + v_k;
+            const vec v_t__15 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__16 = v_t__15 * v_new;
+            const vec v_t__14 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u);
+            const vec v_c_next = v_t__14 + v_t__16;
+            const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
+            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_c_next);
+            vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
+            if (e->keep) {
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0, v_t__6);
+            }
+            (void)live;
+        }
+    }
+}
+
+/* forward, stage 3, values of size P */
+INLINE void forward_5(forward_env *e, long t, long b, long j, const int rows)
+{
+    /* V__c_next = V @ c_next */
+    vec s0[6][1][4];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    {
+        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->H;
+        const real *a = (e->scratch + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES)) + b * stride;
+        const real *w_0 = e->w1_0 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 4; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_V__c_next = s0[r][0][q];
+            const vec v_t__21 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u);
+            const vec v_h_next = v_V__c_next + v_t__21;
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
+            vec_store(e->seq_h + (t) * e->B * e->Pp + row * e->Pp + u, live ? v_h_next : v_h);
+            (void)live;
+        }
+    }
+}
+
+static void forward_part(forward_env *e, long part)
+{
+    const long r = part / e->C, c = part % e->C;
+    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;
+    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));
+    for (long t = e->from; t < e->to; t++) {
+        {
+            const long n = blocks(e->Fp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: forward_0(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: forward_0(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: forward_0(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: forward_0(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: forward_0(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: forward_0(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: forward_0(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: forward_0(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: forward_0(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: forward_0(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: forward_0(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: forward_0(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Pp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: forward_1(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: forward_1(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: forward_1(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: forward_1(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: forward_1(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: forward_1(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: forward_1(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: forward_1(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: forward_1(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: forward_1(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: forward_1(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: forward_1(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: forward_2(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: forward_2(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: forward_2(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: forward_2(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: forward_2(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: forward_2(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: forward_2(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: forward_2(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: forward_2(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: forward_2(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: forward_2(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: forward_2(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: forward_3(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: forward_3(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: forward_3(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: forward_3(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: forward_3(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: forward_3(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: forward_4(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: forward_4(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: forward_4(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: forward_4(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: forward_4(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: forward_4(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: forward_4(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: forward_4(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: forward_4(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: forward_4(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: forward_4(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: forward_4(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Pp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: forward_5(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: forward_5(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: forward_5(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: forward_5(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: forward_5(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: forward_5(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+    }
+}
+
+typedef struct { forward_env *e; const team *with; } forward_job;
+static void forward_thread(void *argument)
+{
+    forward_job *job = argument;
+    /* if there are fewer threads than were asked for, they share the rows */
+    forward_env own = *job->e;
+    const long threads = job->with->threads();
+    if (threads < own.R * own.C) own.R = threads, own.C = 1;
+    forward_part(&own, job->with->thread());
+}
+
+void forward(const long *sizes, void *const *arrays, const team *with)
+{
+    forward_env env, *e = &env;
+    e->T = sizes[0];
+    e->B = sizes[1];
+    e->F = sizes[2];
+    e->H = sizes[3];
+    e->P = sizes[4];
+    e->Fp = sizes[5];
+    e->Hp = sizes[6];
+    e->Pp = sizes[7];
+    e->ring = sizes[8];
+    e->keep = sizes[9];
+    e->fused = sizes[10];
+    e->from = sizes[11];
+    e->to = sizes[12];
+    e->x_step = sizes[13];
+    e->x_row = sizes[14];
+    e->mask_step = sizes[15];
+    e->mask_row = sizes[16];
+    e->mask_once = sizes[17];
+    e->R = sizes[18];
+    e->C = sizes[19];
+    e->lengths = arrays[0];
+    e->x = arrays[1];
+    e->vectors = arrays[2];
+    e->masks_step = arrays[3];
+    e->masks_sequence = arrays[4];
+    e->saved = arrays[5];
+    e->scratch = arrays[6];
+    e->meeting = arrays[7];
+    e->rows_x = arrays[8];
+    e->ready = arrays[9];
+    e->first_h = arrays[10];
+    e->seq_h = arrays[11];
+    e->first_c = arrays[12];
+    e->seq_c = arrays[13];
+    e->w0_0 = arrays[14];
+    e->w0_1 = arrays[15];
+    e->w1_0 = arrays[16];
+    if (e->R * e->C == 1) {
+        forward_part(e, 0);
+        return;
+    }
+    forward_job job = {e, with};
+    with->parallel(forward_thread, &job, e->R * e->C, 0);
+}
+
+typedef struct {
+    long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
+    const int64_t *lengths;
+    real *x;
+    real *vectors;
+    real *masks_step;
+    real *masks_sequence;
+    real *saved;
+    real *scratch;
+    int *meeting;
+    real *gradients;
+    real *by_x;
+    real *by_output;
+    real *first_h;
+    real *seq_h;
+    real *first_c;
+    real *seq_c;
+    real *run_h;
+    real *spare_h;
+    real *run_c;
+    real *spare_c;
+    real *w0_0;
+    real *w1_0;
+    real *w2_0;
+} backward_env;
+
+/* backward, stage 0, values of size P */
+INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (0) + u, v_d__h_next);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (e->Hp) + u, live ? v_d__h_next : vec_all(0));
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 0, values of size H */
+INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 0, values of size F */
+INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Fp) break;
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 1, values of size H */
+INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
+{
+    /* back__c_next = V.T @ d__h_next */
+    vec s0[6][1][4];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    {
+        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->P;
+        const real *a = (e->scratch + (0)) + b * stride;
+        const real *w_0 = e->w0_0 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 4; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_back__c_next = s0[r][0][q];
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_g__0 = v_d__c_next + v_back__c_next;
+            const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
+            const vec v_t__10 = (real)0.5 * v_c;
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_t__11 = v_g * v_drop;
+            const vec v_t__12 = v_t__10 + v_t__11;
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
+            const vec v_k = v_t__6 * v_t__8;
+            const vec v_new = v_t__12 + v_k;
+            const vec v_g__1 = v_g__0 * v_new;
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_t__15 = (real)1.0 - v_late;
+            const vec v_g__2 = v_g__0 * v_t__15;
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u, v_g__2);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u, v_g__0);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 2, values of size H */
+INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_g__3 = vec_all(0);
+        for (long u = 0; u < e->Hp; u += LANES) {
+            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            v_g__3 += vec_first(v_g__2, e->H - u);
+        }
+        v_g__3 = vec_all(vec_sum(v_g__3) / e->H);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
+            const vec v_g__4 = v_g__3 * v_t__8;
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0);
+            const vec v_g__5 = v_g__3 * v_t__6;
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0, v_g__5);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 3, values of size H */
+INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_g__6 = v_g__2 * v_drop;
+            const vec v_g__4 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0);
+            const vec v_d__g = v_g__4 + v_g__6;
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u);
+            const vec v_g__8 = v_g * v_g;
+            const vec v_g__9 = (real)1.0 - v_g__8;
+            const vec v_g__10 = v_d__g * v_g__9;
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (0) + u, live ? v_g__10 : vec_all(0));
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 4, values of size F */
+INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
+{
+    /* back__t__2 = W.T @ g__10 */
+    vec s0[6][1][4];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    {
+        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
+        const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
+        const real *w_0 = e->w1_0 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 4; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Fp) break;
+            const vec v_back__t__2 = s0[r][0][q];
+            const vec v_g__24 = -v_back__t__2;
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_g__26 = v_back__t__2 * v_seen;
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u, v_g__24);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u, v_g__26);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 4, values of size P */
+INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
+{
+    /* back__t__3 = U.T @ g__10 */
+    vec s0[6][1][4];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    {
+        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
+        const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
+        const real *w_0 = e->w2_0 + j * 1 * depth;
+        for (long k = 0; k < depth; k++) {
+            vec w[1][4];
+            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            w_0 += 4 * LANES;
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+                const real n = a[r * stride + k];
+                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 4; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_back__t__3 = s0[r][0][q];
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES + LANES) + 0);
+            const vec v_g__11 = v_d__h_next * v_t__20;
+            const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
+            const vec v_t__18 = (real)0.5 * v_h;
+            const vec v_g__12 = v_d__h_next * v_t__18;
+            const vec v_g__14 = v_t__20 * v_t__20;
+            const vec v_g__15 = (real)1.0 - v_g__14;
+            const vec v_g__17 = v_g__11 * (real)0.5;
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_g__23 = v_back__t__3 * v_keep;
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u, v_g__12);
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0, v_g__15);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u, v_g__17);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u, v_g__23);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 4, values of size H */
+INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_g__0 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_g__18 = v_g__0 * v_late;
+            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__19 = v_g__2 * (real)0.5;
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
+            const vec v_g__20 = (real)1.0 - v_t__8;
+            const vec v_g__21 = v_t__8 * v_g__20;
+            const vec v_g__5 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0);
+            const vec v_g__22 = v_g__5 * v_g__21;
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u, v_g__18);
+            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u, v_g__19);
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0, v_g__22);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 5, values of size P */
+INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_g__13 = vec_all(0);
+        for (long u = 0; u < e->Pp; u += LANES) {
+            const vec v_g__12 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u);
+            v_g__13 += vec_first(v_g__12, e->P - u);
+        }
+        v_g__13 = vec_all(vec_sum(v_g__13) / e->P);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_g__15 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0);
+            const vec v_g__16 = v_g__13 * v_g__15;
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0, v_g__16);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 5, values of size F */
+INLINE void backward_10(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        vec v_g__25 = vec_all(0);
+        for (long u = 0; u < e->Fp; u += LANES) {
+            const vec v_g__24 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u);
+            v_g__25 += vec_first(v_g__24, e->F - u);
+        }
+        v_g__25 = vec_all(vec_sum(v_g__25) / e->F);
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Fp) break;
+            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0, v_g__25);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 6, values of size P */
+INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Pp) break;
+            const vec v_g__16 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0);
+            const vec v_g__17 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u);
+            const vec v_g__27 = v_g__16 + v_g__17;
+            const vec v_g__23 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u);
+            const vec v_d__h = v_g__27 + v_g__23;
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Pp + u, live ? v_d__h : v_d__h_next);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 6, values of size H */
+INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Hp) break;
+            const vec v_g__18 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u);
+            const vec v_g__19 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u);
+            const vec v_g__29 = v_g__18 + v_g__19;
+            const vec v_g__22 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0);
+            const vec v_d__c = v_g__29 + v_g__22;
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
+            (void)live;
+        }
+    }
+}
+
+/* backward, stage 6, values of size F */
+INLINE void backward_13(backward_env *e, long t, long b, long j, const int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        const long row = b + r;
+        const int live = !e->lengths || t < e->lengths[row];
+        for (int q = 0; q < 1; q++) {
+            const long u = j + q * LANES;
+            if (u >= e->Fp) break;
+            const vec v_g__25 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0);
+            const vec v_g__26 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u);
+            const vec v_d__x = v_g__25 + v_g__26;
+            vec_store(e->by_x + (t * e->B + row) * e->Fp + u, live ? v_d__x : vec_all(0));
+            (void)live;
+        }
+    }
+}
+
+static void backward_part(backward_env *e, long part)
+{
+    const long r = part / e->C, c = part % e->C;
+    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;
+    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));
+    for (long t = e->to - 1; t >= e->from; t--) {
+        {
+            const long n = blocks(e->Pp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_0(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_0(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_0(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_0(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_0(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_0(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_0(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_0(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_0(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_0(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_1(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_1(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_1(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_1(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_1(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_1(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_1(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_1(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_1(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_1(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_1(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_1(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Fp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_2(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_2(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_2(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_2(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_2(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_2(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_2(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_2(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_2(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_2(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_2(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_2(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: backward_3(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: backward_3(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: backward_3(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: backward_3(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: backward_3(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: backward_3(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_4(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_4(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_4(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_4(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_4(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_4(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_4(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_4(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_4(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_4(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_4(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_4(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_5(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_5(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_5(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_5(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_5(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_5(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_5(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_5(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_5(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_5(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_5(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_5(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Fp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: backward_6(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: backward_6(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: backward_6(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: backward_6(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: backward_6(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: backward_6(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Pp, 4 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 6);
+                    switch (rows) {
+                    case 1: backward_7(e, t, b, i * 4 * LANES, 1); break;
+                    case 2: backward_7(e, t, b, i * 4 * LANES, 2); break;
+                    case 3: backward_7(e, t, b, i * 4 * LANES, 3); break;
+                    case 4: backward_7(e, t, b, i * 4 * LANES, 4); break;
+                    case 5: backward_7(e, t, b, i * 4 * LANES, 5); break;
+                    case 6: backward_7(e, t, b, i * 4 * LANES, 6); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_8(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_8(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_8(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_8(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_8(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_8(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_8(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_8(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_8(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_8(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_8(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_8(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Pp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_9(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_9(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_9(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_9(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_9(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_9(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_9(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_9(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_9(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_9(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_9(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_9(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Fp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_10(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_10(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_10(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_10(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_10(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_10(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_10(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_10(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_10(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_10(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_10(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_10(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Pp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_11(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_11(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_11(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_11(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_11(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_11(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_11(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_11(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_11(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_11(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_11(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_11(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Hp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_12(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_12(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_12(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_12(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_12(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_12(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_12(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_12(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_12(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_12(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_12(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_12(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+        {
+            const long n = blocks(e->Fp, 1 * LANES);
+            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
+                for (long b = begin, rows; b < end; b += rows) {
+                    rows = next_rows(end - b, 12);
+                    switch (rows) {
+                    case 1: backward_13(e, t, b, i * 1 * LANES, 1); break;
+                    case 2: backward_13(e, t, b, i * 1 * LANES, 2); break;
+                    case 3: backward_13(e, t, b, i * 1 * LANES, 3); break;
+                    case 4: backward_13(e, t, b, i * 1 * LANES, 4); break;
+                    case 5: backward_13(e, t, b, i * 1 * LANES, 5); break;
+                    case 6: backward_13(e, t, b, i * 1 * LANES, 6); break;
+                    case 7: backward_13(e, t, b, i * 1 * LANES, 7); break;
+                    case 8: backward_13(e, t, b, i * 1 * LANES, 8); break;
+                    case 9: backward_13(e, t, b, i * 1 * LANES, 9); break;
+                    case 10: backward_13(e, t, b, i * 1 * LANES, 10); break;
+                    case 11: backward_13(e, t, b, i * 1 * LANES, 11); break;
+                    case 12: backward_13(e, t, b, i * 1 * LANES, 12); break;
+                    }
+                }
+            if (e->C > 1) meet(place, e->C);
+        }
+    }
+}
+
+typedef struct { backward_env *e; const team *with; } backward_job;
+static void backward_thread(void *argument)
+{
+    backward_job *job = argument;
+    /* if there are fewer threads than were asked for, they share the rows */
+    backward_env own = *job->e;
+    const long threads = job->with->threads();
+    if (threads < own.R * own.C) own.R = threads, own.C = 1;
+    backward_part(&own, job->with->thread());
+}
+
+void backward(const long *sizes, void *const *arrays, const team *with)
+{
+    backward_env env, *e = &env;
+    e->T = sizes[0];
+    e->B = sizes[1];
+    e->F = sizes[2];
+    e->H = sizes[3];
+    e->P = sizes[4];
+    e->Fp = sizes[5];
+    e->Hp = sizes[6];
+    e->Pp = sizes[7];
+    e->ring = sizes[8];
+    e->keep = sizes[9];
+    e->fused = sizes[10];
+    e->from = sizes[11];
+    e->to = sizes[12];
+    e->x_step = sizes[13];
+    e->x_row = sizes[14];
+    e->mask_step = sizes[15];
+    e->mask_row = sizes[16];
+    e->mask_once = sizes[17];
+    e->R = sizes[18];
+    e->C = sizes[19];
+    e->lengths = arrays[0];
+    e->x = arrays[1];
+    e->vectors = arrays[2];
+    e->masks_step = arrays[3];
+    e->masks_sequence = arrays[4];
+    e->saved = arrays[5];
+    e->scratch = arrays[6];
+    e->meeting = arrays[7];
+    e->gradients = arrays[8];
+    e->by_x = arrays[9];
+    e->by_output = arrays[10];
+    e->first_h = arrays[11];
+    e->seq_h = arrays[12];
+    e->first_c = arrays[13];
+    e->seq_c = arrays[14];
+    e->run_h = arrays[15];
+    e->spare_h = arrays[16];
+    e->run_c = arrays[17];
+    e->spare_c = arrays[18];
+    e->w0_0 = arrays[19];
+    e->w1_0 = arrays[20];
+    e->w2_0 = arrays[21];
+    if (e->R * e->C == 1) {
+        backward_part(e, 0);
+        return;
+    }
+    backward_job job = {e, with};
+    with->parallel(backward_thread, &job, e->R * e->C, 0);
+}
