@@ -27,7 +27,7 @@ class EveryPrimitive(gw.Cell):
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
     e = eq.positive(c) - eq.sign(d) * a
     c_next = eq.tanh(d) + e
-    h_next = V @ (c_next * a) + b_p - eq.mean(b_p)
+    h_next = V @ (c_next * a) + b_p - eq.mean(h)
 
 
 class LayerNormPeephole(gw.Cell):

@@ -1,8 +1,13 @@
-"""The drop-ins inside models that others compile or export."""
+"""The layers inside models that others compile or export."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
+from shared import LayerNormPeephole, Masked
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import gatework as gw
 
@@ -11,38 +16,146 @@ class Model(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer = layer
-        self.head = nn.Linear(7, 1)
+        self.head = nn.Linear(layer.hidden_size, 1)
 
-    def forward(self, x):
-        return self.head(self.layer(x)[0])
+    def forward(self, x, states=None, lengths=None):
+        output, states = self.layer(x, states, lengths=lengths)
+        if output.shape[-1] == self.layer.hidden_size:
+            output = self.head(output)
+        return (output, *(states if isinstance(states, tuple) else (states,)))
 
 
 MADE = {
     "LSTM": lambda: gw.LSTM(5, 7),
-    "GRU": lambda: gw.GRU(5, 7),
-    "RNN": lambda: gw.RNN(5, 7),
-    "peephole_lstm": lambda: gw.Recurrent("peephole_lstm", 5, 7),
+    "LSTM, two layers, both directions": lambda: gw.LSTM(5, 7, 2, bidirectional=True),
+    "LSTM, projected": lambda: gw.LSTM(5, 7, proj_size=3),
+    "GRU, batch first": lambda: gw.GRU(5, 7, batch_first=True),
+    "RNN, no bias": lambda: gw.RNN(5, 7, bias=False),
+    "peephole_lstm": lambda: gw.Recurrent("peephole_lstm", 5, 7, 2),
+    "means": lambda: gw.Recurrent(LayerNormPeephole, 5, 7),
+    "masks": lambda: gw.Recurrent(Masked, 5, 7, proj_size=2),
+    "on the reference": lambda: gw.Recurrent("peephole_lstm", 5, 7).half(),
 }
+made = pytest.mark.parametrize("name", MADE)
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_a_compiled_model_trains_as_the_plain_one(name):
+@pytest.fixture(autouse=True)
+def _forget():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def model_of(name):
     torch.manual_seed(0)
-    model, x = Model(MADE[name]()), torch.randn(4, 3, 5)
-    plain = model(x)
-    plain.sum().backward()
-    want = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    compiled = torch.compile(model, backend="aot_eager")
-    output = compiled(x)
-    output.sum().backward()
-    torch.testing.assert_close(output, plain)
-    for parameter, gradient in zip(model.parameters(), want, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
+    model = Model(MADE[name]()).eval()
+    dtype = model.layer.weight_dtype()
+    return model.to(dtype), torch.randn(4, 3, 5, dtype=dtype, requires_grad=True)
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
-def test_an_exported_model_gives_the_same(name):
-    model, x = Model(MADE[name]()).eval(), torch.randn(4, 3, 5)
-    exported = torch.export.export(model, (x,))
-    torch.testing.assert_close(exported.module()(x), model(x))
+def gradients(results, model, x):
+    total = sum(r.float().sin().sum() for r in results)
+    wanted = [p for n, p in model.named_parameters() if "head" not in n]
+    return [*results, *torch.autograd.grad(total, [x, *wanted])]
+
+
+def close(mine, wanted):
+    for a, b in zip(mine, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@made
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2]], ids=["whole", "lengths"])
+def test_a_whole_graph_trains_as_the_plain_model(name, lengths):
+    model, x = model_of(name)
+    if lengths is not None:
+        lengths = torch.tensor(lengths[: x.shape[1]] if "batch" not in name else [2, 0, 1, 3])
+    want = gradients(model(x, None, lengths), model, x)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    close(gradients(compiled(x, None, lengths), model, x), want)
+    with torch.no_grad():
+        close(compiled(x, None, lengths), want[: -len(list(model.layer.parameters())) - 1])
+
+
+@made
+def test_initial_states_are_part_of_the_graph(name):
+    model, x = model_of(name)
+    _, *states = model(x)
+    given = tuple(torch.randn_like(s).requires_grad_() for s in states)
+    hx = given if len(given) > 1 else given[0]
+    want = torch.autograd.grad(sum(r.float().sum() for r in model(x, hx)), given)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    close(torch.autograd.grad(sum(r.float().sum() for r in compiled(x, hx)), given), want)
+
+
+def test_one_graph_serves_every_length_and_batch():
+    model, x = model_of("peephole_lstm")
+    count = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, backend=count, fullgraph=True, dynamic=True)
+    compiled(x)
+    before = count.frame_count
+    for steps, batch in ((4, 3), (9, 2), (2, 17), (31, 5)):
+        x = torch.randn(steps, batch, 5, requires_grad=True)
+        close(compiled(x), model(x))
+    assert count.frame_count == before
+
+
+@made
+def test_an_exported_program_has_a_free_batch_and_length(name):
+    model, x = model_of(name)
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        program = torch.export.export(model, (x.detach(),), dynamic_shapes=(free,))
+        for steps, batch in ((4, 3), (11, 2), (2, 6)):
+            x = torch.randn(steps, batch, 5, dtype=x.dtype)
+            close(program.module()(x), model(x))
+
+
+LOADS = """
+import sys, torch, gatework.layers
+program, x, want = (torch.export.load(sys.argv[1]), *torch.load(sys.argv[2]))
+torch.testing.assert_close(program.module()(x)[0], want)
+"""
+
+
+def test_an_exported_program_runs_where_its_cell_is_unknown(tmp_path):
+    model, x = model_of("means")  # a cell of these tests
+    with torch.no_grad():
+        torch.export.save(torch.export.export(model, (x.detach(),)), tmp_path / "model.pt2")
+        torch.save([x.detach(), model(x)[0]], tmp_path / "numbers.pt")
+    command = [sys.executable, "-c", LOADS, tmp_path / "model.pt2", tmp_path / "numbers.pt"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+
+
+def test_autocast_around_the_graph():
+    model, x = model_of("LSTM, two layers, both directions")
+    with torch.autocast("cpu", torch.bfloat16):
+        want = model(x)[0]
+        for value in (x, x.bfloat16()):
+            got = torch.compile(model, backend="aot_eager", fullgraph=True)(value)[0]
+            torch.testing.assert_close(got.float(), want.float(), atol=0.02, rtol=0.02)
+
+
+def test_masks_are_drawn_in_the_graph():
+    model, x = model_of("masks")
+    compiled = torch.compile(model.train(), backend="aot_eager", fullgraph=True)
+    first, second = compiled(x)[0], compiled(x)[0]
+    assert not torch.equal(first, second)
+    model.eval()
+    close(compiled(x), model(x))
+
+
+def test_inductor_makes_the_same():
+    model, x = model_of("peephole_lstm")
+    want = gradients(model(x), model, x)
+    compiled = torch.compile(model, fullgraph=True)
+    close(gradients(compiled(x), model, x), want)
+
+
+def test_a_path_that_cannot_be_traced_runs_beside_the_graph():
+    model, x = model_of("LSTM")
+    model.layer.path = "vendor"
+    close(torch.compile(model, backend="aot_eager")(x), model(x))
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(model, backend="aot_eager", fullgraph=True)(x)

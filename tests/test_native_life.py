@@ -17,7 +17,7 @@ import gatework as gw
 from gatework.cells import resolve
 from gatework.equations import Cell, Input, Matrix, State, Vector, tanh
 from gatework.errors import PathError
-from gatework.paths import build, kernel_run, workspace
+from gatework.paths import build, kernel_shape, workspace
 
 if build.compiler() is None:
     pytest.skip("there is no C compiler", allow_module_level=True)
@@ -30,6 +30,7 @@ def test_inference_is_what_training_computes_whatever_ran_before(spec):
     cases = [case(spec, shape, torch.float64, num_layers=2) for shape in SHAPES]
     for _ in range(2):
         for layer, x, states in cases:
+            layer.eval()  # with masks at their mean
             want = run(layer, "native", x, states, None)[: 1 + len(states)]
             with torch.no_grad():
                 output, final = layer(x, states[0] if len(states) == 1 else tuple(states))
@@ -74,8 +75,8 @@ def test_several_python_threads_at_once():
 
 
 def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
-    monkeypatch.setattr(kernel_run, "WORTH_A_THREAD", 1)
-    monkeypatch.setattr(kernel_run, "OWN_CACHE", 0)
+    monkeypatch.setattr(kernel_shape, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(kernel_shape, "OWN_CACHE", 0)
     before = torch.get_num_threads()
     for spec in CELLS:
         layer, x, states = case(spec, (20, 3, 5, 70), torch.float64)
@@ -93,8 +94,8 @@ def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_the_input_is_multiplied_in_the_steps_or_before_them(monkeypatch, inside):
-    monkeypatch.setattr(kernel_run.Run, "multiplies_inside", lambda self: inside)
-    monkeypatch.setattr(kernel_run, "AT_ONCE", 4096)  # several parts
+    monkeypatch.setattr(kernel_shape.Shape, "multiplies_inside", lambda self, given: inside)
+    monkeypatch.setattr(kernel_shape, "AT_ONCE", 4096)  # several parts
     for spec in CELLS:
         layer, x, states = case(spec, (50, 7, 3, 33), torch.float64, bidirectional=True)
         got = run(layer, "native", x, states, None)
@@ -290,7 +291,7 @@ def test_products_that_no_kernel_computes_run_on_the_reference(cell):
     layer = gw.Recurrent(cell, 3, 4)
     layer(torch.randn(5, 2, 3))[0].sum().backward()
     layer.path = "native"
-    with pytest.raises(PathError, match="the same at every step"):
+    with pytest.raises(PathError, match="no state and no input goes into"):
         layer(torch.randn(5, 2, 3))
 
 

@@ -6,10 +6,11 @@ it was trained with and needs no code to load, also when the cell was the user's
 
 from __future__ import annotations
 
+import json
 import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from gatework.equations.expr import EACH, SIZES, Apply, Expr, Number, Product, Ref, finite, walk
@@ -88,6 +89,15 @@ class Spec:
     masks: tuple[MaskSymbol, ...] = ()
     torch_kernel: str = field(default="", compare=False)
     torch_backend: str = field(default="", compare=False)  # the tuned library of that kernel
+    # Parameters that are stored as one tensor, by stem: see ``_grouped``.
+    groups: dict[str, tuple[Parameter, ...]] = field(init=False, compare=False, repr=False)
+    # The spec as JSON text, from which ``from_text`` makes it again.
+    text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # At once and not at first use: torch.compile cannot trace what fills itself in.
+        object.__setattr__(self, "groups", _grouped(self))
+        object.__setattr__(self, "text", json.dumps(to_dict(self)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -102,24 +112,6 @@ class Spec:
     def given(self) -> dict[str, str]:
         """What a step is given beside the input: states and masks, with their sizes."""
         return {s.name: s.size for s in self.states} | {m.name: m.size for m in self.masks}
-
-    @cached_property
-    def groups(self) -> dict[str, tuple[Parameter, ...]]:
-        """Parameters that are stored as one tensor: same stem (``W`` of ``W_i``), same shape.
-
-        They are stacked along the rows in the order of their declaration. A stem that is itself
-        a symbol (``h`` of ``h_scale``) groups nothing.
-        """
-        symbols = {self.input, *self.given}
-        symbols |= {n for n, _ in self.constants}
-        groups: dict[str, list[Parameter]] = {}
-        for parameter in self.parameters:
-            stem = parameter.name.rpartition("_")[0] or parameter.name
-            other_shape = stem in groups and groups[stem][0].shape != parameter.shape
-            if other_shape or stem in symbols:
-                stem = parameter.name
-            groups.setdefault(stem, []).append(parameter)
-        return {stem: tuple(members) for stem, members in groups.items()}
 
     @cached_property
     def biases(self) -> frozenset[str]:
@@ -147,6 +139,24 @@ class Spec:
         return frozenset(used | {letter for p in self.parameters for letter in p.shape})
 
 
+def _grouped(spec: Spec) -> dict[str, tuple[Parameter, ...]]:
+    """Parameters that are stored as one tensor: same stem (``W`` of ``W_i``), same shape.
+
+    They are stacked along the rows in the order of their declaration. A stem that is itself
+    a symbol (``h`` of ``h_scale``) groups nothing.
+    """
+    symbols = {spec.input, *spec.given}
+    symbols |= {n for n, _ in spec.constants}
+    groups: dict[str, list[Parameter]] = {}
+    for parameter in spec.parameters:
+        stem = parameter.name.rpartition("_")[0] or parameter.name
+        other_shape = stem in groups and groups[stem][0].shape != parameter.shape
+        if other_shape or stem in symbols:
+            stem = parameter.name
+        groups.setdefault(stem, []).append(parameter)
+    return {stem: tuple(members) for stem, members in groups.items()}
+
+
 def to_dict(spec: Spec) -> dict[str, Any]:
     """The spec as JSON-ready data."""
     return {
@@ -161,6 +171,12 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
     }
+
+
+@lru_cache(maxsize=256)
+def from_text(text: str) -> Spec:
+    """The spec of its own ``text``."""
+    return from_dict(json.loads(text))
 
 
 def from_dict(data: Mapping[str, Any]) -> Spec:

@@ -14,8 +14,7 @@ from gatework.equations import Spec
 from gatework.errors import CellError, ShapeError
 from gatework.layers.stack import StackForward
 from gatework.paths import vendor
-from gatework.paths.call import Groups
-from gatework.paths.packing import by_name
+from gatework.paths.call import Groups, by_name
 
 
 class Recurrent(StackForward, nn.Module):

@@ -45,9 +45,6 @@ class StackForward:
         """The parameters, as the paths want them."""
         raise NotImplementedError
 
-    # torch.compile runs the layer as it is and compiles what stands around it, as it does with
-    # nn.LSTM; tracing into the vendor kernels breaks their gradient in float32 (torch 2.13).
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -73,7 +70,7 @@ class StackForward:
             PathError: the path asked for does not support this call.
         """
         call, form = self.prepare(input, hx, lengths)
-        return form.restore(paths.choose(call, self.path).run(call))
+        return form.restore(paths.run(call, self.path))
 
     def stream(self, batch: int = 1) -> Stream:
         """Feed the layer step by step: ``stream.step(x)``.

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from gatework.errors import PathError
-from gatework.paths import native, reference, vendor
+from gatework.paths import native, operators, reference, vendor
 from gatework.paths.call import Call, Result, Weights
 
 log = logging.getLogger("gatework")
@@ -48,6 +48,29 @@ def check_name(name: str) -> str:
     if name not in names:
         raise PathError(f"There is no path {name!r}; choose one of {', '.join(names)}.")
     return name
+
+
+def run(call: Call, name: str = AUTO) -> Result:
+    """Run a call on the path of a name, or on the best one.
+
+    Raises:
+        PathError: the path of that name does not support the call; the reason is given.
+    """
+    if not torch.compiler.is_compiling():
+        return choose(call, name).run(call)
+    if name in (AUTO, "native"):
+        return operators.run(call)
+    result: Result = _run_untraced(call, name)
+    return result
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _run_untraced(call: Call, name: str) -> Result:
+    """As it is, beside what torch.compile makes of the rest.
+
+    Tracing into torch's own kernels breaks their gradient in float32 (torch 2.13).
+    """
+    return choose(call, name).run(call)
 
 
 def choose(call: Call, name: str = AUTO) -> Path:
@@ -117,4 +140,5 @@ __all__ = [
     "check_name",
     "choose",
     "choose_for_step",
+    "run",
 ]

@@ -6,9 +6,11 @@ Axes: T time, B batch, F input features, H output size of one direction, L layer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from gatework.equations import Spec
@@ -29,6 +31,15 @@ class Weights(Protocol):
         """The whole stack in the order of torch's own kernels, and whether it has biases."""
 
 
+def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters by name, as views into their groups."""
+    return {
+        p.name: part
+        for stem, members in spec.groups.items()
+        for p, part in zip(members, groups[stem].chunk(len(members)), strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class Call:
     """A stack of layers over a batch of sequences."""
@@ -43,6 +54,50 @@ class Call:
     dropout: float = 0.0  # between layers, in training only
     training: bool = False
     record: bool = False
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one layer in one direction is given.
+
+    Attributes:
+        spec: the cell.
+        x: (T, B, F).
+        first: the initial states by name, (B, size) each, in the cell's order.
+        groups: the parameter groups by stem.
+        masks: the random masks by name, (T, B, size); an axis of one goes for all.
+        lengths: (B,) int64, or ``None``.
+    """
+
+    spec: Spec
+    x: Tensor
+    first: Mapping[str, Tensor]
+    groups: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    lengths: Tensor | None = None
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters by name, as views."""
+        return by_name(self.spec, self.groups)
+
+    def inside(self) -> Tensor | None:
+        """True where a step belongs to its sequence, (T, B, 1); ``None``: everywhere."""
+        if self.lengths is None:
+            return None
+        steps = torch.arange(self.x.shape[0], device=self.x.device).unsqueeze(1)
+        return (steps < self.lengths.to(self.x.device)).unsqueeze(-1)
+
+    def tensors(self) -> list[Tensor]:
+        """Input, initial states and parameter groups, all that may have a gradient."""
+        return [self.x, *self.first.values(), *self.groups.values()]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Given:
+        """The same with others in the place of ``tensors()``."""
+        x, *rest = tensors
+        first = dict(zip(self.first, rest, strict=False))
+        groups = dict(zip(self.groups, rest[len(first) :], strict=True))
+        return replace(self, x=x, first=first, groups=groups)
 
 
 @dataclass(frozen=True)

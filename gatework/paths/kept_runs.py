@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from gatework.paths.call import Given
 from gatework.paths.kernel_run import Run
+from gatework.paths.kernel_shape import Shape
 from gatework.paths.packing import Library
 
 MOST = 4  # shapes for each layer and direction
@@ -21,33 +22,24 @@ _lock = threading.Lock()
 _runs: Any = WeakIdKeyDictionary()
 
 
-def infer(
-    library: Library,
-    x: Tensor,
-    first: Mapping[str, Tensor],
-    groups: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def infer(library: Library, given: Given) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Output and final states of whole sequences, without what a gradient would need."""
-    owner = next(iter(groups.values()), x)
-    shape = (library.kernel.plan.spec, x.dtype, x.shape, x.stride(), torch.get_num_threads())
+    x = given.x
+    owner = next(iter(given.groups.values()), x)
+    key = (given.spec, x.dtype, x.shape, x.stride(), torch.get_num_threads())
     with _lock:
         known = _runs.get(owner)
         if known is None:
             known = _runs[owner] = {}
-        run: Run | None = known.pop(shape, None)
+        run: Run | None = known.pop(key, None)
     if run is None:
-        run = Run(library, x, first, groups, masks, None, keep=False)
-    else:
-        run.take(x, first, groups, masks)
-    result = run.forward()
-    run.forget()
+        run = Run(Shape(library, given, keep=False), x)
+    result = run.forward(given)
     if run.workspace.size + run.held.size > LARGEST:
-        run.workspace.release()
-        run.held.release()
+        run.release()
         return result
     with _lock:
-        known[shape] = run
+        known[key] = run
         while len(known) > MOST:
             del known[next(iter(known))]
     return result

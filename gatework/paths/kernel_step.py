@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gatework.equations import Spec
-from gatework.paths.kernel_run import Run
+from gatework.paths.call import Given
+from gatework.paths.kernel_run import Run, brought
+from gatework.paths.kernel_shape import Shape
 from gatework.paths.packing import Library
 from gatework.paths.team import team
 
@@ -40,26 +42,30 @@ class KernelStep:
         x = states[0].new_zeros(1, batch, stride)[..., :features]
         first = dict(zip((s.name for s in spec.states), states, strict=True))
         with torch.no_grad():
-            run = Run(library, x, first, groups, masks, None, keep=False)
+            given = Given(spec, x, first, groups, masks)
+            shape = Shape(library, given, keep=False)
             self.buffers = [
-                [run.pad(s, symbol.size).clone(), run.pad(s, symbol.size).clone()]
+                [shape.pad(s, symbol.size).clone(), shape.pad(s, symbol.size).clone()]
                 for s, symbol in zip(states, spec.states, strict=True)
             ]
-            run.bring(x)
+            run = Run(shape, x)
+            # All that is pointed at; the states and the input come with every step.
+            self.arrays = {**run.own, **brought(shape, given), **run.weights(given)}
             # Elementwise the kernel reads whole vectors, which a step of the caller's may not hold.
-            self.padded_x = run.arrays["x"] if library.kernel.reads_input else None
+            self.padded_x = self.arrays["x"] if library.kernel.reads_input else None
             self.features = features
+        self.numbers = shape.numbers
         self.sizes = [s.shape[-1] for s in states]
-        self.run, self.forward = run, library.forward  # the run keeps all that is pointed at
+        self.forward = library.forward
         self.at = 0  # which buffers hold the states
-        self.numbers, self.team = run.numbers, team()
-        self.tables = [self.table(spec, before) for before in (0, 1)]
-        self.place_of_x = library.kernel.forward_arrays.index("rows_x")
+        self.team = team()
+        names = library.kernel.forward_arrays
+        self.tables = [self.table(spec, names, before) for before in (0, 1)]
+        self.place_of_x = names.index("rows_x")
 
-    def table(self, spec: Spec, before: int) -> ctypes.Array[ctypes.c_void_p]:
+    def table(self, spec: Spec, names: Sequence[str], before: int) -> ctypes.Array[ctypes.c_void_p]:
         """The arrays of a step that reads one of the two buffers and writes the other."""
-        names = self.run.kernel.forward_arrays
-        found = {n: a.data_ptr() for n, a in self.run.arrays.items()}
+        found = {n: a.data_ptr() for n, a in self.arrays.items()}
         for state, pair in zip(spec.states, self.buffers, strict=True):
             found[f"first_{state.name}"] = pair[before].data_ptr()
             found[f"seq_{state.name}"] = pair[1 - before].data_ptr()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
 from gatework.equations.spec import NEXT
-from gatework.paths.call import Call, Groups, Result
+from gatework.paths.call import Call, Given, Groups, Result
 from gatework.paths.masks import draw
 
-# x (T, B, F) in the direction's own order, states, groups, masks, inside (T, B, 1) or None
+# What a layer is given, in the direction's own order, and whether every equation is wanted
 #   -> equations by name, (T, B, size) each, and the final states
-RunSteps = Callable[
-    [Call, Tensor, tuple[Tensor, ...], Groups, Mapping[str, Tensor], Tensor | None],
-    tuple[dict[str, Tensor], tuple[Tensor, ...]],
-]
+RunSteps = Callable[[Given, bool], tuple[dict[str, Tensor], tuple[Tensor, ...]]]
 
 
 def run_layers(call: Call, run_steps: RunSteps) -> Result:
@@ -59,29 +57,26 @@ def _run_direction(
     backward: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
     """One layer in one direction: x (T, B, F) to output (T, B, H), final states, gates."""
-    inside = None if call.lengths is None else _inside(call.lengths, x)
-    if inside is not None:
-        x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
-    if backward:
-        x = _reversed(x, call.lengths)
-    spec = call.spec
+    spec, lengths = call.spec, call.lengths
     masks: dict[str, Tensor] = {}
     if spec.masks:
         sizes = {s.size: t.shape[-1] for s, t in zip(spec.states, states, strict=True)}
         sizes["F"] = x.shape[2]
         masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
-    gates, finals = run_steps(call, x, states, groups, masks, inside)
+    first = {s.name: t for s, t in zip(spec.states, states, strict=True)}
+    groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
+    given = Given(spec, x, first, groups, masks, lengths)
+    inside = given.inside()
+    if inside is not None:
+        x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
+    if backward:
+        x = _reversed(x, lengths)
+    gates, finals = run_steps(replace(given, x=x), call.record)
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:
-        gates = {name: _reversed(v, call.lengths) for name, v in gates.items()}
-    return gates[call.spec.states[0].name + NEXT], finals, gates
-
-
-def _inside(lengths: Tensor, x: Tensor) -> Tensor:
-    """True where a step of x (T, B, F) belongs to its sequence, (T, B, 1)."""
-    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    return (steps < lengths.to(x.device)).unsqueeze(-1)
+        gates = {name: _reversed(v, lengths) for name, v in gates.items()}
+    return gates[spec.states[0].name + NEXT], finals, gates
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ gradients after them), the kernel does the recurrence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,12 +21,14 @@ from gatework.compile.emit_c import emit
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT
 from gatework.errors import PathError, PlanError
-from gatework.paths import build, reference
-from gatework.paths.call import Call, Groups, Result
+from gatework.paths import build, kernel_run, reference
+from gatework.paths.call import Call, Given, Result
 from gatework.paths.kept_runs import infer
 from gatework.paths.kernel_run import Run
+from gatework.paths.kernel_shape import Shape
 from gatework.paths.layerwise import run_layers
 from gatework.paths.packing import Library
+from gatework.paths.workspace import give_back
 
 log = logging.getLogger("gatework")
 
@@ -55,7 +57,7 @@ class NativePath:
             return "the kernels need tensors with memory of their own (no fake ones, no torch.func)"
         if any(t.dtype != call.x.dtype or t.device != call.x.device for t in given):
             return "input, states and weights have several dtypes or devices"
-        return _unbuildable(call.spec, call.x.dtype)
+        return unbuildable(call.spec, call.x.dtype)
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
@@ -69,7 +71,7 @@ def _has_memory(tensor: Tensor) -> bool:
 
 
 @cache
-def _unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
+def unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
     """Why the kernel of a cell cannot be built here, or ``None``; it is built on the way."""
     try:
         library(spec, dtype)
@@ -104,102 +106,87 @@ def library(spec: Spec, dtype: torch.dtype) -> Library:
     )
 
 
-def _run_steps(
-    call: Call,
-    x: Tensor,
-    states: tuple[Tensor, ...],
-    groups: Groups,
-    masks: Mapping[str, Tensor],
-    inside: Tensor | None,
-) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    output = call.spec.states[0].name + NEXT
-    given = (x, *states, *(groups[g] for g in call.spec.groups))
-    if not (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
-        with torch.autocast("cpu", enabled=False):
-            result, finals = _infer(call, given, masks)
-        return {output: result}, finals
-    results = _Steps.apply(call, masks, *given)  # type: ignore[no-untyped-call]
-    return {output: results[0]}, tuple(results[1:])
+def _run_steps(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    output, tensors = given.spec.states[0].name + NEXT, given.tensors()
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        results = _Steps.apply(given, *tensors)  # type: ignore[no-untyped-call]
+        return {output: results[0]}, tuple(results[1:])
+    result, finals, _ = forward(given, keep=False)
+    return {output: result}, finals
 
 
-def _infer(
-    call: Call, given: Sequence[Tensor], masks: Mapping[str, Tensor]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    x, first, groups = _named(call, given)
-    kernel = library(call.spec, x.dtype)
-    if call.lengths is None:
-        return infer(kernel, x, first, groups, masks)
-    run = Run(kernel, x, first, groups, masks, call.lengths, keep=False)
-    result = run.forward()
-    run.workspace.release()
-    run.held.release()
-    return result
+def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Tensor]]:
+    """Output, final states, and with ``keep`` what the backward pass reads besides."""
+    # The kernel has the precision of its input, also where autocast would lower the products.
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        given = _without_gaps(given)
+        kernel = library(given.spec, given.x.dtype)
+        if not keep and given.lengths is None:
+            return *infer(kernel, given), []
+        run = Run(Shape(kernel, given, keep), given.x)
+        output, finals = run.forward(given)
+        if keep:
+            return output, finals, run.let_go()
+        run.release()
+    return output, finals, []
 
 
-def _named(
-    call: Call, given: Sequence[Tensor]
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Input, initial states and parameter groups, the latter two by name."""
-    x, *rest = given
-    states = call.spec.states
-    first = {s.name: t for s, t in zip(states, rest, strict=False)}
-    return x, first, dict(zip(call.spec.groups, rest[len(states) :], strict=True))
+def _without_gaps(given: Given) -> Given:
+    """The same; the rows of the input as kernels read them."""
+    return given if given.x.stride(-1) == 1 else replace(given, x=given.x.contiguous())
 
 
 class _Steps(torch.autograd.Function):
     """All steps of one layer in one direction: output (T, B, H), then the final states."""
 
     @staticmethod
-    def forward(
-        ctx: Any, call: Call, masks: Mapping[str, Tensor], *given: Tensor
-    ) -> tuple[Tensor, ...]:
-        # The kernel has the precision of its input, also where autocast would lower the products.
-        with torch.autocast("cpu", enabled=False):
-            x, first, groups = _named(call, [t.detach() for t in given])
-            run = Run(library(call.spec, x.dtype), x, first, groups, masks, call.lengths, keep=True)
-            output, finals = run.forward()
-            held = run.let_go()
-        ctx.call, ctx.masks, ctx.run, ctx.names = call, masks, run, tuple(held)
+    def forward(ctx: Any, given: Given, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output, finals, held = forward(given, keep=True)
+        # The tensors are saved, and not with the rest: so torch sees what is changed in place.
+        nothing = [t.new_empty(0) for t in tensors]
+        ctx.given, ctx.held = given.with_tensors(nothing), len(held)
         # Hooks may keep what is saved; then its memory is not ours to use again.
         ctx.is_ours = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
-        ctx.save_for_backward(output, *given, *held.values())
+        ctx.save_for_backward(output, *tensors, *held)
         return output, *finals
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         # This raises if one of them was changed in place meanwhile, or is gone.
         output, *saved = ctx.saved_tensors
-        split = len(saved) - len(ctx.names)
-        inputs, held = saved[:split], dict(zip(ctx.names, saved[split:], strict=True))
+        split = len(saved) - ctx.held
+        given, held = ctx.given.with_tensors(saved[:split]), saved[split:]
         if torch.is_grad_enabled():
-            return None, None, *_by_reference(ctx.call, ctx.masks, inputs, gradients)
-        with torch.autocast("cpu", enabled=False):
-            x, first, groups = _named(ctx.call, inputs)
-            run = copy(ctx.run)  # so that the graph itself keeps no tensors of the call
-            run.take(x, first, groups, {})
-            by_x, by_states, by_groups = run.backward(
-                held, output, gradients, ctx.needs_input_grad[2]
-            )
+            return None, *by_reference(given, gradients)
+        found = backward(given, held, output, gradients, ctx.needs_input_grad[1])
         if ctx.is_ours and not torch._C._autograd._get_current_graph_task_keep_graph():
-            run.give_back(held)
-        return None, None, by_x, *by_states, *by_groups
+            give_back(held)
+        return None, *found
 
 
-def _by_reference(
-    call: Call, masks: Mapping[str, Tensor], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[Tensor | None, ...]:
+def backward(
+    given: Given,
+    held: Sequence[Tensor],
+    output: Tensor,
+    gradients: Sequence[Tensor],
+    wants_input: bool,
+) -> list[Tensor | None]:
+    """The gradients by ``given.tensors()``."""
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        given = _without_gaps(given)
+        shape = Shape(library(given.spec, given.x.dtype), given, keep=True)
+        by_x, by_states, by_groups = kernel_run.backward(
+            shape, given, held, output, gradients, wants_input
+        )
+    return [by_x, *by_states, *by_groups]
+
+
+def by_reference(given: Given, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     """Gradients that can be differentiated again: through the reference path."""
-    spec = call.spec
-    x, *rest = inputs
-    states, groups = tuple(rest[: len(spec.states)]), rest[len(spec.states) :]
-    inside = None
-    if call.lengths is not None:
-        inside = (torch.arange(len(x)).unsqueeze(1) < call.lengths).unsqueeze(-1)
-    named = dict(zip(spec.groups, groups, strict=True))
-    gates, finals = reference.run_steps(call, x, states, named, masks, inside)
-    outputs = (gates[spec.states[0].name + NEXT], *finals)
-    wanted = [t for t in inputs if t.requires_grad]
+    gates, finals = reference.run_steps(given)
+    outputs = (gates[given.spec.states[0].name + NEXT], *finals)
+    wanted = [t for t in given.tensors() if t.requires_grad]
     found = iter(
         torch.autograd.grad(outputs, wanted, gradients, create_graph=True, allow_unused=True)
     )
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
+    return tuple(next(found) if t.requires_grad else None for t in given.tensors())

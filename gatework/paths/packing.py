@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gatework.compile.kernel import Kernel, Packed
-from gatework.equations import Spec
+from gatework.paths.call import by_name
 
 # first matrix -> (cell, which weights) -> copies of the matrices, and these packed
 _kept: Any = WeakIdKeyDictionary()
@@ -33,15 +33,6 @@ class Library:
     def padded(self, size: int) -> int:
         """A size filled up to whole vectors."""
         return -(-size // self.lanes) * self.lanes
-
-
-def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters by name, as views into their groups."""
-    return {
-        p.name: part
-        for stem, members in spec.groups.items()
-        for p, part in zip(members, groups[stem].chunk(len(members)), strict=True)
-    }
 
 
 def kept_weights(

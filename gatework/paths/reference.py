@@ -5,14 +5,12 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from gatework.equations.spec import NEXT
-from gatework.paths.call import Call, Groups, Result
+from gatework.paths.call import Call, Given, Result
 from gatework.paths.layerwise import run_layers
 from gatework.read import reference
 
@@ -31,16 +29,10 @@ class ReferencePath:
         return run_layers(call, run_steps)
 
 
-def run_steps(
-    call: Call,
-    x: Tensor,
-    states: tuple[Tensor, ...],
-    groups: Groups,
-    masks: Mapping[str, Tensor],
-    inside: Tensor | None,
-) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+def run_steps(given: Given, record: bool = False) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """All steps in order: the equations that are wanted, (T, B, size) each, and final states."""
-    spec = call.spec
+    spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
+    states = tuple(given.first.values())
     step = reference.compiled(spec, "torch", packed=True)
     products = reference.packed_products(spec)
     # The products with the input need no earlier step: one large product for all steps.
@@ -48,10 +40,10 @@ def run_steps(
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     inputs = [x.unbind(0)] if reference.uses_input(spec) else []
     nexts = [s.name + NEXT for s in spec.states]
-    wanted = [e.name for e in spec.equations] if call.record else nexts[:1]
+    wanted = [e.name for e in spec.equations] if record else nexts[:1]
     history: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for t in range(x.shape[0]):
-        drawn = [m[t if len(m) > 1 else 0] for m in masks.values()]
+        drawn = [m[t if len(m) > 1 else 0] for m in given.masks.values()]
         gates = step(*(r[t] for r in ready), *(i[t] for i in inputs), *states, *drawn, *kept)
         # A state that is made of vectors alone has no rows of its own.
         after = tuple(gates[n].expand_as(old) for n, old in zip(nexts, states, strict=True))

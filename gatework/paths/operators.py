@@ -1,0 +1,186 @@
+"""The layers as torch operators: what torch.compile and torch.export put into their graphs.
+
+One operator runs all steps of one layer in one direction, another one goes back through them. To
+a compiler both are opaque, with output shapes that follow from the input's; the number of steps
+and of rows stays free. A cell is named by its text, so that an exported program runs in a process
+that has never seen the cell. What runs inside is the native path, else the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatework.equations import Spec
+from gatework.equations.spec import NEXT, from_text
+from gatework.paths import native, reference
+from gatework.paths.call import Call, Given, Result
+from gatework.paths.kernel_shape import Sizes
+from gatework.paths.layerwise import run_layers
+
+_GIVEN = "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell"
+
+
+def run(call: Call) -> Result:
+    """A stack of layers while torch traces it."""
+    return run_layers(call, _run_steps)
+
+
+def _run_steps(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    given = _of_one_dtype(given)
+    # An exported program is asked for its output; a gradient would make it again.
+    keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    if keep:
+        keep = any(t.requires_grad for t in given.tensors())
+    output, *rest = torch.ops.gatework.steps(*_flat(given), keep)
+    return {given.spec.states[0].name + NEXT: output}, tuple(rest[: len(given.first)])
+
+
+def _of_one_dtype(given: Given) -> Given:
+    """Under autocast the input may be lower than the weights; the kernels have one precision."""
+    dtype = next(iter(given.groups.values()), given.x).dtype
+    tensors = given.tensors()
+    if all(t.dtype == dtype for t in tensors):
+        return given
+    return given.with_tensors([t.to(dtype) for t in tensors])
+
+
+def _flat(given: Given) -> tuple[Any, ...]:
+    """What both operators take first."""
+    parts = (given.first, given.groups, given.masks)
+    return (given.x, *(list(p.values()) for p in parts), given.lengths, given.spec.text)
+
+
+def _given(
+    x: Tensor,
+    first: Sequence[Tensor],
+    groups: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    cell: str,
+) -> Given:
+    spec = from_text(cell)
+    return Given(
+        spec,
+        x,
+        dict(zip((s.name for s in spec.states), first, strict=True)),
+        dict(zip(spec.groups, groups, strict=True)),
+        dict(zip((m.name for m in spec.masks), masks, strict=True)),
+        lengths,
+    )
+
+
+@torch.library.custom_op(
+    "gatework::steps", mutates_args=(), schema=f"({_GIVEN}, bool keep) -> Tensor[]"
+)
+def steps(*arguments: Any) -> list[Tensor]:
+    """Output (T, B, H), final states (B, size), and with ``keep`` what the way back reads."""
+    *flat, keep = arguments
+    given = _given(*flat)
+    if _has_kernel(given.spec, given.x):
+        output, finals, held = native.forward(given, keep)
+        return [output, *finals, *held]
+    with torch.no_grad():
+        gates, finals = reference.run_steps(given)
+    return [gates[given.spec.states[0].name + NEXT], *(f.clone() for f in finals)]
+
+
+@steps.register_fake
+def _steps_shapes(*arguments: Any) -> list[Tensor]:
+    *flat, keep = arguments
+    given = _given(*flat)
+    x, (output, *_) = given.x, given.first.values()
+    made = [x.new_empty(x.shape[0], x.shape[1], output.shape[1])]
+    made += [torch.empty_like(s) for s in given.first.values()]
+    if keep and _has_kernel(given.spec, x):
+        sizes = Sizes(native.library(given.spec, x.dtype), given)
+        made += [x.new_empty(size) for size in sizes.held().values()]
+    return made
+
+
+@torch.library.custom_op(
+    "gatework::steps_back",
+    mutates_args=(),
+    schema=f"({_GIVEN}, Tensor output, Tensor[] held, Tensor[] gradients, bool wants_input)"
+    " -> Tensor[]",
+)
+def steps_back(*arguments: Any) -> list[Tensor]:
+    """The gradients by initial states and parameter groups, and that by the input, if wanted."""
+    *flat, output, held, gradients, wants_input = arguments
+    given = _given(*flat)
+    if _has_kernel(given.spec, given.x):
+        if not held:  # the forward pass did not know that there would be a way back
+            output, _, held = native.forward(given, keep=True)
+        by_x, *rest = native.backward(given, held, output, gradients, wants_input)
+    else:
+        by_x, *rest = _by_reference(given, gradients)
+    leaves = given.tensors()
+    pairs = zip(rest, leaves[1:], strict=True)
+    made = [torch.zeros_like(t) if g is None else g for g, t in pairs]
+    return [*made, by_x] if wants_input and by_x is not None else made
+
+
+def _by_reference(given: Given, gradients: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients by ``given.tensors()``; inside an operator autograd must be called back."""
+    include = torch._C._dispatch_tls_local_include_set()
+    exclude = torch._C._dispatch_tls_local_exclude_set()
+    leaves = [t.detach().requires_grad_() for t in given.tensors()]
+    no_autocast = torch.autocast(given.x.device.type, enabled=False)
+    inside = torch._C._ForceDispatchKeyGuard(include, exclude - exclude)
+    with inside, no_autocast, torch.enable_grad():
+        found = native.by_reference(given.with_tensors(leaves), gradients)
+    return [None if g is None else g.detach() for g in found]
+
+
+@steps_back.register_fake
+def _back_shapes(*arguments: Any) -> list[Tensor]:
+    *flat, _, _, _, wants_input = arguments
+    x, *rest = _given(*flat).tensors()
+    made = [torch.empty_like(t) for t in rest]
+    return [*made, torch.empty_like(x)] if wants_input else made
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, first, groups, masks, lengths, cell, _ = inputs
+    count = 1 + len(first)
+    ctx.counts, ctx.cell = (len(first), len(groups), len(masks), lengths is not None), cell
+    given = [x, *first, *groups, *masks, *([] if lengths is None else [lengths])]
+    ctx.save_for_backward(*given, output[0], *output[count:])
+    ctx.wants_input = ctx.needs_input_grad[0]
+
+
+def _back(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    saved = list(ctx.saved_tensors)
+    states, groups, masks, has_lengths = ctx.counts
+
+    def take(count: int) -> list[Tensor]:
+        taken, saved[:count] = saved[:count], []
+        return taken
+
+    (x,) = take(1)
+    parts = [take(count) for count in (states, groups, masks)]
+    lengths = take(1)[0] if has_lengths else None
+    (output,) = take(1)
+    finals = parts[0]
+    filled = [
+        torch.zeros_like(like) if g is None else g
+        for g, like in zip(gradients, [output, *finals], strict=False)
+    ]
+    found = torch.ops.gatework.steps_back(
+        x, *parts, lengths, ctx.cell, output, saved, filled, ctx.wants_input
+    )
+    by_x = found[-1] if ctx.wants_input else None
+    by_states, by_groups = found[:states], found[states : states + groups]
+    return by_x, by_states, by_groups, [None] * masks, None, None, None
+
+
+steps.register_autograd(_back, setup_context=_keep)
+
+
+def _has_kernel(spec: Spec, x: Tensor) -> bool:
+    """Whether the native path runs inside; the same while tracing and while running."""
+    on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return on_cpu and native.unbuildable(spec, x.dtype) is None
