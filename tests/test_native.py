@@ -127,14 +127,14 @@ def test_automatic_choice_takes_it_for_cells_that_torch_has_not(caplog):
 def test_without_a_compiler_the_reference_runs_and_an_explicit_choice_says_why(monkeypatch):
     monkeypatch.setattr(build, "compiler", lambda: None)
     native.library.cache_clear()
-    native._unbuildable.cache_clear()
+    native.unbuildable.cache_clear()
     layer = gw.Recurrent("peephole_lstm", 3, 4)
     x = torch.randn(2, 2, 3)
     layer(x)
     layer.path = "native"
     with pytest.raises(PathError, match="no C compiler"):
         layer(x)
-    native._unbuildable.cache_clear()
+    native.unbuildable.cache_clear()
 
 
 def test_compiler_that_fails_is_named(tmp_path, monkeypatch):
@@ -233,10 +233,10 @@ def test_a_cell_that_the_compiler_cannot_take_runs_on_the_reference(monkeypatch)
 
     monkeypatch.setattr(native, "emit", refuse)
     native.library.cache_clear()
-    native._unbuildable.cache_clear()
+    native.unbuildable.cache_clear()
     layer, x = gw.Recurrent("peephole_lstm", 3, 4), torch.randn(2, 2, 3)
     layer(x)
     layer.path = "native"
     with pytest.raises(PathError, match="compiler failed on this cell: KeyError"):
         layer(x)
-    native._unbuildable.cache_clear()
+    native.unbuildable.cache_clear()

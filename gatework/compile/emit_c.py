@@ -28,9 +28,7 @@ from gatework.equations.expr import SIZES
 from gatework.equations.ops import PRIMITIVES
 from gatework.equations.spec import NEXT
 
-# Rows of a register tile by its columns: the sums, one column of weights and one number of the
-# operand fit into 32 vector registers.
-ROWS = {1: 12, 2: 10, 3: 8, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3}
+MOST_ROWS = 8  # of a register tile: every smaller number of rows is compiled too
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
 # in the step, the steps to do, the distances between steps and rows of the input and of the masks
@@ -41,8 +39,13 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def emit(plan: Plan) -> tuple[Kernel, str]:
-    """The kernel of a plan and its C text (``real`` and ``LANES`` are given by the compiler)."""
+def emit(plan: Plan, registers: int = 32) -> tuple[Kernel, str]:
+    """The kernel of a plan and its C text (``real`` and ``LANES`` are given to the compiler).
+
+    Args:
+        plan: the checked plan of a cell.
+        registers: for vectors, of the processor.
+    """
     kernel = make_kernel(plan)
     used = {let.op for stage in (*plan.stages, *plan.backward) for let in stage.lets} | {
         let.op for let in plan.recomputed
@@ -60,8 +63,8 @@ def emit(plan: Plan) -> tuple[Kernel, str]:
         f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
         *headers,
         "\n".join(helpers),
-        _Writer(kernel, backward=False).text(),
-        _Writer(kernel, backward=True).text(),
+        _Writer(kernel, registers, backward=False).text(),
+        _Writer(kernel, registers, backward=True).text(),
     ]
     return kernel, "\n\n".join(part for part in parts if part) + "\n"
 
@@ -105,8 +108,8 @@ class _Scope:
 class _Writer:
     """Writes one of the two functions of a kernel."""
 
-    def __init__(self, kernel: Kernel, backward: bool) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, registers: int, backward: bool) -> None:
+        self.kernel, self.registers = kernel, registers
         self.plan = kernel.plan
         self.is_backward = backward
         self.name = "backward" if backward else "forward"
@@ -152,7 +155,7 @@ class _Writer:
             f"    for ({order}) {{",
         ]
         for number, segment in enumerate(self.segments):
-            width, most = segment.repeat, _most_rows(segment.columns)
+            width, most = segment.repeat, self.most_rows(segment)
             lines += [
                 "        {",
                 f"            const long n = blocks(e->{segment.size}p, {width} * LANES);",
@@ -189,10 +192,12 @@ class _Writer:
             "{",
             f"    {name}_env env, *e = &env;",
         ]
-        lines += [f"    e->{size} = sizes[{i}];" for i, size in enumerate(NUMBERS)]
-        lines += [f"    e->{array} = arrays[{i}];" for i, array in enumerate(self.arrays)]
         return [
             *lines,
+            "    /* numbers and pointers lie in the order of the fields */",
+            f"    const size_t numbers = offsetof({name}_env, {self.arrays[0]});",
+            "    memcpy(e, sizes, numbers);",
+            "    memcpy((char *)e + numbers, arrays, sizeof env - numbers);",
             "    if (e->R * e->C == 1) {",
             f"        {name}_part(e, 0);",
             "        return;",
@@ -205,7 +210,7 @@ class _Writer:
     def segment(self, number: int, segment: Segment, first_tile: int) -> list[str]:
         """One segment over some rows and columns: sums in registers, then the equations."""
         size = segment.size
-        most = _most_rows(segment.columns)
+        most = self.most_rows(segment)
         lines = [
             f"/* {self.name}, stage {segment.stage}, values of size {size} */",
             f"INLINE void {self.name}_{number}"
@@ -226,6 +231,17 @@ class _Writer:
             *(f"            {line}" for line in units),
         ]
         return [*lines, "            (void)live;", "        }", "    }", "}"]
+
+    def most_rows(self, segment: Segment) -> int:
+        """The most rows of a segment's register tiles.
+
+        While a tile is summed, its sums, one column of weights and one number of the operand are
+        in registers.
+        """
+        if not segment.tiles:
+            return 2
+        columns = segment.repeat * max(len(tile.products) for tile in segment.tiles)
+        return max(1, min(MOST_ROWS, (self.registers - columns - 1) // columns))
 
     def tile(self, index: int, number: int, segment: Segment, tile: Tile, most: int) -> list[str]:
         """The register tile of some products."""
@@ -438,11 +454,6 @@ class _Writer:
         if isinstance(by_x, str) and size == "F" and self.home(by_x, "F") == number:
             store(f"e->by_x + {step} * e->Fp + u", f"live ? {use(by_x)} : vec_all(0)")
         return lines
-
-
-def _most_rows(columns: int) -> int:
-    """The largest number of rows of a segment's register tile."""
-    return ROWS.get(max(columns, 1), 2)
 
 
 def _text(offsets: str) -> str:

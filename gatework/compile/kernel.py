@@ -49,11 +49,6 @@ class Segment:
         return max(1, TILE_COLUMNS // widest)
 
     @property
-    def columns(self) -> int:
-        """Columns of sums that are held in registers."""
-        return self.repeat * sum(len(t.products) for t in self.tiles)
-
-    @property
     def sets(self) -> tuple[str, ...]:
         """The values computed here."""
         return (*(p.name for t in self.tiles for p in t.products), *(x.name for x in self.lets))

@@ -5,6 +5,7 @@
    primitive is rare (log, softplus) it goes lane by lane through the C library. */
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 

@@ -11,7 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from gatework.paths.call import Given
 from gatework.paths.kernel_run import Run
-from gatework.paths.kernel_shape import Shape
+from gatework.paths.kernel_shape import shape_of
 from gatework.paths.packing import Library
 
 MOST = 4  # shapes for each layer and direction
@@ -33,7 +33,7 @@ def infer(library: Library, given: Given) -> tuple[Tensor, tuple[Tensor, ...]]:
             known = _runs[owner] = {}
         run: Run | None = known.pop(key, None)
     if run is None:
-        run = Run(Shape(library, given, keep=False), x)
+        run = Run(shape_of(library, given, keep=False), x)
     result = run.forward(given)
     if run.workspace.size + run.held.size > LARGEST:
         run.release()

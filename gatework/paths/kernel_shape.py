@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +93,23 @@ class Sizes:
         ]
         wide = [max(sizes) for sizes in zip(*(p.shape[:-1] for p in parts), strict=True)]
         return torch.cat([p.expand(*wide, -1) for p in parts], dim=-1)
+
+
+_shapes: dict[tuple[Any, ...], Shape] = {}
+MOST_SHAPES = 256
+
+
+def shape_of(library: Library, given: Given, keep: bool) -> Shape:
+    """The shape of a call, worked out once for all that are alike."""
+    x, whole = given.x, given.lengths is None
+    states = tuple(s.shape[-1] for s in given.first.values())
+    key = (id(library), x.shape, x.stride(), states, whole, keep, torch.get_num_threads())
+    found = _shapes.get(key)
+    if found is None or found.library is not library:
+        if len(_shapes) >= MOST_SHAPES:
+            _shapes.clear()
+        found = _shapes[key] = Shape(library, given, keep)
+    return found
 
 
 class Shape(Sizes):

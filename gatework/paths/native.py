@@ -25,7 +25,7 @@ from gatework.paths import build, kernel_run, reference
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.kept_runs import infer
 from gatework.paths.kernel_run import Run
-from gatework.paths.kernel_shape import Shape
+from gatework.paths.kernel_shape import shape_of
 from gatework.paths.layerwise import run_layers
 from gatework.paths.packing import Library
 from gatework.paths.workspace import give_back
@@ -98,7 +98,7 @@ def _warn_once(reason: str) -> None:
 @cache
 def library(spec: Spec, dtype: torch.dtype) -> Library:
     """The compiled kernel of a cell."""
-    kernel, text = emit(make_plan(spec))
+    kernel, text = emit(make_plan(spec), build.instruction_set().registers)
     real_bytes = torch.empty(0, dtype=dtype).element_size()
     loaded = build.load(text, real_bytes)
     return Library(
@@ -123,7 +123,7 @@ def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[
         kernel = library(given.spec, given.x.dtype)
         if not keep and given.lengths is None:
             return *infer(kernel, given), []
-        run = Run(Shape(kernel, given, keep), given.x)
+        run = Run(shape_of(kernel, given, keep), given.x)
         output, finals = run.forward(given)
         if keep:
             return output, finals, run.let_go()
@@ -174,7 +174,7 @@ def backward(
     """The gradients by ``given.tensors()``."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
-        shape = Shape(library(given.spec, given.x.dtype), given, keep=True)
+        shape = shape_of(library(given.spec, given.x.dtype), given, keep=True)
         by_x, by_states, by_groups = kernel_run.backward(
             shape, given, held, output, gradients, wants_input
         )

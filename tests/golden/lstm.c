@@ -147,42 +147,10 @@ static void forward_thread(void *argument)
 void forward(const long *sizes, void *const *arrays, const team *with)
 {
     forward_env env, *e = &env;
-    e->T = sizes[0];
-    e->B = sizes[1];
-    e->F = sizes[2];
-    e->H = sizes[3];
-    e->P = sizes[4];
-    e->Fp = sizes[5];
-    e->Hp = sizes[6];
-    e->Pp = sizes[7];
-    e->ring = sizes[8];
-    e->keep = sizes[9];
-    e->fused = sizes[10];
-    e->from = sizes[11];
-    e->to = sizes[12];
-    e->x_step = sizes[13];
-    e->x_row = sizes[14];
-    e->mask_step = sizes[15];
-    e->mask_row = sizes[16];
-    e->mask_once = sizes[17];
-    e->R = sizes[18];
-    e->C = sizes[19];
-    e->lengths = arrays[0];
-    e->x = arrays[1];
-    e->vectors = arrays[2];
-    e->masks_step = arrays[3];
-    e->masks_sequence = arrays[4];
-    e->saved = arrays[5];
-    e->scratch = arrays[6];
-    e->meeting = arrays[7];
-    e->rows_x = arrays[8];
-    e->ready = arrays[9];
-    e->first_h = arrays[10];
-    e->seq_h = arrays[11];
-    e->first_c = arrays[12];
-    e->seq_c = arrays[13];
-    e->w0_0 = arrays[14];
-    e->w0_1 = arrays[15];
+    /* numbers and pointers lie in the order of the fields */
+    const size_t numbers = offsetof(forward_env, lengths);
+    memcpy(e, sizes, numbers);
+    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
     if (e->R * e->C == 1) {
         forward_part(e, 0);
         return;
@@ -357,20 +325,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_0(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_0(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_0(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_0(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_0(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_0(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_0(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_0(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_0(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_0(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -408,49 +366,10 @@ static void backward_thread(void *argument)
 void backward(const long *sizes, void *const *arrays, const team *with)
 {
     backward_env env, *e = &env;
-    e->T = sizes[0];
-    e->B = sizes[1];
-    e->F = sizes[2];
-    e->H = sizes[3];
-    e->P = sizes[4];
-    e->Fp = sizes[5];
-    e->Hp = sizes[6];
-    e->Pp = sizes[7];
-    e->ring = sizes[8];
-    e->keep = sizes[9];
-    e->fused = sizes[10];
-    e->from = sizes[11];
-    e->to = sizes[12];
-    e->x_step = sizes[13];
-    e->x_row = sizes[14];
-    e->mask_step = sizes[15];
-    e->mask_row = sizes[16];
-    e->mask_once = sizes[17];
-    e->R = sizes[18];
-    e->C = sizes[19];
-    e->lengths = arrays[0];
-    e->x = arrays[1];
-    e->vectors = arrays[2];
-    e->masks_step = arrays[3];
-    e->masks_sequence = arrays[4];
-    e->saved = arrays[5];
-    e->scratch = arrays[6];
-    e->meeting = arrays[7];
-    e->gradients = arrays[8];
-    e->by_x = arrays[9];
-    e->by_output = arrays[10];
-    e->first_h = arrays[11];
-    e->seq_h = arrays[12];
-    e->first_c = arrays[13];
-    e->seq_c = arrays[14];
-    e->run_h = arrays[15];
-    e->spare_h = arrays[16];
-    e->run_c = arrays[17];
-    e->spare_c = arrays[18];
-    e->w0_0 = arrays[19];
-    e->w0_1 = arrays[20];
-    e->w0_2 = arrays[21];
-    e->w0_3 = arrays[22];
+    /* numbers and pointers lie in the order of the fields */
+    const size_t numbers = offsetof(backward_env, lengths);
+    memcpy(e, sizes, numbers);
+    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
     if (e->R * e->C == 1) {
         backward_part(e, 0);
         return;

@@ -253,20 +253,10 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: forward_0(e, t, b, i * 1 * LANES, 1); break;
                     case 2: forward_0(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: forward_0(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: forward_0(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: forward_0(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: forward_0(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: forward_0(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: forward_0(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: forward_0(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: forward_0(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: forward_0(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: forward_0(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -275,20 +265,10 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: forward_1(e, t, b, i * 1 * LANES, 1); break;
                     case 2: forward_1(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: forward_1(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: forward_1(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: forward_1(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: forward_1(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: forward_1(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: forward_1(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: forward_1(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: forward_1(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: forward_1(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: forward_1(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -297,20 +277,10 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: forward_2(e, t, b, i * 1 * LANES, 1); break;
                     case 2: forward_2(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: forward_2(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: forward_2(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: forward_2(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: forward_2(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: forward_2(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: forward_2(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: forward_2(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: forward_2(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: forward_2(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: forward_2(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -335,20 +305,10 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: forward_4(e, t, b, i * 1 * LANES, 1); break;
                     case 2: forward_4(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: forward_4(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: forward_4(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: forward_4(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: forward_4(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: forward_4(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: forward_4(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: forward_4(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: forward_4(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: forward_4(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: forward_4(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -386,43 +346,10 @@ static void forward_thread(void *argument)
 void forward(const long *sizes, void *const *arrays, const team *with)
 {
     forward_env env, *e = &env;
-    e->T = sizes[0];
-    e->B = sizes[1];
-    e->F = sizes[2];
-    e->H = sizes[3];
-    e->P = sizes[4];
-    e->Fp = sizes[5];
-    e->Hp = sizes[6];
-    e->Pp = sizes[7];
-    e->ring = sizes[8];
-    e->keep = sizes[9];
-    e->fused = sizes[10];
-    e->from = sizes[11];
-    e->to = sizes[12];
-    e->x_step = sizes[13];
-    e->x_row = sizes[14];
-    e->mask_step = sizes[15];
-    e->mask_row = sizes[16];
-    e->mask_once = sizes[17];
-    e->R = sizes[18];
-    e->C = sizes[19];
-    e->lengths = arrays[0];
-    e->x = arrays[1];
-    e->vectors = arrays[2];
-    e->masks_step = arrays[3];
-    e->masks_sequence = arrays[4];
-    e->saved = arrays[5];
-    e->scratch = arrays[6];
-    e->meeting = arrays[7];
-    e->rows_x = arrays[8];
-    e->ready = arrays[9];
-    e->first_h = arrays[10];
-    e->seq_h = arrays[11];
-    e->first_c = arrays[12];
-    e->seq_c = arrays[13];
-    e->w0_0 = arrays[14];
-    e->w0_1 = arrays[15];
-    e->w1_0 = arrays[16];
+    /* numbers and pointers lie in the order of the fields */
+    const size_t numbers = offsetof(forward_env, lengths);
+    memcpy(e, sizes, numbers);
+    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
     if (e->R * e->C == 1) {
         forward_part(e, 0);
         return;
@@ -828,20 +755,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_0(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_0(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_0(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_0(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_0(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_0(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_0(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_0(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_0(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_0(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -850,20 +767,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_1(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_1(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_1(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_1(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_1(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_1(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_1(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_1(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_1(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_1(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_1(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_1(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -872,20 +779,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_2(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_2(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_2(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_2(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_2(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_2(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_2(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_2(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_2(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_2(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_2(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_2(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -910,20 +807,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_4(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_4(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_4(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_4(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_4(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_4(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_4(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_4(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_4(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_4(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_4(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_4(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -932,20 +819,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_5(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_5(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_5(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_5(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_5(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_5(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_5(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_5(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_5(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_5(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_5(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_5(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -986,20 +863,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_8(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_8(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_8(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_8(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_8(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_8(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_8(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_8(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_8(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_8(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_8(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_8(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1008,20 +875,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_9(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_9(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_9(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_9(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_9(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_9(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_9(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_9(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_9(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_9(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_9(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_9(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1030,20 +887,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_10(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_10(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_10(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_10(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_10(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_10(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_10(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_10(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_10(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_10(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_10(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_10(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1052,20 +899,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_11(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_11(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_11(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_11(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_11(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_11(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_11(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_11(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_11(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_11(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_11(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_11(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1074,20 +911,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_12(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_12(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_12(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_12(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_12(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_12(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_12(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_12(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_12(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_12(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_12(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_12(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1096,20 +923,10 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 12);
+                    rows = next_rows(end - b, 2);
                     switch (rows) {
                     case 1: backward_13(e, t, b, i * 1 * LANES, 1); break;
                     case 2: backward_13(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: backward_13(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: backward_13(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: backward_13(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: backward_13(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: backward_13(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: backward_13(e, t, b, i * 1 * LANES, 8); break;
-                    case 9: backward_13(e, t, b, i * 1 * LANES, 9); break;
-                    case 10: backward_13(e, t, b, i * 1 * LANES, 10); break;
-                    case 11: backward_13(e, t, b, i * 1 * LANES, 11); break;
-                    case 12: backward_13(e, t, b, i * 1 * LANES, 12); break;
                     }
                 }
             if (e->C > 1) meet(place, e->C);
@@ -1131,48 +948,10 @@ static void backward_thread(void *argument)
 void backward(const long *sizes, void *const *arrays, const team *with)
 {
     backward_env env, *e = &env;
-    e->T = sizes[0];
-    e->B = sizes[1];
-    e->F = sizes[2];
-    e->H = sizes[3];
-    e->P = sizes[4];
-    e->Fp = sizes[5];
-    e->Hp = sizes[6];
-    e->Pp = sizes[7];
-    e->ring = sizes[8];
-    e->keep = sizes[9];
-    e->fused = sizes[10];
-    e->from = sizes[11];
-    e->to = sizes[12];
-    e->x_step = sizes[13];
-    e->x_row = sizes[14];
-    e->mask_step = sizes[15];
-    e->mask_row = sizes[16];
-    e->mask_once = sizes[17];
-    e->R = sizes[18];
-    e->C = sizes[19];
-    e->lengths = arrays[0];
-    e->x = arrays[1];
-    e->vectors = arrays[2];
-    e->masks_step = arrays[3];
-    e->masks_sequence = arrays[4];
-    e->saved = arrays[5];
-    e->scratch = arrays[6];
-    e->meeting = arrays[7];
-    e->gradients = arrays[8];
-    e->by_x = arrays[9];
-    e->by_output = arrays[10];
-    e->first_h = arrays[11];
-    e->seq_h = arrays[12];
-    e->first_c = arrays[13];
-    e->seq_c = arrays[14];
-    e->run_h = arrays[15];
-    e->spare_h = arrays[16];
-    e->run_c = arrays[17];
-    e->spare_c = arrays[18];
-    e->w0_0 = arrays[19];
-    e->w1_0 = arrays[20];
-    e->w2_0 = arrays[21];
+    /* numbers and pointers lie in the order of the fields */
+    const size_t numbers = offsetof(backward_env, lengths);
+    memcpy(e, sizes, numbers);
+    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
     if (e->R * e->C == 1) {
         backward_part(e, 0);
         return;
