@@ -22,17 +22,15 @@ lint: $(VENV)/installed-test
 results: $(VENV)/installed-test
 	$(BIN)/python benchmarks/backtests.py --write docs/results.md
 
-# The figures of docs/performance.md, measured anew; nothing else may run on the machine.
+# The figures of docs/performance.md, measured anew; nothing else may run on the machine. ONNX
+# Runtime and JAX take part where .venv has them: pip install onnxruntime onnxscript jax.
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/speed.py --write docs/performance.md
 
-# The kernels under the address and undefined-behaviour sanitizers of gcc, about ten minutes.
+# Every cell's kernels under the address and undefined-behaviour sanitizers of gcc (the suite runs
+# a short form).
 sanitize: $(VENV)/installed-test
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 GATEWORK_CACHE=$(VENV)/sanitized \
-	GATEWORK_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover -g" \
-	$(BIN)/python -m pytest tests/test_native.py tests/test_native_life.py tests/test_stream.py -k \
-	"values_and_gradients or single_precision or columns or in_the_steps or whole_sequence"
+	$(BIN)/python tests/sanitize.py
 
 clean:
 	rm -rf $(VENV) demo

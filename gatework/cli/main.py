@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import data, forecast
+from gatework.cli import bench, data, forecast
 from gatework.errors import GateworkError
 
 NAME = "gatework"
@@ -33,6 +33,7 @@ fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
 app.command("predict", epilog=forecast.PREDICT_EXAMPLE)(forecast.predict)
 app.command("report", epilog=forecast.REPORT_EXAMPLE)(forecast.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
+app.command("bench", epilog=bench.BENCH_EXAMPLE)(bench.bench)
 
 
 @app.command("cells", epilog="Example: gatework cells peephole_lstm")

@@ -130,11 +130,15 @@ class Kernel:
         return _packed(self.backward)
 
     @cached_property
-    def reads_input(self) -> bool:
-        """Whether the input is used elementwise, not only in products."""
-        plan = self.plan
-        lets = [let for stage in (*plan.stages, *plan.backward) for let in stage.lets]
-        return any(plan.spec.input in let.args for let in (*lets, *plan.recomputed))
+    def forward_reads(self) -> frozenset[str]:
+        """What the forward function reads elementwise, and all states."""
+        return _read(self.plan.stages) | {s.name for s in self.plan.spec.states}
+
+    @cached_property
+    def backward_reads(self) -> frozenset[str]:
+        """What the backward function reads elementwise."""
+        again = Stage((), self.plan.recomputed)
+        return _read((again, *self.plan.backward))
 
     @cached_property
     def sums(self) -> tuple[Sum, ...]:
@@ -161,6 +165,22 @@ class Kernel:
             else:
                 found.append(Sum(operand, stem, member, column))
         return tuple(found)
+
+    @cached_property
+    def whole_groups(self) -> frozenset[str]:
+        """Parameter groups whose gradient is one sum over all their members."""
+        groups = self.plan.spec.groups
+        parts = [(one.stem, one.count) for one in self.sums]
+        return frozenset(
+            stem
+            for stem, members in groups.items()
+            if [count for s, count in parts if s == stem] == [len(members)]
+        )
+
+
+def _read(stages: Iterable[Stage]) -> frozenset[str]:
+    lets = [let for stage in stages for let in stage.lets]
+    return frozenset(a for let in lets for a in let.args if isinstance(a, str))
 
 
 @dataclass(frozen=True)

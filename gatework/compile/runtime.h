@@ -24,6 +24,15 @@ void pack(const long *dims, void *const *matrices, real *to)
             }
 }
 
+/* Whether so many pieces of memory, of these lengths in bytes, hold the same. */
+int same(long count, void *const *some, void *const *others, const long *bytes)
+{
+    for (long i = 0; i < count; i++)
+        if (memcmp(some[i], others[i], bytes[i]))
+            return 0;
+    return 1;
+}
+
 /* Wait until all threads of a group have come here. The counter and the round lie on cache lines
    of their own. Threads that wait long give way to others: there may be fewer processors. */
 static void meet(int *place, long threads)

@@ -17,7 +17,7 @@ from gatework.equations import Spec
 from gatework.errors import ShapeError
 from gatework.layers.shapes import check_input, check_lengths, check_states
 from gatework.layers.stream import Stream
-from gatework.paths import Call, Result, Weights
+from gatework.paths import Call, Result, Weights, prepared, vendor
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -35,6 +35,7 @@ class StackForward:
     proj_size: int
     training: bool
     path: str
+    _parameters: Any
 
     @property
     def spec(self) -> Spec:
@@ -69,8 +70,32 @@ class StackForward:
             ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
             PathError: the path asked for does not support this call.
         """
+        if isinstance(input, Tensor) and lengths is None and not torch.compiler.is_compiling():
+            return self._forward_again(input, hx)
         call, form = self.prepare(input, hx, lengths)
         return form.restore(paths.run(call, self.path))
+
+    def _forward_again(self, input: Tensor, hx: States | None) -> tuple[Any, Any]:
+        """Calls of a kind that come again are checked and set up once."""
+        result: tuple[Any, Any] | None = vendor.again(self, input, hx)
+        if result is not None:
+            return result
+        ready = prepared.find(self, input, hx)
+        if ready is not None:
+            form = _Form(self.batch_first)
+            x = form.standard(input)
+        else:
+            call, form = self.prepare(input, hx, None)
+            path, x = paths.choose(call, self.path), call.x
+            if path.name == "vendor" and form.is_batched:
+                vendor.remember(self, input, hx)
+            if path.name == "native" and form.is_batched:
+                ready = prepared.prepare(self, call, hx)
+            if ready is None:
+                return form.restore(path.run(call))
+        done = ready(x, hx)
+        prepared.put_back(self, input, hx, ready)
+        return form.restore(done)
 
     def stream(self, batch: int = 1) -> Stream:
         """Feed the layer step by step: ``stream.step(x)``.

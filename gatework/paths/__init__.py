@@ -95,20 +95,18 @@ def _ordered(call: Call) -> tuple[Path, ...]:
     """The paths with the faster one first, as far as ``docs/performance.md`` has measured it.
 
     torch's LSTM is tuned and hard to beat in inference with large weights; its other kernels
-    are not. A training step of few operations is mostly the setting up, where torch is quicker.
+    are not. A short training step is mostly the setting up, where torch is quicker.
     Under autocast torch's kernels have a lower precision, which ours have not.
     """
     rows = call.x.shape[0] * call.x.shape[1]
-    if rows < FEW_ROWS or torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu"):
         return PATHS
     elements = sum(t.numel() for t in call.weights.tensors())
     is_tuned = vendor.is_tuned(call.spec)
-    if not is_tuned:
-        is_faster = True
-    elif torch.is_grad_enabled():
-        is_faster = rows * elements >= MUCH_WORK
+    if torch.is_grad_enabled():
+        is_faster = rows >= FEW_ROWS and (not is_tuned or rows * elements >= MUCH_WORK)
     else:
-        is_faster = elements <= SMALL_WEIGHTS
+        is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
     return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS
 
 

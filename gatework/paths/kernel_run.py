@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from gatework.compile.emit_c import NUMBERS
-from gatework.compile.kernel import TILE_COLUMNS, Kernel
+from gatework.compile.kernel import TILE_COLUMNS
 from gatework.paths.call import Given
 from gatework.paths.kernel_shape import Shape
 from gatework.paths.kernel_sums import Sums
@@ -59,14 +59,12 @@ class Run:
         """Output (T, B, size), and the final states (B, size)."""
         shape, kernel = self.shape, self.kernel
         output, *others = shape.spec.states
-        arrays = {**self.own, **brought(shape, given), **self.weights(given)}
+        arrays = {**self.own, **brought(shape, given, kernel.forward_reads), **self.weights(given)}
         name = f"seq_{output.name}"
         if shape.is_whole:
             arrays[name] = given.x.new_empty(shape.steps, shape.batch, shape.padded[output.size])
-        if shape.fused:
-            launch(shape, shape.library.forward, kernel.forward_arrays, arrays, 0, shape.steps)
-        else:
-            self.forward_with_ready(given, arrays)
+        call = Launch(shape, shape.library.forward, kernel.forward_arrays, arrays)
+        self.all_steps(given, call)
         result = arrays[name] if shape.is_whole else shape.plain(arrays[name], output.size)
         last = (shape.steps - 1) % shape.ring
         finals = [shape.plain(arrays[name][-1], output.size)]
@@ -96,9 +94,13 @@ class Run:
             return packed_weights(shape.library, given.groups, wanted)
         return kept_weights(shape.library, given.groups, wanted, f"fused {shape.fused}")
 
-    def forward_with_ready(self, given: Given, arrays: Arrays) -> None:
-        """Some steps at a time: what the input brings to them, then the steps."""
-        shape, ready = self.shape, self.own["ready"]
+    def all_steps(self, given: Given, launch: Launch) -> None:
+        """All at once; or some at a time, what the input brings to them before the steps."""
+        shape = self.shape
+        if shape.fused:
+            launch(0, shape.steps)
+            return
+        ready = self.own["ready"]
         weights = weights_of_input(shape, given).t()
         width = weights.shape[1]
         for begin in range(0, shape.steps, self.at_once):
@@ -106,8 +108,7 @@ class Run:
             rows = (end - begin) * shape.batch
             part = ready[: rows * width].view(rows, width)
             torch.mm(given.x[begin:end].reshape(rows, -1), weights, out=part)
-            names = self.kernel.forward_arrays
-            launch(shape, shape.library.forward, names, arrays, begin, end)
+            launch(begin, end)
 
 
 def backward(
@@ -130,7 +131,8 @@ def backward(
     """
     kernel, spec = shape.kernel, shape.spec
     workspace = Workspace(given.x.dtype)
-    arrays = {**brought(shape, given), **dict(zip(shape.held(), held, strict=True))}
+    arrays = brought(shape, given, kernel.backward_reads)
+    arrays.update(zip(shape.held(), held, strict=True))
     if shape.is_whole:
         arrays[f"seq_{spec.states[0].name}"] = output
     by_output, *by_finals = gradients
@@ -149,9 +151,10 @@ def backward(
         arrays[f"spare_{state.name}"] = workspace.empty((shape.batch, shape.padded[state.size]))
     arrays.update(packed_weights(shape.library, given.groups, kernel.backward_weights))
     sums = Sums(shape, given, arrays, wants_input)
+    launch = Launch(shape, shape.library.backward, kernel.backward_arrays, arrays)
     for begin in reversed(range(0, shape.steps, chunk)):
         end = min(begin + chunk, shape.steps)
-        launch(shape, shape.library.backward, kernel.backward_arrays, arrays, begin, end)
+        launch(begin, end)
         sums.add(begin, end)
     last = "run" if shape.steps % 2 == 0 else "spare"
     by_states = [shape.plain(arrays[f"{last}_{s.name}"], s.size) for s in spec.states]
@@ -159,22 +162,36 @@ def backward(
     return sums.by_x, by_states, list(sums.by_group.values())
 
 
-def brought(shape: Shape, given: Given) -> Arrays:
-    """The arrays that are made of what a call is given, as both functions of a kernel read them."""
-    kernel: Kernel = shape.kernel
+def brought(shape: Shape, given: Given, read: Collection[str]) -> Arrays:
+    """The arrays that are made of what a call is given, as far as a function reads them."""
+    kernel, spec = shape.kernel, shape.spec
     arrays = {"rows_x": given.x}
     if given.lengths is not None:
         arrays["lengths"] = given.lengths.contiguous()
-    if kernel.reads_input:
+    if spec.input in read:
         arrays["x"] = shape.pad(given.x, "F")
-    if kernel.vectors.names:
-        arrays["vectors"] = shape.beside(kernel.vectors, given.weights)
+    if any(name in read for name in kernel.vectors.names):
+        arrays["vectors"] = vectors(shape, given)
     for each, layout in kernel.masks.items():
         if layout.names:
             arrays[f"masks_{each}"] = shape.beside(layout, given.masks)
-    for state in shape.spec.states:
-        arrays[f"first_{state.name}"] = shape.pad(given.first[state.name], state.size)
+    for state in spec.states:
+        if state.name in read:
+            arrays[f"first_{state.name}"] = shape.pad(given.first[state.name], state.size)
     return arrays
+
+
+def vectors(shape: Shape, given: Given) -> Tensor:
+    """All vectors one behind the other, padded."""
+    layout, groups = shape.kernel.vectors, shape.spec.groups
+    ordered = [(stem, members) for stem, members in groups.items() if members[0].cols is None]
+    if layout.names != tuple(p.name for _, members in ordered for p in members):
+        return shape.beside(layout, given.weights)
+    parts = [
+        shape.pad(given.groups[stem].view(len(members), -1), members[0].rows).flatten()
+        for stem, members in ordered
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def meeting(shape: Shape, like: Tensor) -> Tensor:
@@ -197,30 +214,40 @@ def weights_of_input(shape: Shape, given: Given) -> Tensor:
     return weights
 
 
-def launch(
-    shape: Shape,
-    function: Callable[..., None],
-    names: Sequence[str],
-    arrays: Mapping[str, Tensor],
-    begin: int,
-    end: int,
-) -> None:
-    """Call a kernel's function for some steps."""
-    numbers = type(shape.numbers)(*shape.numbers)
-    numbers[FROM], numbers[TO] = begin, end
-    set_mask_strides(numbers, arrays)
-    table = (ctypes.c_void_p * len(names))(
-        *[arrays[n].data_ptr() if n in arrays else 0 for n in names]
-    )
-    function(numbers, table, team())
+class Launch:
+    """A kernel's function with its numbers and arrays.
 
+    Attributes:
+        table: where the arrays lie, in the order of ``names``.
+        at: the place of each name in it.
+    """
 
-def set_mask_strides(numbers: ctypes.Array[ctypes.c_long], arrays: Mapping[str, Tensor]) -> None:
-    """How far apart the masks of two steps and two rows lie: 0 where one is for all."""
-    if "masks_step" in arrays:
-        steps, rows, width = arrays["masks_step"].shape
-        numbers[MASK_STEP] = rows * width * (steps > 1)
-        numbers[MASK_ROW] = width * (rows > 1)
-    if "masks_sequence" in arrays:
-        _, rows, width = arrays["masks_sequence"].shape
-        numbers[MASK_ONCE] = width * (rows > 1)
+    def __init__(
+        self,
+        shape: Shape,
+        function: Callable[..., None],
+        names: Sequence[str],
+        arrays: Mapping[str, Tensor],
+    ) -> None:
+        self.function, self.arrays = function, arrays
+        self.numbers = type(shape.numbers)(*shape.numbers)
+        self.set_mask_strides()
+        pointers = [arrays[n].data_ptr() if n in arrays else 0 for n in names]
+        self.table = (ctypes.c_void_p * len(names))(*pointers)
+        self.at = {name: place for place, name in enumerate(names)}
+        self.team = team()
+
+    def __call__(self, begin: int, end: int) -> None:
+        """Do some steps."""
+        self.numbers[FROM], self.numbers[TO] = begin, end
+        self.function(self.numbers, self.table, self.team)
+
+    def set_mask_strides(self) -> None:
+        """How far apart the masks of two steps and two rows lie: 0 where one is for all."""
+        if "masks_step" in self.arrays:
+            steps, rows, width = self.arrays["masks_step"].shape
+            self.numbers[MASK_STEP] = rows * width * (steps > 1)
+            self.numbers[MASK_ROW] = width * (rows > 1)
+        if "masks_sequence" in self.arrays:
+            _, rows, width = self.arrays["masks_sequence"].shape
+            self.numbers[MASK_ONCE] = width * (rows > 1)

@@ -50,9 +50,13 @@ class KernelStep:
             ]
             run = Run(shape, x)
             # All that is pointed at; the states and the input come with every step.
-            self.arrays = {**run.own, **brought(shape, given), **run.weights(given)}
+            self.arrays = {
+                **run.own,
+                **brought(shape, given, library.kernel.forward_reads),
+                **run.weights(given),
+            }
             # Elementwise the kernel reads whole vectors, which a step of the caller's may not hold.
-            self.padded_x = self.arrays["x"] if library.kernel.reads_input else None
+            self.padded_x = self.arrays.get("x")
             self.features = features
         self.numbers = shape.numbers
         self.sizes = [s.shape[-1] for s in states]

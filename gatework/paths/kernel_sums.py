@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from gatework.compile.kernel import Sum
 from gatework.equations.spec import NEXT
 from gatework.paths.call import Given
 from gatework.paths.kernel_shape import Shape
@@ -24,8 +25,16 @@ class Sums:
         self, shape: Shape, given: Given, arrays: Mapping[str, Tensor], wants_input: bool
     ) -> None:
         self.shape, self.given, self.arrays = shape, given, arrays
-        self.by_group = {s: torch.zeros_like(given.groups[s]) for s in shape.spec.groups}
-        self.by_x = given.x.new_zeros(given.x.shape) if wants_input else None
+        # Most groups get their first sum whole, so nothing need be there before it.
+        whole = shape.kernel.whole_groups
+        self.by_group = {
+            stem: torch.empty_like(group) if stem in whole else torch.zeros_like(group)
+            for stem, group in given.groups.items()
+        }
+        self.begun = {stem: stem not in whole for stem in given.groups}
+        self.by_x = given.x.new_empty(given.x.shape) if wants_input else None
+        if self.by_x is not None and not shape.plan.of_input:
+            self.by_x.zero_()
         self.begins = [0]  # of the columns of the gradients, padded
         for size in shape.kernel.gradients.sizes:
             self.begins.append(self.begins[-1] + shape.padded[size])
@@ -37,41 +46,41 @@ class Sums:
         """Add what the steps ``begin .. end`` bring."""
         shape = self.shape
         table = self.arrays["gradients"][: end - begin]
+        has_by_x = False
         for part in shape.kernel.sums:
             columns = table[..., self.begins[part.column] : self.begins[part.column + part.count]]
-            group = self.by_group[part.stem]
             size = shape.sizes[shape.kernel.gradients.sizes[part.column]]
-            mine = group[part.member * size : (part.member + part.count) * size]
+            place = slice(part.member * size, (part.member + part.count) * size)
+            mine = self.by_group[part.stem][place]
             if not part.operand:
-                self.add_rows(mine, columns.sum((0, 1)), part.count, size)
+                self.add_rows(mine, columns.sum((0, 1)), part)
+                self.begun[part.stem] = True
                 continue
             for operand, first in self.operands(part.operand, begin, end):
                 rows = len(operand) * shape.batch
                 left = columns[first - begin : first - begin + len(operand)].reshape(rows, -1)
                 right = operand.reshape(rows, -1)
                 if left.shape[1] == len(mine):
-                    mine.addmm_(left.t(), right)
+                    mine.addmm_(left.t(), right, beta=int(self.begun[part.stem]))
                 else:
-                    self.add_rows(mine, left.t() @ right, part.count, size)
+                    self.add_rows(mine, left.t() @ right, part)
+                self.begun[part.stem] = True
             if part.operand == shape.spec.input and self.by_x is not None:
-                self.by_x[begin:end] += self.back(columns, part.stem, part.member, part.count)
+                weights = self.given.groups[part.stem][place]
+                parts = columns.reshape(*columns.shape[:2], part.count, -1)[..., :size]
+                rows = (end - begin) * shape.batch
+                by_x = self.by_x[begin:end].view(rows, -1)
+                by_x.addmm_(parts.reshape(rows, -1), weights, beta=int(has_by_x))
+                has_by_x = True
         if self.by_x is not None and "by_x" in self.arrays:
             self.by_x[begin:end] += self.arrays["by_x"][begin:end, :, : shape.sizes["F"]]
 
-    def add_rows(self, to: Tensor, found: Tensor, count: int, size: int) -> None:
-        """Add padded rows to plain ones."""
-        padded = found.view(count, -1, *found.shape[1:])[:, :size]
-        to.view(padded.shape).add_(padded)
-
-    def back(self, columns: Tensor, stem: str, member: int, count: int) -> Tensor:
-        """The gradient by the input that comes through some members of a group."""
-        shape = self.shape
-        weights = [
-            self.given.weights[p.name] for p in shape.spec.groups[stem][member : member + count]
-        ]
-        size = len(weights[0])
-        parts = columns.reshape(*columns.shape[:2], count, -1)[..., :size]
-        return parts.reshape(*columns.shape[:2], count * size) @ torch.cat(weights)
+    def add_rows(self, to: Tensor, found: Tensor, part: Sum) -> None:
+        """Add padded rows to plain ones, or put them there."""
+        size = len(to) // part.count
+        padded = found.view(part.count, -1, *found.shape[1:])[:, :size]
+        mine = to.view(padded.shape)
+        mine.add_(padded) if self.begun[part.stem] else mine.copy_(padded)
 
     def operands(self, name: str, begin: int, end: int) -> Iterator[tuple[Tensor, int]]:
         """What a matrix multiplied in some steps: parts (steps, B, size), and where they begin."""

@@ -23,7 +23,6 @@ from gatework.equations.spec import NEXT
 from gatework.errors import PathError, PlanError
 from gatework.paths import build, kernel_run, reference
 from gatework.paths.call import Call, Given, Result
-from gatework.paths.kept_runs import infer
 from gatework.paths.kernel_run import Run
 from gatework.paths.kernel_shape import shape_of
 from gatework.paths.layerwise import run_layers
@@ -53,7 +52,7 @@ class NativePath:
         if not call.x.numel():
             return "the input is empty"
         given = (call.x, *call.states, *call.weights.tensors())
-        if not all(map(_has_memory, given)):
+        if not all(map(is_plain, given)):
             return "the kernels need tensors with memory of their own (no fake ones, no torch.func)"
         if any(t.dtype != call.x.dtype or t.device != call.x.device for t in given):
             return "input, states and weights have several dtypes or devices"
@@ -64,7 +63,7 @@ class NativePath:
         return run_layers(call, _run_steps)
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
     plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
@@ -102,7 +101,12 @@ def library(spec: Spec, dtype: torch.dtype) -> Library:
     real_bytes = torch.empty(0, dtype=dtype).element_size()
     loaded = build.load(text, real_bytes)
     return Library(
-        kernel, loaded.forward, loaded.backward, loaded.pack, build.vector_bytes() // real_bytes
+        kernel,
+        loaded.forward,
+        loaded.backward,
+        loaded.pack,
+        loaded.same,
+        build.vector_bytes() // real_bytes,
     )
 
 
@@ -121,8 +125,6 @@ def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
         kernel = library(given.spec, given.x.dtype)
-        if not keep and given.lengths is None:
-            return *infer(kernel, given), []
         run = Run(shape_of(kernel, given, keep), given.x)
         output, finals = run.forward(given)
         if keep:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gatework.compile.kernel import Kernel, Packed
-from gatework.paths.call import by_name
 
 # first matrix -> (cell, which weights) -> copies of the matrices, and these packed
 _kept: Any = WeakIdKeyDictionary()
@@ -28,6 +27,7 @@ class Library:
     forward: Callable[..., None]
     backward: Callable[..., None]
     pack: Callable[..., None]
+    same: Callable[..., int]
     lanes: int
 
     def padded(self, size: int) -> int:
@@ -62,19 +62,36 @@ def packed_weights(
     library: Library, groups: Mapping[str, Tensor], wanted: Iterable[Packed]
 ) -> dict[str, Tensor]:
     """The weights of some tiles, packed now."""
-    weights = by_name(library.kernel.plan.spec, groups)
-    return {one.name: _packed(library, one, [weights[m] for m in one.matrices]) for one in wanted}
+    spec = library.kernel.plan.spec
+    plain = {s: g if g.is_contiguous() else g.contiguous() for s, g in groups.items()}
+    places = {
+        p.name: (stem, place)
+        for stem, members in spec.groups.items()
+        for place, p in enumerate(members)
+    }
+    found = {}
+    for one in wanted:
+        at = [places[m] for m in one.matrices]
+        rows, columns = _matrix_shape(plain[at[0][0]], len(spec.groups[at[0][0]]))
+        apart = rows * columns * plain[at[0][0]].element_size()
+        addresses = [plain[stem].data_ptr() + place * apart for stem, place in at]
+        found[one.name] = _packed(library, one, (rows, columns), addresses, plain[at[0][0]])
+    return found
 
 
-def _packed(library: Library, one: Packed, matrices: list[Tensor]) -> Tensor:
-    strides = {m.stride() for m in matrices}
-    if len(strides) > 1 or matrices[0].stride(1) != 1:
-        matrices = [m.contiguous() for m in matrices]
-    rows, columns = matrices[0].shape
+def _matrix_shape(group: Tensor, members: int) -> tuple[int, int]:
+    rows, columns = group.shape
+    return rows // members, columns
+
+
+def _packed(
+    library: Library, one: Packed, shape: tuple[int, int], addresses: list[int], like: Tensor
+) -> Tensor:
+    rows, columns = shape
     units, depth = (columns, rows) if one.transposed else (rows, columns)
-    block = one.segment.repeat * library.lanes
-    to = matrices[0].new_empty(-(-units // block) * block * depth * len(matrices))
-    dims = len(matrices), one.segment.repeat, units, depth, matrices[0].stride(0), one.transposed
-    pointers = (ctypes.c_void_p * len(matrices))(*(m.data_ptr() for m in matrices))
+    count, block = len(addresses), one.segment.repeat * library.lanes
+    to = like.new_empty(-(-units // block) * block * depth * count)
+    dims = count, one.segment.repeat, units, depth, columns, one.transposed
+    pointers = (ctypes.c_void_p * count)(*addresses)
     library.pack(_SIX(*dims), pointers, ctypes.c_void_p(to.data_ptr()))
     return to

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from gatework.cells import all_cells
 from gatework.equations import Spec
 from gatework.paths.call import Call, Groups, Result
+from gatework.paths.per_layer import MOST, PerLayer, key_of
 
 
 class VendorPath:
@@ -40,6 +41,46 @@ class VendorPath:
             return _run_packed(call)
         output, states = _call_kernel(call, (call.x,), batch_first=(False,))
         return Result(output, states)
+
+
+_known: PerLayer[set[tuple[Any, ...]]] = PerLayer()
+
+
+def remember(layer: Any, x: Tensor, hx: Any) -> None:
+    """This call was checked and is to run here; so will every other one of the kind."""
+    calls = _known.get(layer)
+    if calls is None or len(calls) >= MOST:
+        calls = set()
+        _known.set(layer, calls)
+    calls.add(_key(layer, x, hx))
+
+
+def again(layer: Any, x: Tensor, hx: Any) -> Any:
+    """The result of a remembered call, as torch.nn gives it; ``None`` where it is not known.
+
+    The checks of a short call take longer than the call.
+    """
+    calls = _known.get(layer)
+    if not calls or _key(layer, x, hx) not in calls:
+        return None
+    flat, has_biases = layer.stack_weights().torch_flat()
+    directions = 2 if layer.bidirectional else 1
+    if hx is None:
+        sizes = {"H": layer.hidden_size, "P": layer.proj_size}
+        batch = x.shape[0 if layer.batch_first else 1]
+        rows = layer.num_layers * directions
+        zero = [x.new_zeros(rows, batch, sizes[s.size]) for s in layer.spec.states]
+        hx = zero[0] if len(zero) == 1 else zero
+    output, *finals = getattr(torch._VF, kernel(layer.spec) or "")(
+        x, hx, flat, has_biases, layer.num_layers, layer.dropout, layer.training,
+        layer.bidirectional, layer.batch_first,
+    )  # fmt: skip
+    return output, finals[0] if len(finals) == 1 else tuple(finals)
+
+
+def _key(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
+    state = (torch.is_grad_enabled(), torch._C._is_any_autocast_enabled(), layer.weight_dtype())
+    return (*state, *key_of(layer, x, hx))
 
 
 @cache
