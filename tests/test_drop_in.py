@@ -70,7 +70,7 @@ def test_longer_calls_run_on_kernels_where_those_are_faster():
         assert chosen(gw.LSTM(16, 512), x) == "vendor"  # large weights
         assert chosen(gw.GRU(16, 512), x[:1, :3]) == "vendor"  # few rows
         with torch.autocast("cpu"):
-            assert chosen(gw.GRU(16, 32), x) == "vendor"  # in the lower precision that was asked
+            assert chosen(gw.LSTM(16, 32), x) == "vendor"  # in the lower precision that was asked
 
 
 @each_kind

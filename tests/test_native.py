@@ -68,15 +68,6 @@ def test_input_that_is_not_contiguous_and_gradients_of_some_only():
         torch.testing.assert_close(mine, truth, **EXACT)
 
 
-def test_autocast_does_not_lower_the_kernels_precision():
-    layer, x, states = case(resolve("peephole_lstm"), (4, 3, 2, 5), torch.float32)
-    want = run(layer, "native", x, states, None)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = run(layer, "native", x, states, None)
-    for mine, plain in zip(got, want, strict=True):
-        assert torch.equal(mine, plain)
-
-
 def test_input_changed_in_place_is_noticed():
     layer, x, states = case(resolve("peephole_lstm"), (4, 3, 2, 5), torch.float32)
     layer.path = "native"

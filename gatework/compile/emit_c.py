@@ -39,12 +39,13 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def emit(plan: Plan, registers: int = 32) -> tuple[Kernel, str]:
+def emit(plan: Plan, registers: int = 32, half: bool = False) -> tuple[Kernel, str]:
     """The kernel of a plan and its C text (``real`` and ``LANES`` are given to the compiler).
 
     Args:
         plan: the checked plan of a cell.
         registers: for vectors, of the processor.
+        half: whether products take their factors in bfloat16; all sums are float.
     """
     kernel = make_kernel(plan)
     used = {let.op for stage in (*plan.stages, *plan.backward) for let in stage.lets} | {
@@ -57,14 +58,14 @@ def emit(plan: Plan, registers: int = 32) -> tuple[Kernel, str]:
     ]
     headers = [
         (files("gatework.compile") / name).read_text(encoding="utf-8")
-        for name in ("vectors.h", "runtime.h")
+        for name in ("vectors.h", "runtime.h", *(["halves.h"] if half else []))
     ]
     parts = [
         f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
         *headers,
         "\n".join(helpers),
-        _Writer(kernel, registers, backward=False).text(),
-        _Writer(kernel, registers, backward=True).text(),
+        _Writer(kernel, registers, half, backward=False).text(),
+        _Writer(kernel, registers, half, backward=True).text(),
     ]
     return kernel, "\n\n".join(part for part in parts if part) + "\n"
 
@@ -108,14 +109,15 @@ class _Scope:
 class _Writer:
     """Writes one of the two functions of a kernel."""
 
-    def __init__(self, kernel: Kernel, registers: int, backward: bool) -> None:
-        self.kernel, self.registers = kernel, registers
+    def __init__(self, kernel: Kernel, registers: int, half: bool, backward: bool) -> None:
+        self.kernel, self.registers, self.half = kernel, registers, half
         self.plan = kernel.plan
         self.is_backward = backward
         self.name = "backward" if backward else "forward"
         self.arrays = kernel.backward_arrays if backward else kernel.forward_arrays
         self.segments = kernel.backward if backward else kernel.forward
         self.scratch = kernel.back_scratch if backward else kernel.scratch
+        self.factors = kernel.back_factors if backward else kernel.factors
         self.states = [s.name for s in self.plan.spec.states]
         self.recomputed = {x.name: x for x in self.plan.recomputed}
         self.next_values: dict[str, str] = {}
@@ -124,7 +126,9 @@ class _Writer:
         self.stored_in = self.homes()
 
     def text(self) -> str:
-        kinds = {"lengths": "const int64_t", "meeting": "int"}
+        kinds = {"lengths": "const int64_t", "meeting": "int", "factors": "uint16_t"}
+        if self.half:
+            kinds["rows_x"] = "uint16_t"
         fields = [f"    {kinds.get(a, 'real')} *{a};" for a in self.arrays]
         lines = [
             "typedef struct {",
@@ -275,18 +279,26 @@ class _Writer:
         for place, operand in enumerate(tile.operands):
             pointer, stride = self.operand(operand)
             is_input = operand == self.plan.spec.input and not self.is_backward
+            depth, kind, factor = f"e->{self.plan.sizes[operand]}", "real", "a[r * stride + k]"
+            add = f"s{index}[r][p][q] += n * w[p][q];"
+            if self.half:  # two neighbours of the operand at once
+                depth, kind, factor = f"({depth} + 1) / 2", "uint32_t", "a[r * stride / 2 + k]"
+                pointer = f"(const uint32_t *)({pointer} + b * stride)"
+                add = f"s{index}[r][p][q] = half_product(s{index}[r][p][q], n, w[p][q]);"
+            else:
+                pointer = f"{pointer} + b * stride"
             lines += [
                 "    if (e->fused) {" if is_input else "    {",
-                f"        const long stride = {stride}, depth = e->{self.plan.sizes[operand]};",
-                f"        const real *a = {pointer} + b * stride;",
+                f"        const long stride = {stride}, depth = {depth};",
+                f"        const {kind} *a = {pointer};",
                 f"        const real *w_{index} = e->w{number}_{place} + j * {count} * depth;",
                 "        for (long k = 0; k < depth; k++) {",
                 f"            vec w[{count}][{repeat}];",
                 f"            {each} w[p][q] = vec_load(w_{index} + (p * {repeat} + q) * LANES);",
                 f"            w_{index} += {count * repeat} * LANES;",
                 f"            {each_row} {{",
-                "                const real n = a[r * stride + k];",
-                f"                {each} s{index}[r][p][q] += n * w[p][q];",
+                f"                const {kind} n = {factor};",
+                f"                {each} {add}",
                 "            }",
                 "        }",
                 "    }",
@@ -299,10 +311,15 @@ class _Writer:
 
     def operand(self, name: str) -> tuple[str, str]:
         """Where the rows of a product's operand lie, and how far apart."""
-        if name in self.states and not self.is_backward:
-            return self.before_step(name), f"e->{self.plan.sizes[name]}p"
         if name == self.plan.spec.input and not self.is_backward:
             return "e->rows_x + t * e->x_step", "e->x_row"
+        is_state = name in self.states and not self.is_backward
+        if self.half:
+            offset, width = _text(self.factors.offset(name)), _text(self.factors.width)
+            step = "t + 1" if is_state else "t"  # a state is what the step before has left
+            return f"(e->factors + ({step}) % 2 * e->B * {width} + {offset})", width
+        if is_state:
+            return self.before_step(name), f"e->{self.plan.sizes[name]}p"
         offset, width = _text(self.scratch.offset(name)), _text(self.scratch.width)
         return f"(e->scratch + {offset})", width
 
@@ -409,6 +426,12 @@ class _Writer:
         place, step = f"row * e->{size}p + u", "(t * e->B + row)"
         lines: list[str] = []
 
+        def store_factor(name: str, text: str) -> None:
+            if self.half and name in self.factors.names:
+                width, offset = _text(self.factors.width), _text(self.factors.offset(name))
+                where = f"e->factors + (t % 2 * e->B + row) * {width} + {offset} + u"
+                lines.append(f"half_store({where}, {text});")
+
         def store(where: str, text: str, name: str = "") -> None:
             # One number of a row is the same in every column; the first one writes it.
             first = "if (u == 0) " if plan.sizes.get(name, size).islower() else ""
@@ -417,6 +440,7 @@ class _Writer:
         for name in self.scratch.names:
             if plan.sizes[name].upper() == size and self.home(name, size) == number:
                 store(self.address("scratch", self.scratch, name, "row"), use(name), name)
+                store_factor(name, use(name))
         states = {s.name: s.size for s in plan.spec.states}
         if not self.is_backward:
             for state, of in states.items():
@@ -425,6 +449,7 @@ class _Writer:
                     slot = self.slot(state, "t")
                     where = f"e->seq_{state} + {slot} * e->B * e->{size}p + {place}"
                     store(where, f"live ? {use(value)} : {use(state)}")
+                    store_factor(state, f"live ? {use(value)} : {use(state)}")
             kept = [
                 n
                 for n in kernel.saved.names

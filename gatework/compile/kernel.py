@@ -114,6 +114,8 @@ class Kernel:
     scratch: Layout  # (B, ...), values that cross from one stage to the next
     back_scratch: Layout  # (B, ...)
     gradients: Layout  # (T, B, ...), gradients by products and vectors
+    factors: Layout  # (2, B, ...), what products multiply, in bfloat16 where they are in that
+    back_factors: Layout  # (2, B, ...)
     forward: tuple[Segment, ...]
     backward: tuple[Segment, ...]
     forward_arrays: tuple[str, ...]
@@ -178,6 +180,10 @@ class Kernel:
         )
 
 
+def _multiplied(stages: Iterable[Stage]) -> list[str]:
+    return [o for stage in stages for p in stage.products for o in p.operands]
+
+
 def _read(stages: Iterable[Stage]) -> frozenset[str]:
     lets = [let for stage in stages for let in stage.lets]
     return frozenset(a for let in lets for a in let.args if isinstance(a, str))
@@ -236,10 +242,11 @@ def make_kernel(plan: Plan) -> Kernel:
     of_vectors = [plan.vector_gradients[n] for n in order if n in plan.vector_gradients]
     names = [d for _, d, _ in by_parameter] + [d for d in of_vectors if isinstance(d, str)]
     saved, gradients = layout(plan.saved), layout(names)
+    factors = layout(o for o in _multiplied(plan.stages) if o != spec.input)
     each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
     masks = [f"masks_{name}" for name in EACH]
     running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
-    shared = ("lengths", "x", "vectors", *masks, "saved", "scratch", "meeting")
+    shared = ("lengths", "x", "vectors", *masks, "saved", "scratch", "meeting", "factors")
     kernel = Kernel(
         plan,
         layout(p.name for p in plan.of_input),
@@ -249,6 +256,8 @@ def make_kernel(plan: Plan) -> Kernel:
         layout(crossing),
         layout(back_crossing),
         gradients,
+        factors,
+        layout(_multiplied(plan.backward)),
         forward,
         backward,
         (*shared, "rows_x", "ready", *each),

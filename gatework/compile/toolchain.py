@@ -24,6 +24,8 @@ FLAGS = (
     "-std=gnu11", "-O2", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi", "-fPIC", "-shared",
 )  # fmt: skip
 REALS = {4: "float", 8: "double"}
+# Where products of bfloat16 have an instruction; elsewhere they are slower than those of floats.
+HALF_SET, HALF_FEATURE, HALF_FLAGS = "avx512", "avx512_bf16", ("-mavx512bf16",)
 # The libraries that come with the package; a source tree has none.
 PACKAGED = Path(__file__).parent / "libraries"
 
@@ -68,11 +70,12 @@ def compiler() -> tuple[str, ...] | None:
     return None
 
 
-def options(of: InstructionSet, real_bytes: int) -> tuple[str, ...]:
+def options(of: InstructionSet, real_bytes: int, half: bool = False) -> tuple[str, ...]:
     """The compiler's options for a kernel of one instruction set and real."""
     return (
         *FLAGS,
         *of.options,
+        *(HALF_FLAGS if half and of.name == HALF_SET else ()),
         f"-Dreal={REALS[real_bytes]}",
         f"-DDOUBLE={int(real_bytes == 8)}",
         f"-DLANES={of.vector_bytes // real_bytes}",

@@ -96,15 +96,17 @@ def _ordered(call: Call) -> tuple[Path, ...]:
 
     torch's LSTM is tuned and hard to beat in inference with large weights; its other kernels
     are not. A short training step is mostly the setting up, where torch is quicker.
-    Under autocast torch's kernels have a lower precision, which ours have not.
+    In bfloat16 the two are even in inference.
     """
     rows = call.x.shape[0] * call.x.shape[1]
-    if torch.is_autocast_enabled("cpu"):
-        return PATHS
+    is_half = native.is_half(call)
+    if torch.is_autocast_enabled("cpu") and not is_half:
+        return PATHS  # torch has the lower precision that was asked for
     elements = sum(t.numel() for t in call.weights.tensors())
     is_tuned = vendor.is_tuned(call.spec)
-    if torch.is_grad_enabled():
-        is_faster = rows >= FEW_ROWS and (not is_tuned or rows * elements >= MUCH_WORK)
+    if torch.is_grad_enabled() or is_half:
+        much = torch.is_grad_enabled() and rows * elements >= MUCH_WORK
+        is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
         is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
     return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS

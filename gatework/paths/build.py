@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 
 from gatework.compile.toolchain import (
+    HALF_FEATURE,
+    HALF_SET,
     PACKAGED,
     InstructionSet,
     compile_library,
@@ -47,19 +49,25 @@ def instruction_set() -> InstructionSet:
     return found[name]
 
 
+@cache
+def has_half() -> bool:
+    """Whether the processor multiplies bfloat16 numbers, faster than floats."""
+    return HALF_FEATURE in _features() and instruction_set().name == HALF_SET
+
+
 def vector_bytes() -> int:
     """The width of the vectors that kernels use."""
     return instruction_set().vector_bytes
 
 
-def load(text: str, real_bytes: int) -> ctypes.CDLL:
+def load(text: str, real_bytes: int, half: bool = False) -> ctypes.CDLL:
     """The compiled text as a library.
 
     Raises:
         PathError: there is no compiler, it fails, or nothing can be written anywhere.
     """
     own = shlex.split(os.environ.get("GATEWORK_CFLAGS", ""))  # for sanitizers
-    wanted = (*options(instruction_set(), real_bytes), *own)
+    wanted = (*options(instruction_set(), real_bytes, half and HALF_FEATURE in _features()), *own)
     packaged = PACKAGED / library_name(text, *wanted)
     if packaged.is_file():
         try:

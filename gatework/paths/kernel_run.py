@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gatework.compile.emit_c import NUMBERS
-from gatework.compile.kernel import TILE_COLUMNS
+from gatework.compile.kernel import TILE_COLUMNS, Layout
 from gatework.paths.call import Given
 from gatework.paths.kernel_shape import Shape
 from gatework.paths.kernel_sums import Sums
@@ -60,6 +61,8 @@ class Run:
         shape, kernel = self.shape, self.kernel
         output, *others = shape.spec.states
         arrays = {**self.own, **brought(shape, given, kernel.forward_reads), **self.weights(given)}
+        if shape.library.half:
+            arrays["factors"] = first_factors(shape, given)
         name = f"seq_{output.name}"
         if shape.is_whole:
             arrays[name] = given.x.new_empty(shape.steps, shape.batch, shape.padded[output.size])
@@ -101,13 +104,17 @@ class Run:
             launch(0, shape.steps)
             return
         ready = self.own["ready"]
-        weights = weights_of_input(shape, given).t()
+        weights = shape.halves(weights_of_input(shape, given)).t()
         width = weights.shape[1]
         for begin in range(0, shape.steps, self.at_once):
             end = min(begin + self.at_once, shape.steps)
             rows = (end - begin) * shape.batch
             part = ready[: rows * width].view(rows, width)
-            torch.mm(given.x[begin:end].reshape(rows, -1), weights, out=part)
+            x = given.x[begin:end].reshape(rows, -1)
+            if shape.library.half:
+                part.copy_(x.bfloat16() @ weights)
+            else:
+                torch.mm(x, weights, out=part)
             launch(begin, end)
 
 
@@ -150,6 +157,8 @@ def backward(
         arrays[f"run_{state.name}"] = shape.pad(final, state.size).clone()
         arrays[f"spare_{state.name}"] = workspace.empty((shape.batch, shape.padded[state.size]))
     arrays.update(packed_weights(shape.library, given.groups, kernel.backward_weights))
+    if shape.library.half:
+        arrays["factors"] = factors_of(shape, kernel.back_factors, given.x)
     sums = Sums(shape, given, arrays, wants_input)
     launch = Launch(shape, shape.library.backward, kernel.backward_arrays, arrays)
     for begin in reversed(range(0, shape.steps, chunk)):
@@ -166,6 +175,8 @@ def brought(shape: Shape, given: Given, read: Collection[str]) -> Arrays:
     """The arrays that are made of what a call is given, as far as a function reads them."""
     kernel, spec = shape.kernel, shape.spec
     arrays = {"rows_x": given.x}
+    if shape.library.half:  # in pairs
+        arrays["rows_x"] = pad(given.x, (0, shape.sizes["F"] % 2)).bfloat16().contiguous()
     if given.lengths is not None:
         arrays["lengths"] = given.lengths.contiguous()
     if spec.input in read:
@@ -192,6 +203,21 @@ def vectors(shape: Shape, given: Given) -> Tensor:
         for stem, members in ordered
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def factors_of(shape: Shape, layout: Layout, like: Tensor) -> Tensor:
+    """Room for what products multiply in this step and in the last one."""
+    return like.new_empty(2, shape.batch, shape.width(layout), dtype=torch.bfloat16)
+
+
+def first_factors(shape: Shape, given: Given) -> Tensor:
+    """The same, with the initial states as those of the step before the first one."""
+    layout = shape.kernel.factors
+    found = factors_of(shape, layout, given.x)
+    for name, place in shape.columns_of(layout).items():
+        if name in given.first:
+            found[1, :, place] = given.first[name]
+    return found
 
 
 def meeting(shape: Shape, like: Tensor) -> Tensor:

@@ -76,6 +76,10 @@ class Sizes:
             begin += self.padded[size]
         return found
 
+    def halves(self, tensor: Tensor) -> Tensor:
+        """What stands in a product, in the precision of products."""
+        return tensor.bfloat16() if self.library.half else tensor
+
     def pad(self, tensor: Tensor, size: str) -> Tensor:
         """The last axis filled up to whole vectors; contiguous."""
         missing = self.padded[size] - self.sizes[size]
@@ -153,6 +157,9 @@ class Shape(Sizes):
     def numbers_of(self, x: Tensor) -> ctypes.Array[ctypes.c_long]:
         """The numbers that a kernel is called with; each launch sets the steps to do."""
         time, row = x.stride()[:2]
+        if self.library.half:  # a copy, see brought
+            row = self.sizes["F"] + self.sizes["F"] % 2
+            time = self.batch * row
         found = {"T": self.steps, "B": self.batch, **self.sizes}
         found.update((padded(letter), size) for letter, size in self.padded.items())
         found.update(ring=self.ring, keep=int(self.keep), fused=int(self.fused), to=self.steps)

@@ -60,7 +60,9 @@ class Sums:
                 rows = len(operand) * shape.batch
                 left = columns[first - begin : first - begin + len(operand)].reshape(rows, -1)
                 right = operand.reshape(rows, -1)
-                if left.shape[1] == len(mine):
+                if shape.library.half:
+                    self.add_rows(mine, shape.halves(left).t() @ shape.halves(right), part)
+                elif left.shape[1] == len(mine):
                     mine.addmm_(left.t(), right, beta=int(self.begun[part.stem]))
                 else:
                     self.add_rows(mine, left.t() @ right, part)
@@ -70,7 +72,11 @@ class Sums:
                 parts = columns.reshape(*columns.shape[:2], part.count, -1)[..., :size]
                 rows = (end - begin) * shape.batch
                 by_x = self.by_x[begin:end].view(rows, -1)
-                by_x.addmm_(parts.reshape(rows, -1), weights, beta=int(has_by_x))
+                if shape.library.half:
+                    found = shape.halves(parts.reshape(rows, -1)) @ shape.halves(weights)
+                    by_x.add_(found) if has_by_x else by_x.copy_(found)
+                else:
+                    by_x.addmm_(parts.reshape(rows, -1), weights, beta=int(has_by_x))
                 has_by_x = True
         if self.by_x is not None and "by_x" in self.arrays:
             self.by_x[begin:end] += self.arrays["by_x"][begin:end, :, : shape.sizes["F"]]

@@ -21,7 +21,7 @@ from gatework.compile.emit_c import emit
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT
 from gatework.errors import PathError, PlanError
-from gatework.paths import build, kernel_run, reference
+from gatework.paths import build, kernel_run, reference, vendor
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.kernel_run import Run
 from gatework.paths.kernel_shape import shape_of
@@ -43,6 +43,8 @@ class NativePath:
             return "the kernels do not keep every gate"
         if call.x.device.type != "cpu":
             return f"the kernels run on the CPU, the input is on {call.x.device}"
+        if is_half(call):
+            call = _in_single(call)
         if call.x.dtype not in (torch.float32, torch.float64):
             return f"the kernels are float32 or float64, the input is {call.x.dtype}"
         if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
@@ -60,7 +62,32 @@ class NativePath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
-        return run_layers(call, _run_steps)
+        if not is_half(call):
+            return run_layers(call, _run_steps)
+        single = run_layers(_in_single(call), _run_halves)
+        if not vendor.is_lowered(call.spec):
+            return single
+        return Result(single.output.bfloat16(), tuple(s.bfloat16() for s in single.states))
+
+
+def is_half(call: Call) -> bool:
+    """Whether autocast asks for products in bfloat16, and the processor is faster in them."""
+    return (
+        torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and build.has_half()
+        and all(t.dtype == torch.float32 for t in call.weights.tensors())
+        and call.x.dtype in (torch.float32, torch.bfloat16)
+    )
+
+
+def _in_single(call: Call) -> Call:
+    """What an earlier layer left in bfloat16, as the kernels take it."""
+    return replace(call, x=call.x.float(), states=tuple(s.float() for s in call.states))
+
+
+def _run_halves(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    return _run_steps(replace(given, half=True), record)
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -95,18 +122,19 @@ def _warn_once(reason: str) -> None:
 
 
 @cache
-def library(spec: Spec, dtype: torch.dtype) -> Library:
+def library(spec: Spec, dtype: torch.dtype, half: bool = False) -> Library:
     """The compiled kernel of a cell."""
-    kernel, text = emit(make_plan(spec), build.instruction_set().registers)
+    kernel, text = emit(make_plan(spec), build.instruction_set().registers, half)
     real_bytes = torch.empty(0, dtype=dtype).element_size()
-    loaded = build.load(text, real_bytes)
+    loaded = build.load(text, real_bytes, half)
     return Library(
         kernel,
         loaded.forward,
         loaded.backward,
-        loaded.pack,
+        loaded.pack_halves if half else loaded.pack,
         loaded.same,
         build.vector_bytes() // real_bytes,
+        half,
     )
 
 
@@ -124,7 +152,7 @@ def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[
     # The kernel has the precision of its input, also where autocast would lower the products.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
-        kernel = library(given.spec, given.x.dtype)
+        kernel = library(given.spec, given.x.dtype, given.half)
         run = Run(shape_of(kernel, given, keep), given.x)
         output, finals = run.forward(given)
         if keep:
@@ -176,7 +204,7 @@ def backward(
     """The gradients by ``given.tensors()``."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
-        shape = shape_of(library(given.spec, given.x.dtype), given, keep=True)
+        shape = shape_of(library(given.spec, given.x.dtype, given.half), given, keep=True)
         by_x, by_states, by_groups = kernel_run.backward(
             shape, given, held, output, gradients, wants_input
         )

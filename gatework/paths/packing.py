@@ -29,6 +29,7 @@ class Library:
     pack: Callable[..., None]
     same: Callable[..., int]
     lanes: int
+    half: bool = False  # products take their factors in bfloat16
 
     def padded(self, size: int) -> int:
         """A size filled up to whole vectors."""
@@ -42,7 +43,7 @@ def kept_weights(
     matrices = [t for t in groups.values() if t.dim() == 2]
     if not matrices:
         return {}
-    place = (library.kernel.plan.spec, key)
+    place = (library.kernel.plan.spec, library.half, key)
     try:
         stored = _kept[matrices[0]]
     except KeyError:
@@ -90,7 +91,8 @@ def _packed(
     rows, columns = shape
     units, depth = (columns, rows) if one.transposed else (rows, columns)
     count, block = len(addresses), one.segment.repeat * library.lanes
-    to = like.new_empty(-(-units // block) * block * depth * count)
+    deep = -(-depth // 2) if library.half else depth
+    to = like.new_empty(-(-units // block) * block * deep * count)
     dims = count, one.segment.repeat, units, depth, columns, one.transposed
     pointers = (ctypes.c_void_p * count)(*addresses)
     library.pack(_SIX(*dims), pointers, ctypes.c_void_p(to.data_ptr()))

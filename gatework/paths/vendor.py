@@ -21,6 +21,8 @@ from gatework.equations import Spec
 from gatework.paths.call import Call, Groups, Result
 from gatework.paths.per_layer import MOST, PerLayer, key_of
 
+LOWERED = ("torch.lstm",)  # what torch's autocast for the CPU covers of these kernels
+
 
 class VendorPath:
     """torch.lstm, torch.gru, torch.rnn_tanh and torch.rnn_relu."""
@@ -90,6 +92,11 @@ def kernel(spec: Spec) -> str | None:
         if cell.torch_kernel and cell.spec == spec:
             return cell.torch_kernel
     return None
+
+
+def is_lowered(spec: Spec) -> bool:
+    """Whether the results of torch's kernel are in the lower precision under autocast."""
+    return f"torch.{kernel(spec)}" in LOWERED
 
 
 @cache

@@ -11,6 +11,7 @@ typedef struct {
     real *saved;
     real *scratch;
     int *meeting;
+    uint16_t *factors;
     real *rows_x;
     real *ready;
     real *first_h;
@@ -236,6 +237,7 @@ typedef struct {
     real *saved;
     real *scratch;
     int *meeting;
+    uint16_t *factors;
     real *gradients;
     real *by_x;
     real *by_output;

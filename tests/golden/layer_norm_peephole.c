@@ -14,6 +14,7 @@ typedef struct {
     real *saved;
     real *scratch;
     int *meeting;
+    uint16_t *factors;
     real *rows_x;
     real *ready;
     real *first_h;
@@ -398,6 +399,7 @@ typedef struct {
     real *saved;
     real *scratch;
     int *meeting;
+    uint16_t *factors;
     real *gradients;
     real *by_x;
     real *by_output;

@@ -1,0 +1,121 @@
+"""Products in bfloat16 under autocast: values and gradients, beside torch's own."""
+
+import ctypes
+
+import pytest
+import torch
+from kernel_cases import SHAPES, case, run
+from test_plan import CELLS
+
+import gatework as gw
+from gatework.cells import resolve
+from gatework.compile import make_plan
+from gatework.compile.emit_c import emit
+from gatework.compile.toolchain import HALF_FEATURE
+from gatework.paths import build, native
+from gatework.read import reference
+
+if build.compiler() is None:
+    pytest.skip("there is no C compiler", allow_module_level=True)
+
+# Each number has 8 bits; what a product of rounded numbers errs by is random.
+ROUNDED = {"rtol": 0, "atol": 0.02}
+
+
+@pytest.fixture(autouse=True)
+def _halves(monkeypatch):
+    """Where the processor has no instruction for it, the same sums by others."""
+    monkeypatch.setattr(build, "has_half", lambda: True)
+
+
+def in_halves(*arguments, **options):
+    with torch.autocast("cpu", torch.bfloat16):
+        return run(*arguments, **options)
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["whole", "lengths"])
+@pytest.mark.parametrize("spec", CELLS, ids=lambda s: s.name)
+def test_one_step_is_that_of_rounded_factors(spec, lengths, monkeypatch):
+    layer, x, states = case(spec, (1, 5, 7, 33), torch.float32)
+    ends = [1, 0, 1, 1, 0] if lengths else None
+    got = in_halves(layer, "native", x, states, ends)
+    exact = torch.nn.functional.linear
+
+    def rounded(a, weight, bias=None):
+        return exact(a.bfloat16().double(), weight.bfloat16().double()).float()
+
+    reference.compiled.cache_clear()
+    monkeypatch.setattr(torch.nn.functional, "linear", rounded)
+    monkeypatch.setattr("gatework.paths.reference.linear", rounded)
+    want = run(layer, "reference", x, states, ends)
+    reference.compiled.cache_clear()
+    for mine, truth in zip(got[: 1 + len(states)], want, strict=False):
+        torch.testing.assert_close(mine.float(), truth, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", ["lstm", "peephole_lstm", "gru_reset_before", "projected_lstm"])
+def test_values_and_gradients_are_near_those_in_single_precision(name, shape):
+    layer, x, states = case(resolve(name), shape, torch.float32, num_layers=2, bidirectional=True)
+    got = in_halves(layer, "native", x, states, None)
+    for mine, plain in zip(got, run(layer, "native", x, states, None), strict=True):
+        scale = plain.abs().max() + 1e-6
+        torch.testing.assert_close(mine.float() / scale, plain / scale, **ROUNDED)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_it_errs_no_more_than_torch_in_halves(kind):
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, kind)(16, 64)
+    ours = getattr(gw, kind)(16, 64, path="native")
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(100, 8, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        got, want = ours(x)[0], theirs(x)[0]
+    truth = theirs.double()(x.double())[0]
+    assert got.dtype == want.dtype
+    assert (got - truth).abs().max() <= 2 * (want - truth).abs().max()
+
+
+def test_what_an_earlier_layer_left_in_bfloat16_is_taken():
+    first, second = gw.LSTM(5, 16, path="native"), gw.GRU(16, 8, path="native")
+    x = torch.randn(20, 3, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        between, (state, _) = first(x)
+        output, _ = second(between, state[..., :8].contiguous())
+    assert (between.dtype, output.dtype) == (torch.bfloat16, torch.float32)
+    output.sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in first.parameters())
+
+
+def test_without_autocast_and_in_double_precision_nothing_is_rounded():
+    layer, x, states = case(resolve("gru"), (4, 3, 2, 5), torch.float64)
+    want = run(layer, "native", x, states, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run(layer, "native", x, states, None)
+    for mine, plain in zip(got, want, strict=True):
+        assert torch.equal(mine, plain)
+
+
+PRODUCT = """
+void product(const real *weights, const uint32_t *pair, real *sum)
+{
+    vec_store(sum, half_product(vec_load(sum), *pair, vec_load(weights)));
+}
+"""
+
+
+def test_the_instruction_and_its_replacement_agree(tmp_path):
+    if HALF_FEATURE not in build._features():
+        pytest.skip("the processor has no instruction for products of bfloat16")
+    _, text = emit(make_plan(resolve("rnn")), half=True)
+    other = text.replace("__AVX512BF16__", "NO_INSTRUCTION")
+    sums = []
+    for version in (text, other):
+        function = build.load(version + PRODUCT, 4, half=True).product
+        torch.manual_seed(0)
+        sums.append(torch.randn(16))
+        weights, pair = torch.randn(32).bfloat16(), torch.randn(2).bfloat16()
+        function(*(ctypes.c_void_p(t.data_ptr()) for t in (weights, pair, sums[-1])))
+    torch.testing.assert_close(*sums, rtol=1e-6, atol=1e-6)
+    assert native.library(resolve("rnn"), torch.float32, True).half
