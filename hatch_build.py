@@ -34,7 +34,7 @@ class KernelHook(BuildHookInterface):
         self.scratch = tempfile.TemporaryDirectory()
         try:
             compile_all(self.config["cells"], Path(self.scratch.name))
-        except PathError as error:
+        except (PathError, OSError) as error:
             self.app.display_warning(f"The wheel comes without compiled kernels. {error}")
             return
         packaged = toolchain.PACKAGED.relative_to(ROOT)

@@ -62,7 +62,10 @@ def instruction_sets() -> tuple[InstructionSet, ...]:
 def compiler() -> tuple[str, ...] | None:
     """The C compiler's command: $CC, cc, gcc, clang, or the ziglang package; None without one."""
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        parts = shlex.split(name)
+        try:
+            parts = shlex.split(name)
+        except ValueError as error:
+            raise PathError(f"CC is {name!r}, which is no command: {error}.") from error
         if parts and (found := shutil.which(parts[0])):
             return (found, *parts[1:])
     if find_spec("ziglang") is not None:

@@ -307,7 +307,7 @@ class _Finisher:
         if isinstance(expr, Symbol) and id(expr) not in self.names:
             self.fail(
                 f"{where} uses a {type(expr).__name__} that has no name in this cell. "
-                f"Declare it in the body first, as in `b = Vector()`."
+                f"Declare it in the body first, as in `{FORMS[type(expr).__name__][0]}`."
             )
         return size
 

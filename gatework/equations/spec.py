@@ -198,7 +198,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
-                MaskSymbol(_name(n), _size(s), finite(p), finite(v), _each(e))
+                MaskSymbol(_name(n), _size(s), _probability(p), finite(v), _each(e))
                 for n, s, p, v, e in data.get("masks", ())  # which older files lack
             ),
             equations=tuple(
@@ -222,6 +222,9 @@ def _check_names(spec: Spec) -> None:
     if not spec.states or not {s.name + NEXT for s in spec.states} <= set(computed):
         raise CellError(f"{spec.name}: a state has no next value.")
     matrices = {Ref(p.name) for p in spec.parameters if p.cols is not None}
+    sizes = {e.name: e.size for e in spec.equations}
+    if any(sizes[s.name + NEXT] != s.size for s in spec.states):
+        raise CellError(f"{spec.name}: a state and its next value differ in size.")
     known = set(declared)
     for equation in spec.equations:
         for node in walk(equation.expr):
@@ -254,7 +257,7 @@ def _expr_from_data(data: Any) -> Expr:
     nodes = tuple(_expr_from_data(a) for a in args)
     if op == "@":
         return Product(nodes[0], nodes[1])
-    if op not in PRIMITIVES or len(nodes) != PRIMITIVES[op].arity:
+    if op not in PRIMITIVES or op == "spread" or len(nodes) != PRIMITIVES[op].arity:
         raise ValueError(f"unknown operation {op!r} with {len(nodes)} arguments")
     return Apply(op, nodes)
 
@@ -266,6 +269,12 @@ def _name(value: Any) -> str:
     if value in TAKEN or "__" in value:
         raise ValueError(f"{value!r} is a reserved name")
     return value
+
+
+def _probability(value: Any) -> float:
+    if not 0 <= finite(value) <= 1:
+        raise ValueError(f"{value!r} is no probability")
+    return finite(value)
 
 
 def _each(value: Any) -> str:

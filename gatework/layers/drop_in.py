@@ -32,6 +32,7 @@ class _DropIn(StackForward, nn.RNNBase):
     """What the three share: torch's parameters, seen through the equations' names."""
 
     forget_bias: float | None
+    is_torch_cell = True
 
     def __init__(
         self, mode: str, *arguments: Any, forget_bias: float | None, path: str, **options: Any

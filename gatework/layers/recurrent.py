@@ -79,6 +79,7 @@ class Recurrent(StackForward, nn.Module):
         self.proj_size = proj_size
         self.forget_bias = forget_bias
         self.path = paths.check_name(path)
+        self.is_torch_cell = vendor.kernel(self._spec) is not None
         for layer, direction in self._rows():
             for stem, shape in self.group_shapes(layer).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)

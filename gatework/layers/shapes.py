@@ -114,7 +114,7 @@ def check_lengths(
             f"{batch} sequences of the input {tuple(x.shape)}.{hint}"
         )
     if torch.compiler.is_compiling():
-        return values  # their numbers are not known yet; kernels keep within T by themselves
+        return values.clamp(0, steps)  # their numbers are not known yet
     if batch and not 0 <= int(values.min()) <= int(values.max()) <= steps:
         raise ShapeError(
             f"{layer}: lengths lie in 0..T with T={steps}, got {int(values.min())}.."

@@ -18,6 +18,7 @@ from gatework.errors import ShapeError
 from gatework.layers.shapes import check_input, check_lengths, check_states
 from gatework.layers.stream import Stream
 from gatework.paths import Call, Result, Weights, prepared, vendor
+from gatework.paths.per_layer import is_plain_form
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -35,7 +36,7 @@ class StackForward:
     proj_size: int
     training: bool
     path: str
-    _parameters: Any
+    is_torch_cell: bool  # whether torch has a kernel for the cell
 
     @property
     def spec(self) -> Spec:
@@ -70,10 +71,13 @@ class StackForward:
             ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
             PathError: the path asked for does not support this call.
         """
-        if isinstance(input, Tensor) and lengths is None and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            call, form = self.prepare(input, hx, lengths)
+            return form.restore(paths.run_traced(call, self.path, self.is_torch_cell))
+        if isinstance(input, Tensor) and lengths is None and is_plain_form(hx):
             return self._forward_again(input, hx)
         call, form = self.prepare(input, hx, lengths)
-        return form.restore(paths.run(call, self.path))
+        return form.restore(paths.choose(call, self.path).run(call))
 
     def _forward_again(self, input: Tensor, hx: States | None) -> tuple[Any, Any]:
         """Calls of a kind that come again are checked and set up once."""

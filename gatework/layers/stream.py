@@ -143,7 +143,7 @@ class Stream:
 
 def _versions(layer: StackForward) -> list[tuple[int, int]]:
     """What changes when a weight does."""
-    own: dict[str, Tensor] = layer._parameters
+    own: dict[str, Tensor] = layer._parameters  # type: ignore[attr-defined]
     # Not parameters(), which is as slow as a step.
     return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in own.values()]
 
@@ -154,7 +154,7 @@ def _probes(layer: StackForward) -> list[Any]:
     Fused optimisers and ``.data`` change weights without a new version, but hardly without
     changing these.
     """
-    own: dict[str, Tensor] = layer._parameters
+    own: dict[str, Tensor] = layer._parameters  # type: ignore[attr-defined]
     kinds = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
     return [
         kinds[t.dtype].from_address(t.data_ptr() + place * t.element_size())

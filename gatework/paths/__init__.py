@@ -34,10 +34,11 @@ class Path(Protocol):
 # In the order of preference.
 VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
-MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
+MUCH_WORK = 50_000_000  # multiply-adds of the forward half of a training step
 FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"
+FLOATS = (torch.float32, torch.float64)  # of the kernels
 
 _logged: set[tuple[str, str, str]] = set()
 
@@ -50,15 +51,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def run(call: Call, name: str = AUTO) -> Result:
-    """Run a call on the path of a name, or on the best one.
+def run_traced(call: Call, name: str, is_torch_cell: bool) -> Result:
+    """Run a call while torch compiles or exports what stands around it.
 
     Raises:
         PathError: the path of that name does not support the call; the reason is given.
     """
-    if not torch.compiler.is_compiling():
-        return choose(call, name).run(call)
-    if name in (AUTO, "native"):
+    has_kernels = call.x.device.type == "cpu" and call.weights.tensors()[0].dtype in FLOATS
+    if name in (AUTO, "native") and (has_kernels or (name == AUTO and not is_torch_cell)):
         return operators.run(call)
     result: Result = _run_untraced(call, name)
     return result
@@ -140,5 +140,5 @@ __all__ = [
     "check_name",
     "choose",
     "choose_for_step",
-    "run",
+    "run_traced",
 ]

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import shlex
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -100,7 +101,12 @@ def _folders() -> Iterator[Path]:
     with suppress(OSError):
         shared.mkdir(mode=0o700, exist_ok=True)
         # Everybody may write there: a folder of this name may be somebody else's trap.
-        if shared.stat().st_uid == os.getuid():
+        found = shared.lstat()
+        if (
+            found.st_uid == os.getuid()
+            and stat.S_ISDIR(found.st_mode)
+            and not found.st_mode & 0o077
+        ):
             yield shared
 
 

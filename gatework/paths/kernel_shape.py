@@ -106,8 +106,8 @@ MOST_SHAPES = 256
 def shape_of(library: Library, given: Given, keep: bool) -> Shape:
     """The shape of a call, worked out once for all that are alike."""
     x, whole = given.x, given.lengths is None
-    states = tuple(s.shape[-1] for s in given.first.values())
-    key = (id(library), x.shape, x.stride(), states, whole, keep, torch.get_num_threads())
+    sizes = tuple(t.shape for t in (*given.first.values(), *given.groups.values()))
+    key = (id(library), x.shape, x.stride(), sizes, whole, keep, torch.get_num_threads())
     found = _shapes.get(key)
     if found is None or found.library is not library:
         if len(_shapes) >= MOST_SHAPES:

@@ -41,7 +41,7 @@ class KernelStep:
         batch = states[0].shape[0]
         x = states[0].new_zeros(1, batch, stride)[..., :features]
         first = dict(zip((s.name for s in spec.states), states, strict=True))
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             given = Given(spec, x, first, groups, masks)
             shape = Shape(library, given, keep=False)
             self.buffers = [

@@ -58,8 +58,9 @@ class Sums:
                 continue
             for operand, first in self.operands(part.operand, begin, end):
                 rows = len(operand) * shape.batch
-                left = columns[first - begin : first - begin + len(operand)].reshape(rows, -1)
-                right = operand.reshape(rows, -1)
+                left = columns[first - begin : first - begin + len(operand)]
+                left = left.reshape(rows, columns.shape[-1])
+                right = operand.reshape(rows, operand.shape[-1])
                 if shape.library.half:
                     self.add_rows(mine, shape.halves(left).t() @ shape.halves(right), part)
                 elif left.shape[1] == len(mine):
@@ -69,14 +70,15 @@ class Sums:
                 self.begun[part.stem] = True
             if part.operand == shape.spec.input and self.by_x is not None:
                 weights = self.given.groups[part.stem][place]
-                parts = columns.reshape(*columns.shape[:2], part.count, -1)[..., :size]
                 rows = (end - begin) * shape.batch
-                by_x = self.by_x[begin:end].view(rows, -1)
+                wide = (rows, part.count, columns.shape[-1] // part.count)
+                parts = columns.reshape(wide)[..., :size].reshape(rows, part.count * size)
+                by_x = self.by_x[begin:end].view(rows, self.by_x.shape[-1])
                 if shape.library.half:
-                    found = shape.halves(parts.reshape(rows, -1)) @ shape.halves(weights)
+                    found = shape.halves(parts) @ shape.halves(weights)
                     by_x.add_(found) if has_by_x else by_x.copy_(found)
                 else:
-                    by_x.addmm_(parts.reshape(rows, -1), weights, beta=int(has_by_x))
+                    by_x.addmm_(parts, weights, beta=int(has_by_x))
                 has_by_x = True
         if self.by_x is not None and "by_x" in self.arrays:
             self.by_x[begin:end] += self.arrays["by_x"][begin:end, :, : shape.sizes["F"]]

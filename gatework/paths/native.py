@@ -214,9 +214,10 @@ def backward(
 def by_reference(given: Given, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     """Gradients that can be differentiated again: through the reference path."""
     gates, finals = reference.run_steps(given)
-    outputs = (gates[given.spec.states[0].name + NEXT], *finals)
+    results = zip((gates[given.spec.states[0].name + NEXT], *finals), gradients, strict=True)
+    outputs, incoming = zip(*(pair for pair in results if pair[0].requires_grad), strict=True)
     wanted = [t for t in given.tensors() if t.requires_grad]
     found = iter(
-        torch.autograd.grad(outputs, wanted, gradients, create_graph=True, allow_unused=True)
+        torch.autograd.grad(outputs, wanted, incoming, create_graph=True, allow_unused=True)
     )
     return tuple(next(found) if t.requires_grad else None for t in given.tensors())

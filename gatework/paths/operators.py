@@ -85,7 +85,10 @@ def steps(*arguments: Any) -> list[Tensor]:
         return [output, *finals, *held]
     with torch.no_grad():
         gates, finals = reference.run_steps(given)
-    return [gates[given.spec.states[0].name + NEXT], *(f.clone() for f in finals)]
+    return [
+        gates[given.spec.states[0].name + NEXT],
+        *(f.clone(memory_format=torch.contiguous_format) for f in finals),
+    ]
 
 
 @steps.register_fake
@@ -94,7 +97,7 @@ def _steps_shapes(*arguments: Any) -> list[Tensor]:
     given = _given(*flat)
     x, (output, *_) = given.x, given.first.values()
     made = [x.new_empty(x.shape[0], x.shape[1], output.shape[1])]
-    made += [torch.empty_like(s) for s in given.first.values()]
+    made += [x.new_empty(s.shape) for s in given.first.values()]
     if keep and _has_kernel(given.spec, x):
         sizes = Sizes(native.library(given.spec, x.dtype), given)
         made += [x.new_empty(size) for size in sizes.held().values()]
@@ -119,7 +122,7 @@ def steps_back(*arguments: Any) -> list[Tensor]:
         by_x, *rest = _by_reference(given, gradients)
     leaves = given.tensors()
     pairs = zip(rest, leaves[1:], strict=True)
-    made = [torch.zeros_like(t) if g is None else g for g, t in pairs]
+    made = [t.new_zeros(t.shape) if g is None else g.contiguous() for g, t in pairs]
     return [*made, by_x] if wants_input and by_x is not None else made
 
 
@@ -132,15 +135,17 @@ def _by_reference(given: Given, gradients: Sequence[Tensor]) -> list[Tensor | No
     inside = torch._C._ForceDispatchKeyGuard(include, exclude - exclude)
     with inside, no_autocast, torch.enable_grad():
         found = native.by_reference(given.with_tensors(leaves), gradients)
-    return [None if g is None else g.detach() for g in found]
+    # None of them may be one of the arguments.
+    form = torch.contiguous_format
+    return [None if g is None else g.detach().clone(memory_format=form) for g in found]
 
 
 @steps_back.register_fake
 def _back_shapes(*arguments: Any) -> list[Tensor]:
     *flat, _, _, _, wants_input = arguments
     x, *rest = _given(*flat).tensors()
-    made = [torch.empty_like(t) for t in rest]
-    return [*made, torch.empty_like(x)] if wants_input else made
+    made = [x.new_empty(t.shape) for t in rest]
+    return [*made, x.new_empty(x.shape)] if wants_input else made
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:

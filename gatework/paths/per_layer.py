@@ -43,6 +43,7 @@ def key_of(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
         x.stride(),
         x.dtype,
         x.device,
+        type(hx),
         *((s.shape, s.dtype, s.device) for s in states_of(hx)),
         layer.path,
         layer.batch_first,
@@ -50,6 +51,14 @@ def key_of(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
         layer.dropout,
         torch.get_num_threads(),
     )
+
+
+def is_plain_form(hx: Any) -> bool:
+    """Whether initial states come as usual: none, a tensor, or some in a tuple or list."""
+    if hx is None or isinstance(hx, Tensor):
+        return True
+    is_sequence = isinstance(hx, (tuple, list)) and len(hx) > 0
+    return is_sequence and all(isinstance(s, Tensor) for s in hx)
 
 
 def states_of(hx: Any) -> tuple[Any, ...]:

@@ -12,58 +12,52 @@ import ctypes
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from gatework.paths import native
-from gatework.paths.call import Call, Given, Result
+from gatework.paths.call import Call, Given, Groups, Result
 from gatework.paths.kernel_run import Launch, Run, brought
 from gatework.paths.kernel_shape import shape_of
 from gatework.paths.masks import draw
 from gatework.paths.packing import Library
 from gatework.paths.per_layer import PerLayer, key_of, states_of
+from gatework.paths.workspace import on_release
 
 MOST = 4  # shapes of each layer
+LARGEST = 1 << 20  # bytes of memory of a call that is kept
 MUCH_WORK = 200_000_000  # multiply-adds, beside which the setting up is nothing
-
-
-class Layer(Protocol):
-    """What is read of a layer: its parameters, and what a call of it depends on."""
-
-    path: str
-    batch_first: bool
-    training: bool
-    _parameters: Any
 
 
 class _Kept:
     """What one layer keeps.
 
     Attributes:
-        copies: its parameters as they were packed.
+        copies: its parameter groups as they were packed; nothing of the layer's own is pointed at.
         packed: weights by row of the stack, and by whether the input is multiplied in the steps.
         calls: the prepared calls, the last one used last.
     """
 
-    def __init__(self, layer: Layer) -> None:
-        self.copies = [p.detach().clone() for p in parameters_of(layer)]
-        self.shapes = [p.shape for p in self.copies]
-        count = len(self.copies)
+    def __init__(self, groups: Sequence[Groups]) -> None:
+        self.copies = [{stem: g.detach().clone() for stem, g in row.items()} for row in groups]
+        self.flat = _flat(self.copies)
+        count = len(self.flat)
         self.table = ctypes.c_void_p * count
-        self.before = self.table(*(c.data_ptr() for c in self.copies))
-        self.sizes = (ctypes.c_long * count)(*(c.nbytes for c in self.copies))
+        self.before = self.table(*(c.data_ptr() for c in self.flat))
+        self.sizes = (ctypes.c_long * count)(*(c.nbytes for c in self.flat))
         self.packed: dict[tuple[int, bool], dict[str, Tensor]] = {}
         self.calls: dict[tuple[Any, ...], Prepared] = {}
 
-    def is_current(self, layer: Layer, same: Callable[..., int]) -> bool:
-        """Whether the layer's parameters are those of the copies."""
-        now = parameters_of(layer)
-        if [p.shape for p in now] != self.shapes or not all(map(_is_simple, now, self.copies)):
+    def is_current(self, layer: Any, same: Callable[..., int]) -> bool:
+        """Whether the layer's parameter groups, made now, are those of the copies."""
+        now = _flat(groups_of(layer))
+        if len(now) != len(self.flat) or not all(map(_is_like, now, self.flat)):
             return False
-        pointers = self.table(*(p.data_ptr() for p in now))
+        pointers = self.table(*(g.data_ptr() for g in now))
         return bool(same(len(now), pointers, self.before, self.sizes))
 
 
@@ -71,46 +65,72 @@ _lock = threading.Lock()
 _kept: PerLayer[_Kept] = PerLayer()
 
 
-def find(layer: Layer, x: Tensor, hx: Any) -> Prepared | None:
+def find(layer: Any, x: Tensor, hx: Any) -> Prepared | None:
     """The prepared call of this layer for such an input; it is the caller's until ``put_back``."""
     kept = _kept.get(layer)
     if kept is None or not is_plain_inference(x, hx):
         return None
-    prepared = kept.calls.pop(key_of(layer, x, hx), None)
+    with _lock:
+        prepared = kept.calls.pop(key_of(layer, x, hx), None)
     if prepared is None or kept.is_current(layer, prepared.library.same):
         return prepared
-    kept.calls.clear()
     return None
 
 
-def prepare(layer: Layer, call: Call, hx: Any) -> Prepared | None:
+def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
     """The call set up for others like it, where that is possible and worth it."""
     draws = call.training and (call.dropout > 0 or bool(call.spec.masks))
-    made_anew = hasattr(layer, "parametrizations")
-    if call.lengths is not None or draws or made_anew or not is_plain_inference(call.x, hx):
+    if call.lengths is not None or draws or not is_plain_inference(call.x, hx):
         return None
-    parameters = parameters_of(layer)
-    rows, elements = call.x.shape[0] * call.x.shape[1], sum(p.numel() for p in parameters)
-    if rows * elements > MUCH_WORK or not all(map(_is_simple, parameters, parameters)):
+    groups = groups_of(layer)
+    flat = _flat(groups)
+    rows, elements = call.x.shape[0] * call.x.shape[1], sum(g.numel() for g in flat)
+    if rows * elements > MUCH_WORK or not all(map(_is_like, flat, flat)):
         return None
     library = native.library(call.spec, call.x.dtype)
-    with _lock:
+    # What is kept must be usable outside of inference mode too.
+    with _lock, torch.inference_mode(False), torch.no_grad():
         kept = _kept.get(layer)
         if kept is None or not kept.is_current(layer, library.same):
-            kept = _Kept(layer)
+            kept = _Kept(groups)
             _kept.set(layer, kept)
-    return Prepared(library, call, kept.packed)
+        return Prepared(library, call, kept)
 
 
-def put_back(layer: Layer, x: Tensor, hx: Any, prepared: Prepared) -> None:
-    """Keep a prepared call for the next one of the kind."""
-    kept = _kept.get(layer)
-    if kept is None:
+def put_back(layer: Any, x: Tensor, hx: Any, prepared: Prepared) -> None:
+    """Keep a prepared call for the next one of the kind, unless the weights have changed since."""
+    if prepared.size > LARGEST:
+        prepared.release()
         return
     with _lock:
-        kept.calls[key_of(layer, x, hx)] = prepared
-        while len(kept.calls) > MOST:
-            del kept.calls[next(iter(kept.calls))]
+        kept = prepared.kept
+        if _kept.get(layer) is kept:
+            kept.calls[key_of(layer, x, hx)] = prepared
+            while len(kept.calls) > MOST:
+                del kept.calls[next(iter(kept.calls))]
+
+
+def groups_of(layer: Any) -> list[Groups]:
+    """The parameter groups of every layer and direction, in the order of the cell's."""
+    weights, stems = layer.stack_weights(), layer.spec.groups
+    rows = product(range(layer.num_layers), range(2 if layer.bidirectional else 1))
+    groups = [weights.groups(*row) for row in rows]
+    return [{stem: row[stem] for stem in stems} for row in groups]
+
+
+def _flat(groups: Sequence[Groups]) -> list[Tensor]:
+    return [g for row in groups for g in row.values()]
+
+
+def _is_like(now: Tensor, before: Tensor) -> bool:
+    """Whether a group can be compared byte by byte with what it was."""
+    return (
+        native.is_plain(now)
+        and now.device.type == "cpu"
+        and now.shape == before.shape
+        and now.dtype == before.dtype
+        and now.is_contiguous()
+    )
 
 
 def release_calls() -> None:
@@ -119,9 +139,7 @@ def release_calls() -> None:
         _kept.clear()
 
 
-def parameters_of(layer: Layer) -> list[Tensor]:
-    """The layer's own parameters; one that is made anew at every call is not among them."""
-    return list(layer._parameters.values())
+on_release.append(release_calls)
 
 
 def is_plain_inference(x: Tensor, hx: Any) -> bool:
@@ -137,38 +155,40 @@ def is_plain_inference(x: Tensor, hx: Any) -> bool:
     )
 
 
-def _is_simple(now: Tensor, before: Tensor) -> bool:
-    """Whether a parameter can be compared byte by byte with what it was."""
-    return native.is_plain(now) and now.dtype == before.dtype and now.is_contiguous()
-
-
 class Prepared:
     """A stack of layers over inputs of one shape.
 
     Attributes:
         library: the kernel.
+        kept: what the layer keeps besides.
     """
 
-    def __init__(
-        self, library: Library, call: Call, packed: dict[tuple[int, bool], dict[str, Tensor]]
-    ) -> None:
-        self.library, self.directions = library, call.num_directions
+    def __init__(self, library: Library, call: Call, kept: _Kept) -> None:
+        self.library, self.kept, self.directions = library, kept, call.num_directions
         self.links: list[_Link] = []
-        x = call.x
-        for row in range(call.num_layers * call.num_directions):
+        x = torch.empty_strided(call.x.shape, call.x.stride(), dtype=call.x.dtype)
+        for row, groups in enumerate(kept.copies):
             layer, direction = divmod(row, call.num_directions)
             if layer and not direction:
                 width = call.states[0].shape[-1] * call.num_directions
-                x = call.x.new_empty(*x.shape[:2], width)
-            states = [torch.zeros_like(s[row]) for s in call.states]
-            groups = call.weights.groups(layer, direction)
-            given = Given(
-                call.spec,
-                x.flip(0) if direction else x,
-                {s.name: t for s, t in zip(call.spec.states, states, strict=True)},
-                {stem: groups[stem] for stem in call.spec.groups},
-            )
-            self.links.append(_Link(library, given, packed, row))
+                x = x.new_empty(*x.shape[:2], width)
+            first = {
+                s.name: torch.zeros_like(t[row], memory_format=torch.contiguous_format)
+                for s, t in zip(call.spec.states, call.states, strict=True)
+            }
+            source = x.flip(0) if direction else x
+            given = Given(call.spec, source, first, groups)
+            self.links.append(_Link(library, given, kept.packed, row))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the memory that it holds."""
+        return sum(link.run.workspace.size + link.run.held.size for link in self.links)
+
+    def release(self) -> None:
+        """Give the memory back; the call must not be used any more."""
+        for link in self.links:
+            link.run.release()
 
     def __call__(self, x: Tensor, hx: Any) -> Result:
         """The stack over x (T, B, F), from states (L*D, B, size) or from zero."""
@@ -212,6 +232,9 @@ class _Link:
         self.arrays = {**self.run.own, **made, **packed[row, shape.fused]}
         names = kernel.forward_arrays
         self.launch = Launch(shape, library.forward, names, self.arrays)
+        for name in ("rows_x", "x"):  # they come with every call
+            self.arrays.pop(name, None)
+        self.given = replace(self.given, x=x.new_empty(0))
 
     def __call__(self, x: Tensor, first: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         shape, table, at = self.shape, self.launch.table, self.launch.at

@@ -73,6 +73,8 @@ def again(layer: Any, x: Tensor, hx: Any) -> Any:
         rows = layer.num_layers * directions
         zero = [x.new_zeros(rows, batch, sizes[s.size]) for s in layer.spec.states]
         hx = zero[0] if len(zero) == 1 else zero
+    elif not isinstance(hx, Tensor) and len(hx) == 1:
+        hx = hx[0]
     output, *finals = getattr(torch._VF, kernel(layer.spec) or "")(
         x, hx, flat, has_biases, layer.num_layers, layer.dropout, layer.training,
         layer.bidirectional, layer.batch_first,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 LIMIT = 1 << 30  # bytes that are kept while nobody uses them
 
+on_release: list[Callable[[], None]] = []  # what others keep is given back by these
 _lock = threading.Lock()
 _free: list[torch.UntypedStorage] = []  # the last one was used last
 
@@ -53,6 +54,8 @@ def give_back(tensors: Iterable[Tensor]) -> None:
 
 def release_memory() -> None:
     """Give the memory that is kept for later calls back to the system."""
+    for release in on_release:
+        release()
     with _lock:
         _free.clear()
 

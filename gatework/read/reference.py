@@ -63,7 +63,11 @@ def step(
         )
     _check_shapes(spec, arrays, values)
     named = [arrays[p.name] for p in spec.parameters]
-    at = {m.name: np.asarray(m.mean) for m in spec.masks}
+    sizes = {"F": values[0].shape[-1]}
+    sizes |= {s.size: v.shape[-1] for s, v in zip(spec.states, values[1:], strict=True)}
+    for parameter in spec.parameters:
+        sizes |= dict(zip(parameter.shape, arrays[parameter.name].shape, strict=True))
+    at = {m.name: np.full(sizes[m.size], m.mean) for m in spec.masks}
     given = masks or {}
     if unknown := set(given) - set(at):
         raise CellError(f"{spec.name} has no mask {', '.join(sorted(unknown))}: {[*at]}.")
