@@ -12,7 +12,7 @@ from gatework.cells import resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 from gatework.compile.toolchain import HALF_FEATURE
-from gatework.paths import build, native
+from gatework.paths import build, native, workspace
 from gatework.read import reference
 
 if build.compiler() is None:
@@ -61,6 +61,15 @@ def test_values_and_gradients_are_near_those_in_single_precision(name, shape):
     for mine, plain in zip(got, run(layer, "native", x, states, None), strict=True):
         scale = plain.abs().max() + 1e-6
         torch.testing.assert_close(mine.float() / scale, plain / scale, **ROUNDED)
+
+
+def test_what_lies_behind_an_odd_size_is_not_read(monkeypatch):
+    layer, x, states = case(resolve("gru_reset_before"), (4, 7, 3, 33), torch.float32)
+    want = in_halves(layer, "native", x, states, None)
+    empty = workspace.Workspace.empty
+    monkeypatch.setattr(workspace.Workspace, "empty", lambda *a: empty(*a).fill_(torch.nan))
+    for mine, before in zip(in_halves(layer, "native", x, states, None), want, strict=True):
+        assert torch.equal(mine, before)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])

@@ -430,7 +430,8 @@ class _Writer:
             if self.half and name in self.factors.names:
                 width, offset = _text(self.factors.width), _text(self.factors.offset(name))
                 where = f"e->factors + (t % 2 * e->B + row) * {width} + {offset} + u"
-                lines.append(f"half_store({where}, {text});")
+                # Of an odd size the last pair reaches into the padding, which may hold no number.
+                lines.append(f"half_store({where}, vec_first({text}, e->{size} - u));")
 
         def store(where: str, text: str, name: str = "") -> None:
             # One number of a row is the same in every column; the first one writes it.

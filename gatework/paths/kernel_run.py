@@ -206,8 +206,8 @@ def vectors(shape: Shape, given: Given) -> Tensor:
 
 
 def factors_of(shape: Shape, layout: Layout, like: Tensor) -> Tensor:
-    """Room for what products multiply in this step and in the last one."""
-    return like.new_empty(2, shape.batch, shape.width(layout), dtype=torch.bfloat16)
+    """Room for what products multiply in this step and in the last one; its padding is nought."""
+    return like.new_zeros(2, shape.batch, shape.width(layout), dtype=torch.bfloat16)
 
 
 def first_factors(shape: Shape, given: Given) -> Tensor:
