@@ -144,8 +144,9 @@ class Recurrent(StackForward, nn.Module):
         return found
 
     def tensors(self) -> list[Tensor]:
-        """All parameters."""
-        return list(self.parameters())
+        """All that the groups are made of: what has the parameters' names now."""
+        names = self.group_shapes(0)
+        return [getattr(self, self._name(stem, *row)) for row in self._rows() for stem in names]
 
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The stack in the order of torch's kernels."""

@@ -34,7 +34,7 @@ class Path(Protocol):
 # In the order of preference.
 VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
-MUCH_WORK = 50_000_000  # multiply-adds of the forward half of a training step
+MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
 FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"

@@ -25,7 +25,7 @@ class Weights(Protocol):
         """One layer and direction: the cell's parameter groups, stacked along the rows."""
 
     def tensors(self) -> Sequence[Tensor]:
-        """All parameters, as they are stored."""
+        """All that ``groups`` is made of, as it is stored; equal ones give equal groups."""
 
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The whole stack in the order of torch's own kernels, and whether it has biases."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from gatework.paths import native
-from gatework.paths.call import Call, Given, Groups, Result
+from gatework.paths.call import Call, Given, Result, Weights
 from gatework.paths.kernel_run import Launch, Run, brought
 from gatework.paths.kernel_shape import shape_of
 from gatework.paths.masks import draw
@@ -30,32 +30,37 @@ from gatework.paths.workspace import on_release
 
 MOST = 4  # shapes of each layer
 LARGEST = 1 << 20  # bytes of memory of a call that is kept
-MUCH_WORK = 200_000_000  # multiply-adds, beside which the setting up is nothing
+LONG_CALL = 200_000_000  # multiply-adds, beside which the setting up is nothing
+MANY_WEIGHTS = 2_000_000  # numbers, of which there would be three copies
 
 
 class _Kept:
     """What one layer keeps.
 
     Attributes:
-        copies: its parameter groups as they were packed; nothing of the layer's own is pointed at.
+        stored: copies of what its parameter groups are made of.
+        groups: copies of these; nothing of the layer's own is pointed at.
         packed: weights by row of the stack, and by whether the input is multiplied in the steps.
         calls: the prepared calls, the last one used last.
     """
 
-    def __init__(self, groups: Sequence[Groups]) -> None:
-        self.copies = [{stem: g.detach().clone() for stem, g in row.items()} for row in groups]
-        self.flat = _flat(self.copies)
-        count = len(self.flat)
+    def __init__(self, weights: Weights, rows: Sequence[tuple[int, int]]) -> None:
+        self.stored = [t.detach().clone() for t in weights.tensors()]
+        self.groups = [
+            {stem: group.detach().clone() for stem, group in weights.groups(*row).items()}
+            for row in rows
+        ]
+        count = len(self.stored)
         self.table = ctypes.c_void_p * count
-        self.before = self.table(*(c.data_ptr() for c in self.flat))
-        self.sizes = (ctypes.c_long * count)(*(c.nbytes for c in self.flat))
+        self.before = self.table(*(c.data_ptr() for c in self.stored))
+        self.sizes = (ctypes.c_long * count)(*(c.nbytes for c in self.stored))
         self.packed: dict[tuple[int, bool], dict[str, Tensor]] = {}
         self.calls: dict[tuple[Any, ...], Prepared] = {}
 
-    def is_current(self, layer: Any, same: Callable[..., int]) -> bool:
-        """Whether the layer's parameter groups, made now, are those of the copies."""
-        now = _flat(groups_of(layer))
-        if len(now) != len(self.flat) or not all(map(_is_like, now, self.flat)):
+    def is_current(self, weights: Weights, same: Callable[..., int]) -> bool:
+        """Whether what is stored now is what the copies were made of."""
+        now = weights.tensors()
+        if len(now) != len(self.stored) or not all(map(_is_like, now, self.stored)):
             return False
         pointers = self.table(*(g.data_ptr() for g in now))
         return bool(same(len(now), pointers, self.before, self.sizes))
@@ -72,7 +77,7 @@ def find(layer: Any, x: Tensor, hx: Any) -> Prepared | None:
         return None
     with _lock:
         prepared = kept.calls.pop(key_of(layer, x, hx), None)
-    if prepared is None or kept.is_current(layer, prepared.library.same):
+    if prepared is None or kept.is_current(layer.stack_weights(), prepared.library.same):
         return prepared
     return None
 
@@ -82,17 +87,18 @@ def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
     draws = call.training and (call.dropout > 0 or bool(call.spec.masks))
     if call.lengths is not None or draws or not is_plain_inference(call.x, hx):
         return None
-    groups = groups_of(layer)
-    flat = _flat(groups)
-    rows, elements = call.x.shape[0] * call.x.shape[1], sum(g.numel() for g in flat)
-    if rows * elements > MUCH_WORK or not all(map(_is_like, flat, flat)):
+    stored = call.weights.tensors()
+    elements, steps = sum(t.numel() for t in stored), call.x.shape[0] * call.x.shape[1]
+    is_long = elements > MANY_WEIGHTS or steps * elements > LONG_CALL
+    if is_long or not all(map(_is_like, stored, stored)):
         return None
     library = native.library(call.spec, call.x.dtype)
     # What is kept must be usable outside of inference mode too.
     with _lock, torch.inference_mode(False), torch.no_grad():
         kept = _kept.get(layer)
-        if kept is None or not kept.is_current(layer, library.same):
-            kept = _Kept(groups)
+        if kept is None or not kept.is_current(call.weights, library.same):
+            rows = product(range(call.num_layers), range(call.num_directions))
+            kept = _Kept(call.weights, list(rows))
             _kept.set(layer, kept)
         return Prepared(library, call, kept)
 
@@ -110,20 +116,8 @@ def put_back(layer: Any, x: Tensor, hx: Any, prepared: Prepared) -> None:
                 del kept.calls[next(iter(kept.calls))]
 
 
-def groups_of(layer: Any) -> list[Groups]:
-    """The parameter groups of every layer and direction, in the order of the cell's."""
-    weights, stems = layer.stack_weights(), layer.spec.groups
-    rows = product(range(layer.num_layers), range(2 if layer.bidirectional else 1))
-    groups = [weights.groups(*row) for row in rows]
-    return [{stem: row[stem] for stem in stems} for row in groups]
-
-
-def _flat(groups: Sequence[Groups]) -> list[Tensor]:
-    return [g for row in groups for g in row.values()]
-
-
 def _is_like(now: Tensor, before: Tensor) -> bool:
-    """Whether a group can be compared byte by byte with what it was."""
+    """Whether a tensor can be compared byte by byte with what it was."""
     return (
         native.is_plain(now)
         and now.device.type == "cpu"
@@ -167,7 +161,8 @@ class Prepared:
         self.library, self.kept, self.directions = library, kept, call.num_directions
         self.links: list[_Link] = []
         x = torch.empty_strided(call.x.shape, call.x.stride(), dtype=call.x.dtype)
-        for row, groups in enumerate(kept.copies):
+        for row, made in enumerate(kept.groups):
+            groups = {stem: made[stem] for stem in call.spec.groups}  # in the cell's order
             layer, direction = divmod(row, call.num_directions)
             if layer and not direction:
                 width = call.states[0].shape[-1] * call.num_directions
