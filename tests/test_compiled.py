@@ -136,6 +136,13 @@ def test_autocast_around_the_graph():
             torch.testing.assert_close(got.float(), want.float(), atol=0.02, rtol=0.02)
 
 
+def test_lengths_beyond_the_steps_are_those_of_the_steps():
+    model, x = model_of("LSTM, two layers, both directions")
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        close(compiled(x, None, torch.tensor([9, -1, 4])), model(x, None, [4, 0, 4]))
+
+
 def test_masks_are_drawn_in_the_graph():
     model, x = model_of("masks")
     compiled = torch.compile(model.train(), backend="aot_eager", fullgraph=True)

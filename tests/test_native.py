@@ -12,6 +12,7 @@ from test_plan import CELLS
 from tolerances import EXACT, SINGLE
 
 import gatework as gw
+import gatework.equations as eq
 from gatework.cells import name_of, resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
@@ -82,6 +83,22 @@ def test_second_derivatives():
     layer, x, states = case(resolve("gru_reset_before"), (3, 2, 2, 4), torch.float64)
     layer.path = "native"
     assert torch.autograd.gradgradcheck(lambda a, h: layer(a, h)[0], (x, states[0]))
+
+
+class Counting(gw.Cell):
+    """Its second state has no gradient by the input or the first one."""
+
+    x, h, c = eq.Input(), eq.State(), eq.State()
+    W, U = eq.Matrix(x), eq.Matrix(h)
+    c_next = 0.5 * c + 1
+    h_next = eq.tanh(W @ x + U @ h) / c_next
+
+
+def test_second_derivatives_where_a_state_has_none():
+    layer, x, states = case(Counting.spec, (2, 2, 2, 3), torch.float64, path="native")
+    layer.requires_grad_(False)
+    states = tuple(s.detach() for s in states)
+    assert torch.autograd.gradgradcheck(lambda a: layer(a, states)[0], (x,))
 
 
 def test_threads_and_batches_do_not_change_a_row():

@@ -94,6 +94,14 @@ def test_a_change_is_noticed(change):
     check(layer, X)
 
 
+def test_what_the_weights_were_is_nobody_s_to_change():
+    layer = gw.Recurrent("gru_reset_before", 64, 16, path="native")  # the input comes ready
+    x = torch.randn(9, 2, 64)
+    check(layer, x)
+    assigned(layer)
+    check(layer, x)
+
+
 def test_a_layer_that_has_left_the_processor_is_refused():
     layer = gru()
     check(layer, X)
@@ -170,6 +178,10 @@ def test_the_operators_pass_torchs_own_checks():
     layer, x = gru(), X.transpose(0, 1).requires_grad_()
     groups = list(layer.groups(0, 0).values())
     h = torch.randn(16, 9).t()
-    given = (x, [h], groups, [], None, layer.spec.text, True)
+    given = (x.detach(), [h], groups, [], None, layer.spec.text, True)
+    output, *rest = torch.ops.gatework.steps(*given)
+    back = (*given[:-1], output, rest[1:], [output, rest[0]], True)
+    torch.library.opcheck(torch.ops.gatework.steps_back, back, test_utils=("test_faketensor",))
+    given = (x, *given[1:])
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.gatework.steps, given, test_utils=tests)

@@ -43,7 +43,6 @@ def key_of(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
         x.stride(),
         x.dtype,
         x.device,
-        type(hx),
         *((s.shape, s.dtype, s.device) for s in states_of(hx)),
         layer.path,
         layer.batch_first,

@@ -104,16 +104,15 @@ def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
 
 
 def put_back(layer: Any, x: Tensor, hx: Any, prepared: Prepared) -> None:
-    """Keep a prepared call for the next one of the kind, unless the weights have changed since."""
+    """Keep a prepared call, beside the weights that it was made of, for the next one of the kind."""
     if prepared.size > LARGEST:
         prepared.release()
         return
     with _lock:
-        kept = prepared.kept
-        if _kept.get(layer) is kept:
-            kept.calls[key_of(layer, x, hx)] = prepared
-            while len(kept.calls) > MOST:
-                del kept.calls[next(iter(kept.calls))]
+        calls = prepared.kept.calls
+        calls[key_of(layer, x, hx)] = prepared
+        while len(calls) > MOST:
+            del calls[next(iter(calls))]
 
 
 def _is_like(now: Tensor, before: Tensor) -> bool:
