@@ -135,14 +135,14 @@ void product(const real *weights, const uint32_t *pair, real *sum)
 def test_the_instruction_and_its_replacement_agree(tmp_path):
     if HALF_FEATURE not in build._features():
         pytest.skip("the processor has no instruction for products of bfloat16")
-    _, text = emit(make_plan(resolve("rnn")), half=True)
+    _, text = emit(make_plan(resolve("rnn")), parts=1)
     other = text.replace("__AVX512BF16__", "NO_INSTRUCTION")
     sums = []
     for version in (text, other):
-        function = build.load(version + PRODUCT, 4, half=True).product
+        function = build.load(version + PRODUCT, 4, build.half_options(False)).product
         torch.manual_seed(0)
         sums.append(torch.randn(16))
         weights, pair = torch.randn(32).bfloat16(), torch.randn(2).bfloat16()
         function(*(ctypes.c_void_p(t.data_ptr()) for t in (weights, pair, sums[-1])))
     torch.testing.assert_close(*sums, rtol=1e-6, atol=1e-6)
-    assert native.library(resolve("rnn"), torch.float32, True).half
+    assert native.library(resolve("rnn"), torch.float32, "half").parts == 1

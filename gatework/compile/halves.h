@@ -18,6 +18,12 @@ INLINE void half_store(uint16_t *p, vec a)
     *(half_vec *)p = __builtin_convertvector(half_bits(a), half_vec);
 }
 
+/* one part of a number, as a number: itself, or what the first part leaves of it */
+INLINE vec half_part(vec a, int part)
+{
+    return part ? a - (vec)(half_bits(a) << 16) : a + 0;
+}
+
 #if defined(__AVX512BF16__) && LANES == 16
 #include <immintrin.h>
 INLINE vec half_product(vec sum, uint32_t pair, vec weights)
@@ -41,12 +47,21 @@ static uint16_t half_of(real a)
     return a == a ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : bits >> 16 | 0x40;
 }
 
-/* As pack in runtime.h, two neighbours of the depth in the place of one number. */
+static real half_rest(real a)
+{
+    const uint32_t bits = (uint32_t)half_of(a) << 16;
+    real first;
+    memcpy(&first, &bits, sizeof first);
+    return a - first;
+}
+
+/* As pack in runtime.h, two neighbours of the depth in the place of one number; dims has a seventh
+   number, the part that is packed. */
 void pack_halves(const long *dims, void *const *matrices, real *to)
 {
     const long products = dims[0], repeat = dims[1], units = dims[2], depth = dims[3];
     const long stride = dims[4], across = dims[5] ? stride : 1, along = dims[5] ? 1 : stride;
-    const long block = repeat * LANES;
+    const long block = repeat * LANES, part = dims[6];
     uint16_t *half = (uint16_t *)to;
     for (long j = 0; j < units; j += block)
         for (long k = 0; k < depth; k += 2)
@@ -55,6 +70,7 @@ void pack_halves(const long *dims, void *const *matrices, real *to)
                     for (long next = k; next < k + 2; next++) {
                         const int there = j + u < units && next < depth;
                         const real *from = (const real *)matrices[p];
-                        *half++ = there ? half_of(from[next * across + (j + u) * along]) : 0;
+                        const real a = there ? from[next * across + (j + u) * along] : 0;
+                        *half++ = half_of(part ? half_rest(a) : a);
                     }
 }

@@ -26,6 +26,7 @@ FLAGS = (
 REALS = {4: "float", 8: "double"}
 # Where products of bfloat16 have an instruction; elsewhere they are slower than those of floats.
 HALF_SET, HALF_FEATURE, HALF_FLAGS = "avx512", "avx512_bf16", ("-mavx512bf16",)
+TILE_FEATURES, TILE_FLAGS = frozenset(["amx_tile", "amx_bf16"]), ("-mamx-tile", "-mamx-bf16")
 # The libraries that come with the package; a source tree has none.
 PACKAGED = Path(__file__).parent / "libraries"
 
@@ -73,12 +74,11 @@ def compiler() -> tuple[str, ...] | None:
     return None
 
 
-def options(of: InstructionSet, real_bytes: int, half: bool = False) -> tuple[str, ...]:
+def options(of: InstructionSet, real_bytes: int) -> tuple[str, ...]:
     """The compiler's options for a kernel of one instruction set and real."""
     return (
         *FLAGS,
         *of.options,
-        *(HALF_FLAGS if half and of.name == HALF_SET else ()),
         f"-Dreal={REALS[real_bytes]}",
         f"-DDOUBLE={int(real_bytes == 8)}",
         f"-DLANES={of.vector_bytes // real_bytes}",

@@ -19,10 +19,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from gatework.compile.emit_c import emit_probe
 from gatework.compile.toolchain import (
     HALF_FEATURE,
+    HALF_FLAGS,
     HALF_SET,
     PACKAGED,
+    TILE_FEATURES,
+    TILE_FLAGS,
     InstructionSet,
     compile_library,
     compiler,
@@ -56,19 +60,45 @@ def has_half() -> bool:
     return HALF_FEATURE in _features() and instruction_set().name == HALF_SET
 
 
+@cache
+def has_tiles() -> bool:
+    """Whether the processor multiplies whole tiles of bfloat16, and the system lets us use them."""
+    if not (has_half() and _features() >= TILE_FEATURES):
+        return False
+    try:
+        works = bool(load(emit_probe(), 4, half_options(tiles=True)).tiles_work())
+    except (PathError, OSError) as error:
+        log.info("Tiles of bfloat16 are not used: %s", error)
+        return False
+    if not works:
+        log.warning("This processor's tiles of bfloat16 do not work here; they are not used.")
+    return works
+
+
+def half_options(tiles: bool) -> tuple[str, ...]:
+    """The compiler's options for products in bfloat16."""
+    is_there = HALF_FEATURE in _features() and instruction_set().name == HALF_SET
+    return (*(HALF_FLAGS if is_there else ()), *(TILE_FLAGS if tiles else ()))
+
+
 def vector_bytes() -> int:
     """The width of the vectors that kernels use."""
     return instruction_set().vector_bytes
 
 
-def load(text: str, real_bytes: int, half: bool = False) -> ctypes.CDLL:
+def load(text: str, real_bytes: int, more: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The compiled text as a library.
+
+    Args:
+        text: in C.
+        real_bytes: 4 for float, 8 for double.
+        more: options of the compiler.
 
     Raises:
         PathError: there is no compiler, it fails, or nothing can be written anywhere.
     """
     own = shlex.split(os.environ.get("GATEWORK_CFLAGS", ""))  # for sanitizers
-    wanted = (*options(instruction_set(), real_bytes, half and HALF_FEATURE in _features()), *own)
+    wanted = (*options(instruction_set(), real_bytes), *more, *own)
     packaged = PACKAGED / library_name(text, *wanted)
     if packaged.is_file():
         try:

@@ -67,7 +67,7 @@ class Given:
         groups: the parameter groups by stem.
         masks: the random masks by name, (T, B, size); an axis of one goes for all.
         lengths: (B,) int64, or ``None``.
-        half: whether products may take their factors in bfloat16.
+        precision: of the factors of products, see ``packing.PARTS``.
     """
 
     spec: Spec
@@ -76,7 +76,7 @@ class Given:
     groups: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     lengths: Tensor | None = None
-    half: bool = False
+    precision: str = "highest"
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class Run:
         shape, kernel = self.shape, self.kernel
         output, *others = shape.spec.states
         arrays = {**self.own, **brought(shape, given, kernel.forward_reads), **self.weights(given)}
-        if shape.library.half:
+        if shape.library.parts:
             arrays["factors"] = first_factors(shape, given)
         name = f"seq_{output.name}"
         if shape.is_whole:
@@ -111,7 +111,7 @@ class Run:
             rows = (end - begin) * shape.batch
             part = ready[: rows * width].view(rows, width)
             x = given.x[begin:end].reshape(rows, -1)
-            if shape.library.half:
+            if shape.library.precision == "half":
                 part.copy_(x.bfloat16() @ weights)
             else:
                 torch.mm(x, weights, out=part)
@@ -157,7 +157,7 @@ def backward(
         arrays[f"run_{state.name}"] = shape.pad(final, state.size).clone()
         arrays[f"spare_{state.name}"] = workspace.empty((shape.batch, shape.padded[state.size]))
     arrays.update(packed_weights(shape.library, given.groups, kernel.backward_weights))
-    if shape.library.half:
+    if shape.library.parts:
         arrays["factors"] = factors_of(shape, kernel.back_factors, given.x)
     sums = Sums(shape, given, arrays, wants_input)
     launch = Launch(shape, shape.library.backward, kernel.backward_arrays, arrays)
@@ -175,8 +175,8 @@ def brought(shape: Shape, given: Given, read: Collection[str]) -> Arrays:
     """The arrays that are made of what a call is given, as far as a function reads them."""
     kernel, spec = shape.kernel, shape.spec
     arrays = {"rows_x": given.x}
-    if shape.library.half:  # in pairs
-        arrays["rows_x"] = pad(given.x, (0, shape.sizes["F"] % 2)).bfloat16().contiguous()
+    if shape.library.parts:  # in pairs
+        arrays["rows_x"] = in_parts(shape, pad(given.x, (0, shape.sizes["F"] % 2)))
     if given.lengths is not None:
         arrays["lengths"] = given.lengths.contiguous()
     if spec.input in read:
@@ -207,7 +207,8 @@ def vectors(shape: Shape, given: Given) -> Tensor:
 
 def factors_of(shape: Shape, layout: Layout, like: Tensor) -> Tensor:
     """Room for what products multiply in this step and in the last one; its padding is nought."""
-    return like.new_zeros(2, shape.batch, shape.width(layout), dtype=torch.bfloat16)
+    sizes = 2, shape.library.parts, shape.batch, shape.width(layout)
+    return like.new_zeros(sizes, dtype=torch.bfloat16)
 
 
 def first_factors(shape: Shape, given: Given) -> Tensor:
@@ -216,8 +217,16 @@ def first_factors(shape: Shape, given: Given) -> Tensor:
     found = factors_of(shape, layout, given.x)
     for name, place in shape.columns_of(layout).items():
         if name in given.first:
-            found[1, :, place] = given.first[name]
+            found[1, ..., place] = in_parts(shape, given.first[name])
     return found
+
+
+def in_parts(shape: Shape, tensor: Tensor) -> Tensor:
+    """Numbers in bfloat16, (parts, ...): each rounded, then what that has left of it."""
+    found = [tensor.bfloat16()]
+    if shape.library.parts > 1:
+        found.append((tensor - found[0].float()).bfloat16())
+    return torch.stack(found)
 
 
 def meeting(shape: Shape, like: Tensor) -> Tensor:

@@ -77,8 +77,8 @@ class Sizes:
         return found
 
     def halves(self, tensor: Tensor) -> Tensor:
-        """What stands in a product, in the precision of products."""
-        return tensor.bfloat16() if self.library.half else tensor
+        """What stands in one of torch's products, in the precision of products."""
+        return tensor.bfloat16() if self.library.precision == "half" else tensor
 
     def pad(self, tensor: Tensor, size: str) -> Tensor:
         """The last axis filled up to whole vectors; contiguous."""
@@ -157,7 +157,7 @@ class Shape(Sizes):
     def numbers_of(self, x: Tensor) -> ctypes.Array[ctypes.c_long]:
         """The numbers that a kernel is called with; each launch sets the steps to do."""
         time, row = x.stride()[:2]
-        if self.library.half:  # a copy, see brought
+        if self.library.parts:  # a copy, see brought
             row = self.sizes["F"] + self.sizes["F"] % 2
             time = self.batch * row
         found = {"T": self.steps, "B": self.batch, **self.sizes}

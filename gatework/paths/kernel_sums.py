@@ -61,7 +61,7 @@ class Sums:
                 left = columns[first - begin : first - begin + len(operand)]
                 left = left.reshape(rows, columns.shape[-1])
                 right = operand.reshape(rows, operand.shape[-1])
-                if shape.library.half:
+                if shape.library.precision == "half":
                     self.add_rows(mine, shape.halves(left).t() @ shape.halves(right), part)
                 elif left.shape[1] == len(mine):
                     mine.addmm_(left.t(), right, beta=int(self.begun[part.stem]))
@@ -74,7 +74,7 @@ class Sums:
                 wide = (rows, part.count, columns.shape[-1] // part.count)
                 parts = columns.reshape(wide)[..., :size].reshape(rows, part.count * size)
                 by_x = self.by_x[begin:end].view(rows, self.by_x.shape[-1])
-                if shape.library.half:
+                if shape.library.precision == "half":
                     found = shape.halves(parts) @ shape.halves(weights)
                     by_x.add_(found) if has_by_x else by_x.copy_(found)
                 else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from gatework.paths.call import Call, Given, Result
 from gatework.paths.kernel_run import Run
 from gatework.paths.kernel_shape import shape_of
 from gatework.paths.layerwise import run_layers
-from gatework.paths.packing import Library
+from gatework.paths.packing import PARTS, Library
 from gatework.paths.workspace import give_back
 
 log = logging.getLogger("gatework")
@@ -58,16 +58,26 @@ class NativePath:
             return "the kernels need tensors with memory of their own (no fake ones, no torch.func)"
         if any(t.dtype != call.x.dtype or t.device != call.x.device for t in given):
             return "input, states and weights have several dtypes or devices"
-        return unbuildable(call.spec, call.x.dtype)
+        return unbuildable(call.spec, call.x.dtype, precision_of(call))
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
-        if not is_half(call):
-            return run_layers(call, _run_steps)
-        single = run_layers(_in_single(call), _run_halves)
+        precision = precision_of(call)
+        if precision != "half":
+            return run_layers(call, partial(_run_steps, precision))
+        single = run_layers(_in_single(call), partial(_run_steps, precision))
         if not vendor.is_lowered(call.spec):
             return single
         return Result(single.output.bfloat16(), tuple(s.bfloat16() for s in single.states))
+
+
+def precision_of(call: Call) -> str:
+    """What the caller allows products to lose, where that makes them faster: see PARTS."""
+    if is_half(call):
+        return "half"
+    if call.x.dtype == torch.float32 and build.has_tiles():
+        return torch.get_float32_matmul_precision()
+    return "highest"
 
 
 def is_half(call: Call) -> bool:
@@ -86,10 +96,6 @@ def _in_single(call: Call) -> Call:
     return replace(call, x=call.x.float(), states=tuple(s.float() for s in call.states))
 
 
-def _run_halves(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    return _run_steps(replace(given, half=True), record)
-
-
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
     plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
@@ -97,10 +103,10 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 @cache
-def unbuildable(spec: Spec, dtype: torch.dtype) -> str | None:
+def unbuildable(spec: Spec, dtype: torch.dtype, precision: str = "highest") -> str | None:
     """Why the kernel of a cell cannot be built here, or ``None``; it is built on the way."""
     try:
-        library(spec, dtype)
+        library(spec, dtype, precision)
     except PathError as error:
         _warn_once(str(error))
         return str(error).rstrip(".")
@@ -122,23 +128,28 @@ def _warn_once(reason: str) -> None:
 
 
 @cache
-def library(spec: Spec, dtype: torch.dtype, half: bool = False) -> Library:
+def library(spec: Spec, dtype: torch.dtype, precision: str = "highest") -> Library:
     """The compiled kernel of a cell."""
-    kernel, text = emit(make_plan(spec), build.instruction_set().registers, half)
+    parts = PARTS[precision]
+    tiles = parts > 0 and build.has_tiles()
+    kernel, text = emit(make_plan(spec), build.instruction_set().registers, parts, tiles)
     real_bytes = torch.empty(0, dtype=dtype).element_size()
-    loaded = build.load(text, real_bytes, half)
+    loaded = build.load(text, real_bytes, build.half_options(tiles) if parts else ())
     return Library(
         kernel,
         loaded.forward,
         loaded.backward,
-        loaded.pack_halves if half else loaded.pack,
+        loaded.pack_halves if parts else loaded.pack,
         loaded.same,
         build.vector_bytes() // real_bytes,
-        half,
+        precision,
     )
 
 
-def _run_steps(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+def _run_steps(
+    precision: str, given: Given, record: bool
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    given = replace(given, precision=precision)
     output, tensors = given.spec.states[0].name + NEXT, given.tensors()
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         results = _Steps.apply(given, *tensors)  # type: ignore[no-untyped-call]
@@ -152,7 +163,7 @@ def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[
     # The kernel has the precision of its input, also where autocast would lower the products.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
-        kernel = library(given.spec, given.x.dtype, given.half)
+        kernel = library(given.spec, given.x.dtype, given.precision)
         run = Run(shape_of(kernel, given, keep), given.x)
         output, finals = run.forward(given)
         if keep:
@@ -204,7 +215,7 @@ def backward(
     """The gradients by ``given.tensors()``."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         given = _without_gaps(given)
-        shape = shape_of(library(given.spec, given.x.dtype, given.half), given, keep=True)
+        shape = shape_of(library(given.spec, given.x.dtype, given.precision), given, keep=True)
         by_x, by_states, by_groups = kernel_run.backward(
             shape, given, held, output, gradients, wants_input
         )

@@ -16,7 +16,10 @@ from gatework.compile.kernel import Kernel, Packed
 # first matrix -> (cell, which weights) -> copies of the matrices, and these packed
 _kept: Any = WeakIdKeyDictionary()
 
-_SIX = ctypes.c_long * 6
+_DIMS = ctypes.c_long * 7
+# How many numbers in bfloat16 make a factor of a product, by torch's words for the precision of
+# float32; "half" is that of autocast, which also lowers the large products around the steps.
+PARTS = {"highest": 0, "high": 2, "medium": 1, "half": 1}
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,12 @@ class Library:
     pack: Callable[..., None]
     same: Callable[..., int]
     lanes: int
-    half: bool = False  # products take their factors in bfloat16
+    precision: str = "highest"  # see PARTS
+
+    @property
+    def parts(self) -> int:
+        """Numbers in bfloat16 for each factor; 0 where it is a real."""
+        return PARTS[self.precision]
 
     def padded(self, size: int) -> int:
         """A size filled up to whole vectors."""
@@ -43,7 +51,7 @@ def kept_weights(
     matrices = [t for t in groups.values() if t.dim() == 2]
     if not matrices:
         return {}
-    place = (library.kernel.plan.spec, library.half, key)
+    place = (library.kernel.plan.spec, library.precision, key)
     try:
         stored = _kept[matrices[0]]
     except KeyError:
@@ -91,9 +99,10 @@ def _packed(
     rows, columns = shape
     units, depth = (columns, rows) if one.transposed else (rows, columns)
     count, block = len(addresses), one.segment.repeat * library.lanes
-    deep = -(-depth // 2) if library.half else depth
-    to = like.new_empty(-(-units // block) * block * deep * count)
+    deep = -(-depth // 2) if library.parts else depth
+    to = like.new_empty(max(1, library.parts), -(-units // block) * block * deep * count)
     dims = count, one.segment.repeat, units, depth, columns, one.transposed
     pointers = (ctypes.c_void_p * count)(*addresses)
-    library.pack(_SIX(*dims), pointers, ctypes.c_void_p(to.data_ptr()))
+    for part, each in enumerate(to):
+        library.pack(_DIMS(*dims, part), pointers, ctypes.c_void_p(each.data_ptr()))
     return to

@@ -104,7 +104,7 @@ def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
 
 
 def put_back(layer: Any, x: Tensor, hx: Any, prepared: Prepared) -> None:
-    """Keep a prepared call, beside the weights that it was made of, for the next one of the kind."""
+    """Keep a prepared call beside what it was made of, for the next one of the kind."""
     if prepared.size > LARGEST:
         prepared.release()
         return

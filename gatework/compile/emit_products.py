@@ -1,0 +1,200 @@
+"""The register tile: products of some rows by some columns, summed side by side, as C text.
+
+Factors in bfloat16 come in pairs of neighbours. A factor may be two such numbers, the second one
+what the first has rounded off; of their four products the smallest is left out. Where the
+processor multiplies whole tiles (``tiles.h``), it does so as far as the depth goes in whole tiles,
+and the loop over pairs goes on from there.
+"""
+
+from __future__ import annotations
+
+from gatework.compile.emit_places import Places, address
+from gatework.compile.kernel import Segment, Tile
+
+MOST_ROWS = 8  # of a register tile: every smaller number of rows is compiled too
+TILE_ROWS = 16  # of a whole tile
+FEW_ROWS = 3  # too few for a whole tile
+TILE_SUMS = 6  # of the processor's eight tiles; one holds rows, one weights
+
+
+class Products:
+    """Writes the sums of a function's products.
+
+    Attributes:
+        registers: for vectors, of the processor.
+        tiles: whether it multiplies whole tiles.
+    """
+
+    def __init__(self, places: Places, registers: int, tiles: bool) -> None:
+        self.places, self.registers, self.tiles = places, registers, tiles
+
+    def most_rows(self, segment: Segment) -> int:
+        """The most rows that are done together.
+
+        While a register tile is summed, its sums, one column of weights and one number of the
+        operand are in registers.
+        """
+        if not segment.tiles:
+            return 2
+        if self.tiles:
+            return TILE_ROWS
+        columns = segment.repeat * max(len(tile.products) for tile in segment.tiles)
+        return max(1, min(MOST_ROWS, (self.registers - columns - 1) // columns))
+
+    def cases(self, segment: Segment) -> list[int]:
+        """The numbers of rows that are compiled each for itself; the others share a loop."""
+        most = self.most_rows(segment)
+        return list(range(1, (FEW_ROWS if most == TILE_ROWS else most) + 1))
+
+    def tile(self, index: int, number: int, segment: Segment, tile: Tile) -> list[str]:
+        """The sums ``s<index>`` of a tile, the ``number``-th one of the function."""
+        count, repeat, most = len(tile.products), segment.repeat, self.most_rows(segment)
+        each_row = "for (int r = 0; r < rows; r++)"
+        if not self.tiles:
+            each_row = f'_Pragma("GCC unroll {most}") {each_row}'
+        each = (
+            f'_Pragma("GCC unroll {count}") for (int p = 0; p < {count}; p++) '
+            f'_Pragma("GCC unroll {repeat}") for (int q = 0; q < {repeat}; q++)'
+        )
+        zero = f"{each_row} {each} s{index}[r][p][q] = vec_all(0);"
+        lines = [
+            f"    /* {'; '.join(map(str, tile.products))} */",
+            f"    vec s{index}[{most}][{count}][{repeat}];",
+        ]
+        if self.reads_input(tile):
+            lines += ["    if (e->fused) {", f"        {zero}", "    } else {"]
+            lines += [f"        {each_row} {{", *self.ready(index, segment, tile), "        }"]
+            lines += ["    }"]
+        else:
+            lines += [f"    {zero}"]
+        for place, operand in enumerate(tile.operands):
+            is_input = operand == self.places.plan.spec.input and not self.places.is_backward
+            lines += ["    if (e->fused) {" if is_input else "    {"]
+            weights = f"e->w{number}_{place}"
+            if not self.places.parts:
+                lines += self.reals(index, segment, tile, operand, weights, (each_row, each))
+            else:
+                lines += self.halves(index, segment, tile, operand, weights, (each_row, each))
+            lines += ["    }"]
+        return lines
+
+    def reads_input(self, tile: Tile) -> bool:
+        """Whether the sums of a tile may begin with what the input brings to them."""
+        places = self.places
+        return not places.is_backward and places.plan.spec.input in tile.operands
+
+    def ready(self, index: int, segment: Segment, tile: Tile) -> list[str]:
+        """The sums of one row begin with what one product before all steps has made."""
+        lines = ["            const long row = (t - e->from) * e->B + b + r;"]
+        for p, product in enumerate(tile.products):
+            begin = address("ready", self.places.kernel.ready, product.name, "row", "j")
+            lines.append(
+                f'            _Pragma("GCC unroll {segment.repeat}") '
+                f"for (int q = 0; q < {segment.repeat}; q++) "
+                f"s{index}[r][{p}][q] = vec_load({begin} + q * LANES);"
+            )
+        return lines
+
+    def reals(
+        self,
+        index: int,
+        segment: Segment,
+        tile: Tile,
+        operand: str,
+        weights: str,
+        loops: tuple[str, str],
+    ) -> list[str]:
+        """Add what one operand brings: number by number of its rows."""
+        (each_row, each), count = loops, len(tile.products)
+        pointer, stride = self.places.operand(operand)
+        return [
+            f"        const long stride = {stride}, depth = e->{self.places.plan.sizes[operand]};",
+            f"        const real *a = {pointer} + b * stride;",
+            f"        const real *w_{index} = {weights} + j * {count} * depth;",
+            "        for (long k = 0; k < depth; k++) {",
+            *self.weights(index, segment, tile, each),
+            f"            {each_row} {{",
+            "                const real n = a[r * stride + k];",
+            f"                {each} s{index}[r][p][q] += n * w[p][q];",
+            "            }",
+            "        }",
+        ]
+
+    def halves(
+        self,
+        index: int,
+        segment: Segment,
+        tile: Tile,
+        operand: str,
+        weights: str,
+        loops: tuple[str, str],
+    ) -> list[str]:
+        """The same, two neighbours of the operand at once, and part by part."""
+        (each_row, each), count = loops, len(tile.products)
+        places, block = self.places, f"{segment.repeat} * LANES"
+        stride = places.operand(operand)[1]
+        lines = [
+            f"        const long stride = {stride} / 2, "
+            f"depth = (e->{places.plan.sizes[operand]} + 1) / 2;"
+        ]
+        if places.parts > 1:
+            whole = f"blocks(e->{segment.size}, {block}) * {block}"
+            lines.append(f"        const long part = {whole} * {count} * depth;")
+        for left, right in _parts(places.parts):
+            pointer = places.operand(operand, left)[0]
+            rest = f"{right} * part + " if right else ""
+            lines += [
+                "        {",
+                f"        const uint32_t *a = (const uint32_t *)({pointer}) + b * stride;",
+                f"        const real *w_{index} = {weights} + {rest}j * {count} * depth;",
+                "        long k = 0;",
+                *(self.whole_tiles(index, segment, tile) if self.tiles else ()),
+                "        for (; k < depth; k++) {",
+                *self.weights(index, segment, tile, each),
+                f"            {each_row} {{",
+                "                const uint32_t n = a[r * stride + k];",
+                f"                {each} s{index}[r][p][q] = "
+                f"half_product(s{index}[r][p][q], n, w[p][q]);",
+                "            }",
+                "        }",
+                "        }",
+            ]
+        return lines
+
+    def weights(self, index: int, segment: Segment, tile: Tile, each: str) -> list[str]:
+        """The next weights of a loop over the depth."""
+        count, repeat = len(tile.products), segment.repeat
+        return [
+            f"            vec w[{count}][{repeat}];",
+            f"            {each} w[p][q] = vec_load(w_{index} + (p * {repeat} + q) * LANES);",
+            f"            w_{index} += {count * repeat} * LANES;",
+        ]
+
+    def whole_tiles(self, index: int, segment: Segment, tile: Tile) -> list[str]:
+        """The depth that whole tiles cover, for some columns of sums after the other."""
+        columns = len(tile.products) * segment.repeat
+        lines = [f"        if (rows > {FEW_ROWS} && depth >= TILE_DEPTH) {{", "tile_rows(rows);"]
+        for begin in range(0, columns, TILE_SUMS):
+            group = range(begin, min(begin + TILE_SUMS, columns))
+            sums = f"(real *)s{index}"
+            apart = f"{columns} * sizeof(vec)"
+            lines += [f"TILE_LOAD({c - begin}, {sums} + {c} * LANES, {apart});" for c in group]
+            lines += [
+                "for (k = 0; k + TILE_DEPTH <= depth; k += TILE_DEPTH) {",
+                f"    TILE_LOAD({TILE_SUMS}, a + k, stride * sizeof *a);",
+            ]
+            for c in group:
+                lines += [
+                    f"    TILE_LOAD({TILE_SUMS + 1}, "
+                    f"w_{index} + (k * {columns} + {c}) * LANES, {apart});",
+                    f"    TILE_ADD({c - begin});",
+                ]
+            lines += ["}"]
+            lines += [f"TILE_STORE({c - begin}, {sums} + {c} * LANES, {apart});" for c in group]
+        indented = [lines[0], *(f"            {line}" for line in lines[1:])]
+        return [*indented, f"            w_{index} += k * {columns} * LANES;", "        }"]
+
+
+def _parts(count: int) -> list[tuple[int, int]]:
+    """Which parts of a factor and of a weight are multiplied: all but the smallest."""
+    return [(a, w) for a in range(count) for w in range(count) if a + w < count]
