@@ -22,11 +22,11 @@ def run(layer, path, x, states, lengths, seed=0):
     return [r.detach() for r in results] + list(torch.autograd.grad(loss, wanted))
 
 
-def case(spec, shape, dtype, **options):
+def case(spec, shape, dtype, *layers, **options):
     torch.manual_seed(0)
     steps, batch, features, hidden = shape
     proj = 2 if "P" in spec.sizes else 0
-    layer = gw.Recurrent(spec, features, hidden, proj_size=proj, dtype=dtype, **options)
+    layer = gw.Recurrent(spec, features, hidden, *layers, proj_size=proj, dtype=dtype, **options)
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     x = torch.randn(steps, batch, features, dtype=dtype, requires_grad=True)
     sizes = {"H": hidden, "P": proj}

@@ -92,6 +92,34 @@ def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
                 torch.testing.assert_close(mine, want, **EXACT)
 
 
+@pytest.mark.parametrize("lengths", [None, [20, 0, 7]], ids=["whole", "lengths"])
+def test_directions_done_at_once_give_the_same_numbers(monkeypatch, lengths):
+    monkeypatch.setattr(kernel_shape, "WORTH_A_THREAD", 1)
+    shapes = []
+    make = kernel_shape.Shape.grid
+    monkeypatch.setattr(kernel_shape.Shape, "grid", lambda s, g: shapes.append(s) or make(s, g))
+    before = torch.get_num_threads()
+    for spec in CELLS:
+        kernel_shape._shapes.clear()
+        layer, x, states = case(spec, (20, 3, 40, 70), torch.float64, 2, bidirectional=True)
+        results = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            try:
+                results.append(run(layer, "native", x, states, lengths))
+                with torch.no_grad():
+                    for _ in range(2):  # the second one is prepared
+                        output, _ = layer(x, tuple(states), lengths=lengths)
+                        assert spec.masks or torch.equal(output, results[-1][0])
+            finally:
+                torch.set_num_threads(before)
+        for other in results[1:]:
+            for mine, want in zip(other, results[0], strict=True):
+                torch.testing.assert_close(mine, want, **EXACT)
+    assert {s.calls for s in shapes} == {1, 2}
+    assert {s.rows * s.columns for s in shapes if s.calls == 2} == {1, 2}
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_the_input_is_multiplied_in_the_steps_or_before_them(monkeypatch, inside):
     monkeypatch.setattr(kernel_shape.Shape, "multiplies_inside", lambda self, given: inside)

@@ -11,9 +11,9 @@ How the kernel works, for one layer in one direction:
   packed in the order in which the tile reads them.
 - When a tile's sums are complete, the elementwise part follows at once on the registers.
 
-The interface is plain C, ``void forward(const long *sizes, void *const *arrays, const team *)``
-for steps ``from .. to``, and ``backward`` likewise; ``SIZES`` and ``Kernel`` say which numbers and
-which arrays, in which order.
+The interface is plain C, ``void forward(long count, long *const *sizes, void *const *const *arrays,
+const team *)`` for steps ``from .. to`` of some calls at once, and ``backward`` likewise;
+``NUMBERS`` and ``Kernel`` say which numbers and which arrays, in which order.
 """
 
 from __future__ import annotations
@@ -185,33 +185,44 @@ class _Writer:
             ]
         lines += ["    }", *(["    tile_give_back();"] if self.products.tiles else []), "}", ""]
         lines += [
-            f"typedef struct {{ {name}_env *e; const team *with; }} {name}_job;",
+            f"typedef struct {{ {name}_env *e; long count; const team *with; }} {name}_job;",
             f"static void {name}_thread(void *argument)",
             "{",
             f"    {name}_job *job = argument;",
-            "    /* if there are fewer threads than were asked for, they share the rows */",
-            f"    {name}_env own = *job->e;",
-            "    const long threads = job->with->threads();",
-            "    if (threads < own.R * own.C) own.R = threads, own.C = 1;",
-            f"    {name}_part(&own, job->with->thread());",
+            "    const long each = job->e->R * job->e->C, threads = job->with->threads();",
+            "    const long thread = job->with->thread();",
+            "    if (threads >= each * job->count) {",
+            f"        {name}_part(job->e + thread / each, thread % each);",
+            "        return;",
+            "    }",
+            "    /* fewer than were asked for share the rows */",
+            "    for (long i = 0; i < job->count; i++) {",
+            f"        {name}_env own = job->e[i];",
+            "        own.R = threads, own.C = 1;",
+            f"        {name}_part(&own, thread);",
+            "    }",
             "}",
             "",
-            f"void {name}(const long *sizes, void *const *arrays, const team *with)",
-            "{",
-            f"    {name}_env env, *e = &env;",
         ]
         return [
             *lines,
+            "/* So many calls at once, which do not need each other and have one shape. */",
+            f"void {name}(long count, long *const *sizes, void *const *const *arrays, "
+            "const team *with)",
+            "{",
+            f"    {name}_env e[count];",
             "    /* numbers and pointers lie in the order of the fields */",
             f"    const size_t numbers = offsetof({name}_env, {self.places.arrays[0]});",
-            "    memcpy(e, sizes, numbers);",
-            "    memcpy((char *)e + numbers, arrays, sizeof env - numbers);",
-            "    if (e->R * e->C == 1) {",
+            "    for (long i = 0; i < count; i++) {",
+            "        memcpy(e + i, sizes[i], numbers);",
+            "        memcpy((char *)(e + i) + numbers, arrays[i], sizeof *e - numbers);",
+            "    }",
+            "    if (count * e->R * e->C == 1) {",
             f"        {name}_part(e, 0);",
             "        return;",
             "    }",
-            f"    {name}_job job = {{e, with}};",
-            f"    with->parallel({name}_thread, &job, e->R * e->C, 0);",
+            f"    {name}_job job = {{e, count, with}};",
+            f"    with->parallel({name}_thread, &job, count * e->R * e->C, 0);",
             "}",
         ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,21 +58,26 @@ class Run:
         if shape.columns > 1:
             own["meeting"] = meeting(shape, like)
 
-    def forward(self, given: Given) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output (T, B, size), and the final states (B, size)."""
-        shape, kernel = self.shape, self.kernel
-        output, *others = shape.spec.states
-        arrays = {**self.own, **brought(shape, given, kernel.forward_reads), **self.weights(given)}
+    def arrays(self, given: Given) -> Arrays:
+        """All that the forward function reads and writes."""
+        shape = self.shape
+        arrays = {**self.own, **self.weights(given)}
+        arrays.update(brought(shape, given, self.kernel.forward_reads))
         if shape.library.parts:
             arrays["factors"] = first_factors(shape, given)
-        name = f"seq_{output.name}"
         if shape.is_whole:
-            arrays[name] = given.x.new_empty(shape.steps, shape.batch, shape.padded[output.size])
-        call = Launch(shape, shape.library.forward, kernel.forward_arrays, arrays)
-        self.all_steps(given, call)
-        result = arrays[name] if shape.is_whole else shape.plain(arrays[name], output.size)
+            output = shape.spec.states[0]
+            sizes = shape.steps, shape.batch, shape.padded[output.size]
+            arrays[f"seq_{output.name}"] = given.x.new_empty(sizes)
+        return arrays
+
+    def results(self, arrays: Arrays) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output (T, B, size), and the final states (B, size)."""
+        shape, (output, *others) = self.shape, self.shape.spec.states
+        written = arrays[f"seq_{output.name}"]
+        result = written if shape.is_whole else shape.plain(written, output.size)
         last = (shape.steps - 1) % shape.ring
-        finals = [shape.plain(arrays[name][-1], output.size)]
+        finals = [shape.plain(written[-1], output.size)]
         finals += [shape.plain(arrays[f"seq_{s.name}"][last], s.size) for s in others]
         return result, tuple(finals)
 
@@ -97,55 +104,99 @@ class Run:
             return packed_weights(shape.library, given.groups, wanted)
         return kept_weights(shape.library, given.groups, wanted, f"fused {shape.fused}")
 
-    def all_steps(self, given: Given, launch: Launch) -> None:
-        """All at once; or some at a time, what the input brings to them before the steps."""
-        shape = self.shape
-        if shape.fused:
-            launch(0, shape.steps)
-            return
-        ready = self.own["ready"]
-        weights = shape.halves(weights_of_input(shape, given)).t()
-        width = weights.shape[1]
-        for begin in range(0, shape.steps, self.at_once):
-            end = min(begin + self.at_once, shape.steps)
-            rows = (end - begin) * shape.batch
-            part = ready[: rows * width].view(rows, width)
-            x = given.x[begin:end].reshape(rows, -1)
-            if shape.library.precision == "half":
-                part.copy_(x.bfloat16() @ weights)
-            else:
-                torch.mm(x, weights, out=part)
-            launch(begin, end)
+    def before(self, given: Given, weights: Tensor, begin: int, end: int) -> None:
+        """What the input brings to some steps, before them."""
+        rows, width = (end - begin) * self.shape.batch, weights.shape[1]
+        ready = self.own["ready"][: rows * width].view(rows, width)
+        x = given.x[begin:end].reshape(rows, -1)
+        if self.shape.library.precision == "half":
+            ready.copy_(x.bfloat16() @ weights)
+        else:
+            torch.mm(x, weights, out=ready)
+
+
+def forward(runs: Sequence[Run], given: Sequence[Given]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Output (T, B, size) and final states (B, size) of runs of one shape, done at once."""
+    shape = runs[0].shape
+    arrays = [run.arrays(one) for run, one in zip(runs, given, strict=True)]
+    launch = Launch(shape, shape.library.forward, shape.kernel.forward_arrays, arrays)
+    all_steps(runs, given, launch)
+    return [run.results(each) for run, each in zip(runs, arrays, strict=True)]
+
+
+def all_steps(runs: Sequence[Run], given: Sequence[Given], launch: Launch) -> None:
+    """All at once; or some at a time, what the input brings to them before the steps."""
+    shape = runs[0].shape
+    if shape.fused:
+        launch(0, shape.steps)
+        return
+    weights = [shape.halves(weights_of_input(shape, one)).t() for one in given]
+    at_once = runs[0].at_once
+    for begin in range(0, shape.steps, at_once):
+        end = min(begin + at_once, shape.steps)
+        for run, one, weight in zip(runs, given, weights, strict=True):
+            run.before(one, weight, begin, end)
+        launch(begin, end)
 
 
 def backward(
-    shape: Shape,
-    given: Given,
-    held: Sequence[Tensor],
-    output: Tensor,
-    gradients: Sequence[Tensor],
-    wants_input: bool,
-) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Gradients by x (if wanted), the initial states and the parameter groups.
+    shape: Shape, passes: Sequence[Pass], wants_input: bool
+) -> list[tuple[Tensor | None, list[Tensor], list[Tensor]]]:
+    """Gradients by x (if wanted), the initial states and the parameter groups, for each pass.
 
     Args:
-        shape: that of the forward pass.
-        given: what it was given.
-        held: what ``Run.let_go`` gave.
-        output: what ``Run.forward`` gave.
-        gradients: by the output and by the final states.
+        shape: that of the forward passes.
+        passes: what they were given and gave.
         wants_input: whether the gradient by x is asked for.
     """
-    kernel, spec = shape.kernel, shape.spec
-    workspace = Workspace(given.x.dtype)
+    workspace = Workspace(passes[0].given.x.dtype)
+    chunk = shape.chunk(shape.width(shape.kernel.gradients))
+    arrays = [_arrays_back(shape, one, workspace, chunk) for one in passes]
+    sums = [
+        Sums(shape, one.given, each, wants_input) for one, each in zip(passes, arrays, strict=True)
+    ]
+    launch = Launch(shape, shape.library.backward, shape.kernel.backward_arrays, arrays)
+    for begin in reversed(range(0, shape.steps, chunk)):
+        end = min(begin + chunk, shape.steps)
+        launch(begin, end)
+        for total in sums:
+            total.add(begin, end)
+    last = "run" if shape.steps % 2 == 0 else "spare"
+    found = []
+    for total, each in zip(sums, arrays, strict=True):
+        by_states = [shape.plain(each[f"{last}_{s.name}"], s.size) for s in shape.spec.states]
+        found.append((total.by_x, by_states, list(total.by_group.values())))
+    workspace.release()
+    return found
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass, on the way back.
+
+    Attributes:
+        given: what it was given.
+        held: what ``Run.let_go`` gave.
+        output: its output.
+        gradients: by the output and by the final states.
+    """
+
+    given: Given
+    held: Sequence[Tensor]
+    output: Tensor
+    gradients: Sequence[Tensor]
+
+
+def _arrays_back(shape: Shape, one: Pass, workspace: Workspace, chunk: int) -> Arrays:
+    """All that the backward function reads and writes."""
+    kernel, spec, given = shape.kernel, shape.spec, one.given
     arrays = brought(shape, given, kernel.backward_reads)
-    arrays.update(zip(shape.held(), held, strict=True))
+    arrays.update(zip(shape.held(), one.held, strict=True))
     if shape.is_whole:
-        arrays[f"seq_{spec.states[0].name}"] = output
-    by_output, *by_finals = gradients
+        arrays[f"seq_{spec.states[0].name}"] = one.output
+    by_output, *by_finals = one.gradients
     arrays["by_output"] = shape.pad(by_output, spec.states[0].size)
     width = shape.width(kernel.gradients)
-    chunk = shape.chunk(width)
     arrays["gradients"] = workspace.empty((chunk, shape.batch, width))
     if kernel.back_scratch.names:
         arrays["scratch"] = workspace.empty((shape.batch, shape.width(kernel.back_scratch)))
@@ -159,16 +210,7 @@ def backward(
     arrays.update(packed_weights(shape.library, given.groups, kernel.backward_weights))
     if shape.library.parts:
         arrays["factors"] = factors_of(shape, kernel.back_factors, given.x)
-    sums = Sums(shape, given, arrays, wants_input)
-    launch = Launch(shape, shape.library.backward, kernel.backward_arrays, arrays)
-    for begin in reversed(range(0, shape.steps, chunk)):
-        end = min(begin + chunk, shape.steps)
-        launch(begin, end)
-        sums.add(begin, end)
-    last = "run" if shape.steps % 2 == 0 else "spare"
-    by_states = [shape.plain(arrays[f"{last}_{s.name}"], s.size) for s in spec.states]
-    workspace.release()
-    return sums.by_x, by_states, list(sums.by_group.values())
+    return arrays
 
 
 def brought(shape: Shape, given: Given, read: Collection[str]) -> Arrays:
@@ -250,11 +292,11 @@ def weights_of_input(shape: Shape, given: Given) -> Tensor:
 
 
 class Launch:
-    """A kernel's function with its numbers and arrays.
+    """A kernel's function with the numbers and arrays of some calls of one shape.
 
     Attributes:
-        table: where the arrays lie, in the order of ``names``.
-        at: the place of each name in it.
+        tables: where the arrays of each call lie, in the order of ``names``.
+        at: the place of each name in them.
     """
 
     def __init__(
@@ -262,27 +304,42 @@ class Launch:
         shape: Shape,
         function: Callable[..., None],
         names: Sequence[str],
-        arrays: Mapping[str, Tensor],
+        arrays: Sequence[Mapping[str, Tensor]],
     ) -> None:
-        self.function, self.arrays = function, arrays
-        self.numbers = type(shape.numbers)(*shape.numbers)
-        self.set_mask_strides()
-        pointers = [arrays[n].data_ptr() if n in arrays else 0 for n in names]
-        self.table = (ctypes.c_void_p * len(names))(*pointers)
+        self.function, self.arrays, self.team = function, arrays, team()
+        self.numbers = [type(shape.numbers)(*shape.numbers) for _ in arrays]
+        self.tables = []
+        for numbers, each in zip(self.numbers, arrays, strict=True):
+            set_mask_strides(numbers, each)
+            pointers = [each[n].data_ptr() if n in each else 0 for n in names]
+            self.tables.append((ctypes.c_void_p * len(names))(*pointers))
         self.at = {name: place for place, name in enumerate(names)}
-        self.team = team()
+        # At once where the shape says so, else one call after the other.
+        count = shape.calls
+        self.groups = [
+            (count, addresses(self.numbers[i : i + count]), addresses(self.tables[i : i + count]))
+            for i in range(0, len(arrays), count)
+        ]
 
     def __call__(self, begin: int, end: int) -> None:
         """Do some steps."""
-        self.numbers[FROM], self.numbers[TO] = begin, end
-        self.function(self.numbers, self.table, self.team)
+        for numbers in self.numbers:
+            numbers[FROM], numbers[TO] = begin, end
+        for group in self.groups:
+            self.function(*group, self.team)
 
-    def set_mask_strides(self) -> None:
-        """How far apart the masks of two steps and two rows lie: 0 where one is for all."""
-        if "masks_step" in self.arrays:
-            steps, rows, width = self.arrays["masks_step"].shape
-            self.numbers[MASK_STEP] = rows * width * (steps > 1)
-            self.numbers[MASK_ROW] = width * (rows > 1)
-        if "masks_sequence" in self.arrays:
-            _, rows, width = self.arrays["masks_sequence"].shape
-            self.numbers[MASK_ONCE] = width * (rows > 1)
+
+def addresses(arrays: Sequence[Any]) -> ctypes.Array[ctypes.c_void_p]:
+    """Where some arrays of C lie; they must be kept besides."""
+    return (ctypes.c_void_p * len(arrays))(*map(ctypes.addressof, arrays))
+
+
+def set_mask_strides(numbers: Any, arrays: Mapping[str, Tensor]) -> None:
+    """How far apart the masks of two steps and two rows lie: 0 where one is for all."""
+    if "masks_step" in arrays:
+        steps, rows, width = arrays["masks_step"].shape
+        numbers[MASK_STEP] = rows * width * (steps > 1)
+        numbers[MASK_ROW] = width * (rows > 1)
+    if "masks_sequence" in arrays:
+        _, rows, width = arrays["masks_sequence"].shape
+        numbers[MASK_ONCE] = width * (rows > 1)

@@ -7,7 +7,7 @@ Sizes: T steps, B rows, F, H and P as in the equations. Arrays are padded to who
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,20 +99,43 @@ class Sizes:
         return torch.cat([p.expand(*wide, -1) for p in parts], dim=-1)
 
 
+def useful_threads(given: Given, calls: int) -> int:
+    """How many threads so many calls have work for."""
+    steps, batch, _ = given.x.shape
+    work = calls * steps * batch * sum(w.numel() for w in given.groups.values())
+    return int(max(1, min(threads(), work // WORTH_A_THREAD)))
+
+
+def stays_in_cache(given: Given) -> bool:
+    """Whether all weights lie in a processor's own cache."""
+    return sum(w.numel() for w in given.groups.values()) * given.x.element_size() <= OWN_CACHE
+
+
+def are_at_once(given: Sequence[Given]) -> bool:
+    """Whether both directions of a layer are better done at once, each on its own threads.
+
+    With few rows there is nothing else to share: threads that share columns meet at every step.
+    """
+    if len(given) == 1 or not stays_in_cache(given[0]):
+        return False
+    count = useful_threads(given[0], len(given))
+    return count >= len(given) and given[0].x.shape[1] < 4 * count
+
+
 _shapes: dict[tuple[Any, ...], Shape] = {}
 MOST_SHAPES = 256
 
 
-def shape_of(library: Library, given: Given, keep: bool) -> Shape:
-    """The shape of a call, worked out once for all that are alike."""
+def shape_of(library: Library, given: Given, keep: bool, calls: int = 1) -> Shape:
+    """The shape of a call, worked out once for all that are alike; see ``Shape.calls``."""
     x, whole = given.x, given.lengths is None
     sizes = tuple(t.shape for t in (*given.first.values(), *given.groups.values()))
-    key = (id(library), x.shape, x.stride(), sizes, whole, keep, torch.get_num_threads())
+    key = (id(library), x.shape, x.stride(), sizes, whole, keep, calls, torch.get_num_threads())
     found = _shapes.get(key)
     if found is None or found.library is not library:
         if len(_shapes) >= MOST_SHAPES:
             _shapes.clear()
-        found = _shapes[key] = Shape(library, given, keep)
+        found = _shapes[key] = Shape(library, given, keep, calls)
     return found
 
 
@@ -125,13 +148,15 @@ class Shape(Sizes):
         ring: for how many steps the states but for the first are kept.
         rows: parts of the rows, one for each thread or group of threads.
         columns: parts of the columns, one for each thread of a group.
+        calls: how many calls are done at once, on threads of their own.
     """
 
-    def __init__(self, library: Library, given: Given, keep: bool) -> None:
+    def __init__(self, library: Library, given: Given, keep: bool, calls: int = 1) -> None:
         super().__init__(library, given)
         self.keep, self.ring = keep, self.steps if keep else min(2, self.steps)
         self.number_bytes = given.x.element_size()
         self.fused = self.multiplies_inside(given) or not self.plan.of_input
+        self.calls = calls
         self.rows, self.columns = self.grid(given)
         self.numbers = self.numbers_of(given.x)
 
@@ -144,13 +169,10 @@ class Shape(Sizes):
 
     def grid(self, given: Given) -> tuple[int, int]:
         """Parts of the rows and parts of the columns; together the number of threads."""
-        elements = sum(w.numel() for w in given.groups.values())
-        work = self.steps * self.batch * elements
-        count = max(1, min(threads(), work // WORTH_A_THREAD))
-        if count == 1:
+        count = useful_threads(given, self.calls) // self.calls
+        if count <= 1:
             return 1, 1
-        own = elements * self.number_bytes <= OWN_CACHE
-        if self.batch >= count * (4 if own else 32):
+        if self.batch >= count * (4 if stays_in_cache(given) else 32):
             return count, 1
         return (1, count) if min(self.sizes[s.size] for s in self.spec.states) >= 64 else (1, 1)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatework.equations import Spec
 from gatework.paths.call import Given
-from gatework.paths.kernel_run import Run, brought
+from gatework.paths.kernel_run import Run, addresses, brought
 from gatework.paths.kernel_shape import Shape
 from gatework.paths.packing import Library
 from gatework.paths.team import team
@@ -65,6 +65,8 @@ class KernelStep:
         self.team = team()
         names = library.kernel.forward_arrays
         self.tables = [self.table(spec, names, before) for before in (0, 1)]
+        self.pointers = [addresses([table]) for table in self.tables]
+        self.sizes_at = addresses([self.numbers])
         self.place_of_x = names.index("rows_x")
 
     def table(self, spec: Spec, names: Sequence[str], before: int) -> ctypes.Array[ctypes.c_void_p]:
@@ -81,7 +83,7 @@ class KernelStep:
         table[self.place_of_x] = x.data_ptr()
         if self.padded_x is not None:
             self.padded_x[0, :, : self.features] = x[:, : self.features]
-        self.forward(self.numbers, table, self.team)
+        self.forward(1, self.sizes_at, self.pointers[self.at], self.team)
         self.at = 1 - self.at
         return self.buffers[0][self.at]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,32 +10,28 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from gatework.equations.spec import NEXT
-from gatework.paths.call import Call, Given, Groups, Result
+from gatework.paths.call import Call, Given, Result
 from gatework.paths.masks import draw
 
-# What a layer is given, in the direction's own order, and whether every equation is wanted
-#   -> equations by name, (T, B, size) each, and the final states
-RunSteps = Callable[[Given, bool], tuple[dict[str, Tensor], tuple[Tensor, ...]]]
+# Equations by name, (T, B, size) each, and the final states of one layer in one direction
+Steps = tuple[dict[str, Tensor], tuple[Tensor, ...]]
+# What each direction of a layer is given, in its own order, and whether every equation is wanted
+RunSteps = Callable[[Sequence[Given], bool], list[Steps]]
 
 
 def run_layers(call: Call, run_steps: RunSteps) -> Result:
-    """Layer by layer, direction by direction: dropout between, padding masked, order reversed."""
+    """Layer by layer: dropout between, padding masked, order reversed."""
     x = call.x
-    finals: list[tuple[Tensor, ...]] = []
+    output = call.spec.states[0].name + NEXT
     recorded: list[dict[str, Tensor]] = []
+    finals: list[tuple[Tensor, ...]] = []
     for layer in range(call.num_layers):
+        rows = range(layer * call.num_directions, (layer + 1) * call.num_directions)
+        given = [_given(call, x, row) for row in rows]
         outputs = []
-        for direction in range(call.num_directions):
-            row = layer * call.num_directions + direction
-            output, states, gates = _run_direction(
-                call,
-                run_steps,
-                x,
-                tuple(s[row] for s in call.states),
-                call.weights.groups(layer, direction),
-                backward=direction == 1,
-            )
-            outputs.append(output)
+        for direction, (steps, states) in enumerate(run_steps(given, call.record)):
+            gates = _in_order(steps, given[direction], backward=direction == 1)
+            outputs.append(gates[output])
             finals.append(states)
             recorded.append(gates)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -48,35 +44,32 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
     return Result(x, states, recorded if call.record else [])
 
 
-def _run_direction(
-    call: Call,
-    run_steps: RunSteps,
-    x: Tensor,
-    states: tuple[Tensor, ...],
-    groups: Groups,
-    backward: bool,
-) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
-    """One layer in one direction: x (T, B, F) to output (T, B, H), final states, gates."""
+def _given(call: Call, x: Tensor, row: int) -> Given:
+    """What one layer in one direction is given: x (T, B, F) in its own order."""
     spec, lengths = call.spec, call.lengths
+    first = {s.name: t[row] for s, t in zip(spec.states, call.states, strict=True)}
     masks: dict[str, Tensor] = {}
     if spec.masks:
-        sizes = {s.size: t.shape[-1] for s, t in zip(spec.states, states, strict=True)}
-        sizes["F"] = x.shape[2]
+        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[2]}
         masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
-    first = {s.name: t for s, t in zip(spec.states, states, strict=True)}
+    layer, direction = divmod(row, call.num_directions)
+    groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
     given = Given(spec, x, first, groups, masks, lengths)
     inside = given.inside()
     if inside is not None:
         x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
-    if backward:
-        x = _reversed(x, lengths)
-    gates, finals = run_steps(replace(given, x=x), call.record)
+    return replace(given, x=_reversed(x, lengths) if direction == 1 else x)
+
+
+def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[str, Tensor]:
+    """The equations in the order of the input, the padding nought."""
+    inside = given.inside()
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:
-        gates = {name: _reversed(v, lengths) for name, v in gates.items()}
-    return gates[spec.states[0].name + NEXT], finals, gates
+        gates = {name: _reversed(v, given.lengths) for name, v in gates.items()}
+    return gates
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:

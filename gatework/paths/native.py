@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ from gatework.equations.spec import NEXT
 from gatework.errors import PathError, PlanError
 from gatework.paths import build, kernel_run, reference, vendor
 from gatework.paths.call import Call, Given, Result
-from gatework.paths.kernel_run import Run
-from gatework.paths.kernel_shape import shape_of
-from gatework.paths.layerwise import run_layers
+from gatework.paths.kernel_run import Pass, Run
+from gatework.paths.kernel_shape import Shape, are_at_once, shape_of
+from gatework.paths.layerwise import Steps, run_layers
 from gatework.paths.packing import PARTS, Library
 from gatework.paths.workspace import give_back
 
@@ -146,30 +147,58 @@ def library(spec: Spec, dtype: torch.dtype, precision: str = "highest") -> Libra
     )
 
 
-def _run_steps(
-    precision: str, given: Given, record: bool
-) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    given = replace(given, precision=precision)
-    output, tensors = given.spec.states[0].name + NEXT, given.tensors()
+def _run_steps(precision: str, given: Sequence[Given], record: bool) -> list[Steps]:
+    given = [replace(one, precision=precision) for one in given]
+    if are_at_once(given):
+        return _run_at_once(given)
+    return [steps for one in given for steps in _run_at_once([one])]
+
+
+def _run_at_once(given: Sequence[Given]) -> list[Steps]:
+    output, tensors = given[0].spec.states[0].name + NEXT, _tensors(given)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         results = _Steps.apply(given, *tensors)  # type: ignore[no-untyped-call]
-        return {output: results[0]}, tuple(results[1:])
-    result, finals, _ = forward(given, keep=False)
-    return {output: result}, finals
+        parts = _split(results, [1 + len(one.first) for one in given])
+        return [({output: each[0]}, tuple(each[1:])) for each in parts]
+    return [({output: result}, finals) for result, finals, _ in forward(given, keep=False)]
 
 
-def forward(given: Given, keep: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Tensor]]:
-    """Output, final states, and with ``keep`` what the backward pass reads besides."""
+def _tensors(given: Sequence[Given]) -> list[Tensor]:
+    return [t for one in given for t in one.tensors()]
+
+
+def _split(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
+    """Neighbours in groups of these sizes."""
+    ends = list(accumulate(counts, initial=0))
+    return [tensors[begin:end] for begin, end in pairwise(ends)]
+
+
+def forward(
+    given: Sequence[Given], keep: bool
+) -> list[tuple[Tensor, tuple[Tensor, ...], list[Tensor]]]:
+    """Output, final states, and with ``keep`` what the backward pass reads besides.
+
+    What is given must have one shape; it is done at once.
+    """
     # The kernel has the precision of its input, also where autocast would lower the products.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        given = _without_gaps(given)
-        kernel = library(given.spec, given.x.dtype, given.precision)
-        run = Run(shape_of(kernel, given, keep), given.x)
-        output, finals = run.forward(given)
+        given = [_without_gaps(one) for one in given]
+        shape = _shape(given, keep)
+        runs = [Run(shape, one.x) for one in given]
+        results = kernel_run.forward(runs, given)
         if keep:
-            return output, finals, run.let_go()
-        run.release()
-    return output, finals, []
+            held = [run.let_go() for run in runs]
+        else:
+            held = [[] for run in runs]
+            for run in runs:
+                run.release()
+    return [(output, finals, kept) for (output, finals), kept in zip(results, held, strict=True)]
+
+
+def _shape(given: Sequence[Given], keep: bool) -> Shape:
+    one = given[0]
+    kernel = library(one.spec, one.x.dtype, one.precision)
+    return shape_of(kernel, one, keep, len(given))
 
 
 def _without_gaps(given: Given) -> Given:
@@ -178,48 +207,49 @@ def _without_gaps(given: Given) -> Given:
 
 
 class _Steps(torch.autograd.Function):
-    """All steps of one layer in one direction: output (T, B, H), then the final states."""
+    """All steps of directions that are done at once: of each, output (T, B, H), final states."""
 
     @staticmethod
-    def forward(ctx: Any, given: Given, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output, finals, held = forward(given, keep=True)
+    def forward(ctx: Any, given: Sequence[Given], *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs, finals, held = zip(*forward(given, keep=True), strict=True)
         # The tensors are saved, and not with the rest: so torch sees what is changed in place.
-        nothing = [t.new_empty(0) for t in tensors]
-        ctx.given, ctx.held = given.with_tensors(nothing), len(held)
+        ctx.given = [one.with_tensors([t.new_empty(0) for t in one.tensors()]) for one in given]
+        ctx.held = [len(kept) for kept in held]
         # Hooks may keep what is saved; then its memory is not ours to use again.
         ctx.is_ours = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
-        ctx.save_for_backward(output, *tensors, *held)
-        return output, *finals
+        ctx.save_for_backward(*outputs, *tensors, *chain(*held))
+        return tuple(chain(*((o, *f) for o, f in zip(outputs, finals, strict=True))))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        counts = [len(one.tensors()) for one in ctx.given]
         # This raises if one of them was changed in place meanwhile, or is gone.
-        output, *saved = ctx.saved_tensors
-        split = len(saved) - ctx.held
-        given, held = ctx.given.with_tensors(saved[:split]), saved[split:]
+        saved = ctx.saved_tensors
+        outputs, *parts = _split(saved, [len(counts), *counts, *ctx.held])
+        tensors, held = parts[: len(counts)], parts[len(counts) :]
+        given = [one.with_tensors(own) for one, own in zip(ctx.given, tensors, strict=True)]
+        incoming = _split(gradients, [1 + len(one.first) for one in given])
+        pairs = list(zip(given, incoming, strict=True))
         if torch.is_grad_enabled():
-            return None, *by_reference(given, gradients)
-        found = backward(given, held, output, gradients, ctx.needs_input_grad[1])
+            return None, *chain(*(by_reference(*pair) for pair in pairs))
+        passes = [
+            Pass(one, kept, output, by)
+            for (one, by), kept, output in zip(pairs, held, outputs, strict=True)
+        ]
+        # All directions read one input.
+        found = backward(passes, ctx.needs_input_grad[1])
         if ctx.is_ours and not torch._C._autograd._get_current_graph_task_keep_graph():
-            give_back(held)
-        return None, *found
+            give_back(list(chain(*held)))
+        return None, *chain(*found)
 
 
-def backward(
-    given: Given,
-    held: Sequence[Tensor],
-    output: Tensor,
-    gradients: Sequence[Tensor],
-    wants_input: bool,
-) -> list[Tensor | None]:
-    """The gradients by ``given.tensors()``."""
+def backward(passes: Sequence[Pass], wants_input: bool) -> list[list[Tensor | None]]:
+    """The gradients by ``given.tensors()`` of each pass; they have one shape."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        given = _without_gaps(given)
-        shape = shape_of(library(given.spec, given.x.dtype, given.precision), given, keep=True)
-        by_x, by_states, by_groups = kernel_run.backward(
-            shape, given, held, output, gradients, wants_input
-        )
-    return [by_x, *by_states, *by_groups]
+        passes = [replace(one, given=_without_gaps(one.given)) for one in passes]
+        shape = _shape([one.given for one in passes], keep=True)
+        found = kernel_run.backward(shape, passes, wants_input)
+    return [[by_x, *by_states, *by_groups] for by_x, by_states, by_groups in found]
 
 
 def by_reference(given: Given, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:

@@ -18,8 +18,9 @@ from gatework.equations import Spec
 from gatework.equations.spec import NEXT, from_text
 from gatework.paths import native, reference
 from gatework.paths.call import Call, Given, Result
+from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
-from gatework.paths.layerwise import run_layers
+from gatework.paths.layerwise import Steps, run_layers
 
 _GIVEN = "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell"
 
@@ -29,7 +30,11 @@ def run(call: Call) -> Result:
     return run_layers(call, _run_steps)
 
 
-def _run_steps(given: Given, record: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+def _run_steps(given: Sequence[Given], record: bool) -> list[Steps]:
+    return [_run_direction(one) for one in given]
+
+
+def _run_direction(given: Given) -> Steps:
     given = _of_one_dtype(given)
     # An exported program is asked for its output; a gradient would make it again.
     keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
@@ -81,7 +86,7 @@ def steps(*arguments: Any) -> list[Tensor]:
     *flat, keep = arguments
     given = _given(*flat)
     if _has_kernel(given.spec, given.x):
-        output, finals, held = native.forward(given, keep)
+        ((output, finals, held),) = native.forward([given], keep)
         return [output, *finals, *held]
     with torch.no_grad():
         gates, finals = reference.run_steps(given)
@@ -116,8 +121,9 @@ def steps_back(*arguments: Any) -> list[Tensor]:
     given = _given(*flat)
     if _has_kernel(given.spec, given.x):
         if not held:  # the forward pass did not know that there would be a way back
-            output, _, held = native.forward(given, keep=True)
-        by_x, *rest = native.backward(given, held, output, gradients, wants_input)
+            ((output, _, held),) = native.forward([given], keep=True)
+        passes = [Pass(given, held, output, gradients)]
+        ((by_x, *rest),) = native.backward(passes, wants_input)
     else:
         by_x, *rest = _by_reference(given, gradients)
     leaves = given.tensors()

@@ -12,7 +12,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from torch.autograd import forward_ad
 
 from gatework.paths import native
 from gatework.paths.call import Call, Given, Result, Weights
-from gatework.paths.kernel_run import Launch, Run, brought
-from gatework.paths.kernel_shape import shape_of
+from gatework.paths.kernel_run import Launch, Run, all_steps, brought
+from gatework.paths.kernel_shape import are_at_once, shape_of
 from gatework.paths.masks import draw
 from gatework.paths.packing import Library
 from gatework.paths.per_layer import PerLayer, key_of, states_of
@@ -157,100 +157,113 @@ class Prepared:
     """
 
     def __init__(self, library: Library, call: Call, kept: _Kept) -> None:
-        self.library, self.kept, self.directions = library, kept, call.num_directions
-        self.links: list[_Link] = []
+        self.library, self.kept, count = library, kept, call.num_directions
+        self.layers: list[_Layer] = []
         x = torch.empty_strided(call.x.shape, call.x.stride(), dtype=call.x.dtype)
-        for row, made in enumerate(kept.groups):
-            groups = {stem: made[stem] for stem in call.spec.groups}  # in the cell's order
-            layer, direction = divmod(row, call.num_directions)
-            if layer and not direction:
-                width = call.states[0].shape[-1] * call.num_directions
-                x = x.new_empty(*x.shape[:2], width)
-            first = {
-                s.name: torch.zeros_like(t[row], memory_format=torch.contiguous_format)
-                for s, t in zip(call.spec.states, call.states, strict=True)
-            }
-            source = x.flip(0) if direction else x
-            given = Given(call.spec, source, first, groups)
-            self.links.append(_Link(library, given, kept.packed, row))
+        for begin in range(0, len(kept.groups), count):
+            if begin:
+                x = x.new_empty(*x.shape[:2], call.states[0].shape[-1] * count)
+            given = []
+            for row in range(begin, begin + count):
+                groups = {stem: kept.groups[row][stem] for stem in call.spec.groups}
+                first = {
+                    s.name: torch.zeros_like(t[row], memory_format=torch.contiguous_format)
+                    for s, t in zip(call.spec.states, call.states, strict=True)
+                }
+                source = x.flip(0) if row > begin else x
+                given.append(Given(call.spec, source, first, groups))
+            self.layers.append(_Layer(library, given, kept.packed, begin))
 
     @property
     def size(self) -> int:
         """Bytes of the memory that it holds."""
-        return sum(link.run.workspace.size + link.run.held.size for link in self.links)
+        runs = [run for layer in self.layers for run in layer.runs]
+        return sum(run.workspace.size + run.held.size for run in runs)
 
     def release(self) -> None:
         """Give the memory back; the call must not be used any more."""
-        for link in self.links:
-            link.run.release()
+        for layer in self.layers:
+            for run in layer.runs:
+                run.release()
 
     def __call__(self, x: Tensor, hx: Any) -> Result:
         """The stack over x (T, B, F), from states (L*D, B, size) or from zero."""
         finals: list[Sequence[Tensor]] = []
         states = states_of(hx)
-        for begin in range(0, len(self.links), self.directions):
-            outputs = []
-            for direction in range(self.directions):
-                row = begin + direction
-                first = [s[row] for s in states]
-                output, final = self.links[row](x.flip(0) if direction else x, first)
-                outputs.append(output.flip(0) if direction else output)
-                finals.append(final)
+        for layer in self.layers:
+            rows = range(len(finals), len(finals) + len(layer.runs))
+            results = layer(x, [[s[row] for s in states] for row in rows])
+            finals += [final for _, final in results]
+            outputs = [out.flip(0) if place else out for place, (out, _) in enumerate(results)]
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if len(finals) == 1:
             return Result(x, tuple(f.unsqueeze(0) for f in finals[0]))
         return Result(x, tuple(torch.stack(rows) for rows in zip(*finals, strict=True)))
 
 
-class _Link:
-    """One layer in one direction."""
+class _Layer:
+    """One layer in its directions."""
 
     def __init__(
         self,
         library: Library,
-        given: Given,
+        given: Sequence[Given],
         packed: dict[tuple[int, bool], dict[str, Tensor]],
-        row: int,
+        begin: int,
     ) -> None:
-        x, spec = given.x, given.spec
-        sizes = {s.size: given.first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
+        x, spec = given[0].x, given[0].spec
+        first = given[0].first
+        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
         masks = draw(spec, sizes, 1, 1, False, x)
-        self.given = replace(given, masks=masks)
-        self.shape = shape = shape_of(library, self.given, keep=False)
-        self.run = Run(shape, x)
-        if (row, shape.fused) not in packed:
-            packed[row, shape.fused] = self.run.weights(self.given)
+        given = [replace(one, masks=masks) for one in given]
+        calls = len(given) if are_at_once(given) else 1
+        self.shape = shape = shape_of(library, given[0], keep=False, calls=calls)
+        self.runs = [Run(shape, x) for _ in given]
         # All that is pointed at; input, states and output come with every call.
-        kernel = shape.kernel
-        made = brought(shape, self.given, kernel.forward_reads)
-        self.arrays = {**self.run.own, **made, **packed[row, shape.fused]}
-        names = kernel.forward_arrays
+        self.arrays = []
+        for row, run, one in zip(count(begin), self.runs, given, strict=False):
+            if (row, shape.fused) not in packed:
+                packed[row, shape.fused] = run.weights(one)
+            made = brought(shape, one, shape.kernel.forward_reads)
+            self.arrays.append({**run.own, **made, **packed[row, shape.fused]})
+        names = shape.kernel.forward_arrays
         self.launch = Launch(shape, library.forward, names, self.arrays)
-        for name in ("rows_x", "x"):  # they come with every call
-            self.arrays.pop(name, None)
-        self.given = replace(self.given, x=x.new_empty(0))
-
-    def __call__(self, x: Tensor, first: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        shape, table, at = self.shape, self.launch.table, self.launch.at
-        table[at["rows_x"]] = x.data_ptr()
-        read = []  # what the kernel reads must live until it is done
-        if shape.spec.input in shape.kernel.forward_reads:
-            read.append(shape.pad(x, "F"))
-            table[at["x"]] = read[0].data_ptr()
-        for place, state in enumerate(shape.spec.states):
-            name = f"first_{state.name}"
-            start = shape.pad(first[place], state.size) if first else self.arrays[name]
-            read.append(start)
-            table[at[name]] = start.data_ptr()
-        output, *others = shape.spec.states
-        name = f"seq_{output.name}"
+        self.changing = ["rows_x", *(f"first_{s.name}" for s in spec.states)]
+        if spec.input in shape.kernel.forward_reads:
+            self.changing.append("x")
         if shape.is_whole:
-            result = x.new_empty(shape.steps, shape.batch, shape.padded[output.size])
-            table[at[name]] = result.data_ptr()
-        self.run.all_steps(self.given if shape.fused else replace(self.given, x=x), self.launch)
-        if not shape.is_whole:
-            result = shape.plain(self.arrays[name], output.size)
-        last = (shape.steps - 1) % shape.ring
-        finals = [result[-1].clone()]
-        finals += [shape.plain(self.arrays[f"seq_{s.name}"][last], s.size) for s in others]
-        return result, finals
+            self.changing.append(f"seq_{spec.states[0].name}")
+        self.given = [replace(one, x=x.new_empty(0)) for one in given]
+
+    def __call__(
+        self, x: Tensor, first: Sequence[Sequence[Tensor]]
+    ) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+        """Output and final states of each direction; no ``first`` states are zeros."""
+        sources = [x.flip(0) if place else x for place in range(len(self.runs))]
+        # What the kernel reads and writes must live until it is done.
+        arrays = [
+            self.arrays[place] | self.brought(source, states)
+            for place, (source, states) in enumerate(zip(sources, first, strict=True))
+        ]
+        for each, table in zip(arrays, self.launch.tables, strict=True):
+            for name in self.changing:
+                table[self.launch.at[name]] = each[name].data_ptr()
+        given = self.given
+        if not self.shape.fused:
+            given = [replace(one, x=s) for one, s in zip(given, sources, strict=True)]
+        all_steps(self.runs, given, self.launch)
+        return [run.results(each) for run, each in zip(self.runs, arrays, strict=True)]
+
+    def brought(self, x: Tensor, first: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The arrays of one direction that come with a call."""
+        shape, states = self.shape, self.shape.spec.states
+        found = {"rows_x": x}
+        if "x" in self.changing:
+            found["x"] = shape.pad(x, "F")
+        for symbol, state in zip(states, first, strict=bool(first)):
+            found[f"first_{symbol.name}"] = shape.pad(state, symbol.size)
+        if shape.is_whole:
+            output = states[0]
+            sizes = shape.steps, shape.batch, shape.padded[output.size]
+            found[f"seq_{output.name}"] = x.new_empty(sizes)
+        return found

@@ -5,13 +5,15 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from gatework.equations.spec import NEXT
 from gatework.paths.call import Call, Given, Result
-from gatework.paths.layerwise import run_layers
+from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
 
 
@@ -26,10 +28,14 @@ class ReferencePath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction, step by step."""
-        return run_layers(call, run_steps)
+        return run_layers(call, _run_directions)
 
 
-def run_steps(given: Given, record: bool = False) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
+    return [run_steps(one, record) for one in given]
+
+
+def run_steps(given: Given, record: bool = False) -> Steps:
     """All steps in order: the equations that are wanted, (T, B, size) each, and final states."""
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
     states = tuple(given.first.values())

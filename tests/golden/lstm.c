@@ -134,30 +134,40 @@ static void forward_part(forward_env *e, long part)
     }
 }
 
-typedef struct { forward_env *e; const team *with; } forward_job;
+typedef struct { forward_env *e; long count; const team *with; } forward_job;
 static void forward_thread(void *argument)
 {
     forward_job *job = argument;
-    /* if there are fewer threads than were asked for, they share the rows */
-    forward_env own = *job->e;
-    const long threads = job->with->threads();
-    if (threads < own.R * own.C) own.R = threads, own.C = 1;
-    forward_part(&own, job->with->thread());
+    const long each = job->e->R * job->e->C, threads = job->with->threads();
+    const long thread = job->with->thread();
+    if (threads >= each * job->count) {
+        forward_part(job->e + thread / each, thread % each);
+        return;
+    }
+    /* fewer than were asked for share the rows */
+    for (long i = 0; i < job->count; i++) {
+        forward_env own = job->e[i];
+        own.R = threads, own.C = 1;
+        forward_part(&own, thread);
+    }
 }
 
-void forward(const long *sizes, void *const *arrays, const team *with)
+/* So many calls at once, which do not need each other and have one shape. */
+void forward(long count, long *const *sizes, void *const *const *arrays, const team *with)
 {
-    forward_env env, *e = &env;
+    forward_env e[count];
     /* numbers and pointers lie in the order of the fields */
     const size_t numbers = offsetof(forward_env, lengths);
-    memcpy(e, sizes, numbers);
-    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
-    if (e->R * e->C == 1) {
+    for (long i = 0; i < count; i++) {
+        memcpy(e + i, sizes[i], numbers);
+        memcpy((char *)(e + i) + numbers, arrays[i], sizeof *e - numbers);
+    }
+    if (count * e->R * e->C == 1) {
         forward_part(e, 0);
         return;
     }
-    forward_job job = {e, with};
-    with->parallel(forward_thread, &job, e->R * e->C, 0);
+    forward_job job = {e, count, with};
+    with->parallel(forward_thread, &job, count * e->R * e->C, 0);
 }
 
 typedef struct {
@@ -354,28 +364,38 @@ static void backward_part(backward_env *e, long part)
     }
 }
 
-typedef struct { backward_env *e; const team *with; } backward_job;
+typedef struct { backward_env *e; long count; const team *with; } backward_job;
 static void backward_thread(void *argument)
 {
     backward_job *job = argument;
-    /* if there are fewer threads than were asked for, they share the rows */
-    backward_env own = *job->e;
-    const long threads = job->with->threads();
-    if (threads < own.R * own.C) own.R = threads, own.C = 1;
-    backward_part(&own, job->with->thread());
+    const long each = job->e->R * job->e->C, threads = job->with->threads();
+    const long thread = job->with->thread();
+    if (threads >= each * job->count) {
+        backward_part(job->e + thread / each, thread % each);
+        return;
+    }
+    /* fewer than were asked for share the rows */
+    for (long i = 0; i < job->count; i++) {
+        backward_env own = job->e[i];
+        own.R = threads, own.C = 1;
+        backward_part(&own, thread);
+    }
 }
 
-void backward(const long *sizes, void *const *arrays, const team *with)
+/* So many calls at once, which do not need each other and have one shape. */
+void backward(long count, long *const *sizes, void *const *const *arrays, const team *with)
 {
-    backward_env env, *e = &env;
+    backward_env e[count];
     /* numbers and pointers lie in the order of the fields */
     const size_t numbers = offsetof(backward_env, lengths);
-    memcpy(e, sizes, numbers);
-    memcpy((char *)e + numbers, arrays, sizeof env - numbers);
-    if (e->R * e->C == 1) {
+    for (long i = 0; i < count; i++) {
+        memcpy(e + i, sizes[i], numbers);
+        memcpy((char *)(e + i) + numbers, arrays[i], sizeof *e - numbers);
+    }
+    if (count * e->R * e->C == 1) {
         backward_part(e, 0);
         return;
     }
-    backward_job job = {e, with};
-    with->parallel(backward_thread, &job, e->R * e->C, 0);
+    backward_job job = {e, count, with};
+    with->parallel(backward_thread, &job, count * e->R * e->C, 0);
 }
