@@ -97,12 +97,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     numbers = range(len(SHAPES))
     parser.add_argument("--shapes", type=int, nargs="+", choices=numbers, default=numbers)
+    words = ("highest", "high", "medium")
+    parser.add_argument("--precision", choices=words, default="highest", help="torch's switch")
     parser.add_argument("--memory", help="print the memory of training of this contender instead")
     arguments = parser.parse_args()
     shapes = [SHAPES[number] for number in arguments.shapes]
     if arguments.memory:
         print_memory(arguments.memory, shapes[0])
         return
+    torch.set_float32_matmul_precision(arguments.precision)
     text, measured = page(shapes, arguments.rounds)
     if arguments.write is None:
         print(text)

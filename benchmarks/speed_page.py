@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import torch
 from peers import PEERS
 
 from gatework.inspect.speed import (
@@ -28,10 +29,13 @@ PAIRS = [(c.name, peer) for c in (*CONTENDERS, *PEERS) for peer in c.peers]
 def head(rounds: int, peak: float, others: str) -> str:
     """How it was measured, and on what."""
     beside = f" Beside torch: {others}." if others else ""
+    precision = torch.get_float32_matmul_precision()
+    switch = "" if precision == "highest" else f", its precision set to {precision!r}"
     return (
         f"Measured by `make bench` (`python benchmarks/speed.py --write docs/performance.md`), "
-        f"{rounds} round{'s' * (rounds > 1)}; {machine()}, float32 where nothing else stands. In "
-        f"each round every contender runs in turn; a ratio is the median over the rounds, above 1 "
+        f"{rounds} round{'s' * (rounds > 1)}; {machine()}, "
+        f"float32 where nothing else stands{switch}. In each round every contender "
+        f"runs in turn; a ratio is the median over the rounds, above 1 "
         f"is faster than the one behind the stroke. *native* is the path of the compiled kernels, "
         f"*gw* what the layer chooses by itself.{beside} The machine reaches {peak:.0f} GF/s in "
         f"a product of two 2048 x 2048 matrices. `gatework bench` measures a short form on yours."
