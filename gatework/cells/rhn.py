@@ -18,15 +18,15 @@ class RHN(Cell):
     U_y1, U_t1, U_y2, U_t2, U_y3, U_t3 = matrix(6, h)
     b_y1, b_t1, b_y2, b_t2, b_y3, b_t3 = vector(6)
 
-    y1 = tanh(W_y @ x + U_y1 @ h + b_y1)
-    t1 = sigmoid(W_t @ x + U_t1 @ h + b_t1)
-    s1 = y1 * t1 + h * (1 - t1)
-    y2 = tanh(U_y2 @ s1 + b_y2)
-    t2 = sigmoid(U_t2 @ s1 + b_t2)
-    s2 = y2 * t2 + s1 * (1 - t2)
-    y3 = tanh(U_y3 @ s2 + b_y3)
-    t3 = sigmoid(U_t3 @ s2 + b_t3)
-    h_next = y3 * t3 + s2 * (1 - t3)
+    y_1 = tanh(W_y @ x + U_y1 @ h + b_y1)
+    t_1 = sigmoid(W_t @ x + U_t1 @ h + b_t1)
+    s_1 = y_1 * t_1 + h * (1 - t_1)
+    y_2 = tanh(U_y2 @ s_1 + b_y2)
+    t_2 = sigmoid(U_t2 @ s_1 + b_t2)
+    s_2 = y_2 * t_2 + s_1 * (1 - t_2)
+    y_3 = tanh(U_y3 @ s_2 + b_y3)
+    t_3 = sigmoid(U_t3 @ s_2 + b_t3)
+    h_next = y_3 * t_3 + s_2 * (1 - t_3)
 
 
 def rhn(depth: int) -> type[Cell]:
@@ -53,9 +53,9 @@ def rhn(depth: int) -> type[Cell]:
             of_y, of_t = names[f"U_y{level}"] @ s, names[f"U_t{level}"] @ s
             if level == "1":
                 of_y, of_t = W_y @ x + of_y, W_t @ x + of_t
-            y = names[f"y{level}"] = tanh(of_y + names[f"b_y{level}"])
-            t = names[f"t{level}"] = sigmoid(of_t + names[f"b_t{level}"])
+            y = names[f"y_{level}"] = tanh(of_y + names[f"b_y{level}"])
+            t = names[f"t_{level}"] = sigmoid(of_t + names[f"b_t{level}"])
             s = y * t + s * (1 - t)
-            names["h_next" if level == levels[-1] else f"s{level}"] = s
+            names["h_next" if level == levels[-1] else f"s_{level}"] = s
 
     return new_class(f"{RHN.__name__}{depth}", (Cell,), exec_body=body)

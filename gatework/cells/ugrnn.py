@@ -7,9 +7,7 @@ class UGRNN(Cell):
     """Update gate recurrent network: one gate between the old state and a new one."""
 
     source = "Collins, Sohl-Dickstein & Sussillo 2017, arXiv:1611.09913"
-    convention = (
-        "g keeps; 1 is added to it, TensorFlow 1's forget_bias; torchrecurrent adds none"
-    )
+    convention = "g keeps; 1 is added to it, TensorFlow 1's forget_bias; torchrecurrent adds none"
 
     x, h = Input(), State()
     W_g, W_c = matrix(2, x)
