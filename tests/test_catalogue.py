@@ -4,10 +4,12 @@ import re
 import sys
 
 import pytest
+import torch
 from shared import CELLS, each_cell
 
 import gatework as gw
 from gatework.cells import name_of, resolve
+from gatework.cells.rhn import rhn
 from gatework.errors import CellError
 
 MINE = """
@@ -28,9 +30,20 @@ class Mine(Cell):
 
 def test_the_catalogue_is_complete_and_sorted():
     assert [name_of(c) for c in CELLS] == [
-        "coupled_lstm", "gru", "gru_reset_before", "lstm", "lstm_1997", "peephole_lstm",
-        "projected_lstm", "relu_rnn", "rnn",
+        "coupled_lstm", "gru", "gru_reset_before", "ind_rnn", "janet", "lstm", "lstm_1997", "mgu",
+        "min_gru", "min_lstm", "mut_1", "mut_2", "mut_3", "peephole_lstm", "projected_lstm",
+        "qrnn", "relu_rnn", "rhn", "rnn", "scrn", "sru", "ugrnn",
     ]  # fmt: skip
+
+
+def test_a_highway_network_has_any_depth():
+    assert rhn(3).spec == resolve("rhn")
+    assert rhn(3).spec.parameters == resolve("rhn").parameters
+    assert [len(rhn(depth).spec.equations) for depth in (1, 2, 5)] == [3, 6, 15]
+    assert gw.Recurrent(rhn(5), 3, 4)(torch.ones(2, 1, 3))[0].shape == (2, 1, 4)
+    for depth in (0, 1.5, True, "3"):
+        with pytest.raises(CellError, match="a whole number from 1 on, got"):
+            rhn(depth)
 
 
 @each_cell

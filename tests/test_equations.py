@@ -41,6 +41,16 @@ MISTAKES = {
         "h reaches no next",
         "delete it",
     ),
+    "no state carries anything": (
+        "x, h, c = Input(), State(), State()\nW = Matrix(x)\nc_next = W @ x\nh_next = c_next",
+        "h reaches no next",  # the first of h and c
+        "delete it",
+    ),
+    "a state beside the output unused": (
+        "x, h, c = Input(), State(), State()\nW = Matrix(x)\nc_next = W @ x\nh_next = c_next + h",
+        "c reaches no next",
+        "delete it",
+    ),
     "equations that only feed each other": (
         "y = W @ x\nz = tanh(y)\nh_next = U @ h + b",
         "x reaches no next",  # the first of x, W, y and z
@@ -225,6 +235,14 @@ def make_leaky(rate):
 def test_a_local_number_is_a_number_of_the_equations():
     assert make_leaky(0.25) == make_leaky(0.25)
     assert make_leaky(0.25) != make_leaky(0.5)
+
+
+def test_the_output_need_not_be_read_back():
+    cell = define(
+        "x, h, c = Input(), State(), State()\nW, V = Matrix(x), Matrix(c)\n"
+        "c_next = tanh(W @ x + c)\nh_next = V @ c_next"
+    )
+    assert [state.name for state in cell.spec.states] == ["h", "c"]
 
 
 def test_a_state_may_take_over_another_one():

@@ -41,7 +41,7 @@ def test_single_precision_is_as_good_as_the_reference_in_it(spec):
     layer64, x64 = layer.double(), x.detach().double().requires_grad_()
     states64 = [s.detach().double().requires_grad_() for s in states]
     for mine, truth in zip(got, run(layer64, "reference", x64, states64, None), strict=True):
-        scale = truth.abs().max()
+        scale = truth.abs().max().clamp(min=1e-30)  # all zero: by an old output that is not read
         torch.testing.assert_close(mine.double() / scale, truth / scale, **SINGLE)
 
 

@@ -240,7 +240,8 @@ def test_latex_is_whole(cell):
     first, *lines, last = text.splitlines()
     assert (first, last) == (r"\begin{aligned}", r"\end{aligned}")
     left = [line.partition(" &= ")[0] for line in lines]
-    expected = [f"{e.name.removesuffix('_next')}_{{t}}" for e in cell.spec.equations]
+    names = [e.name.removesuffix("_next").partition("_") for e in cell.spec.equations]
+    expected = [f"{stem}_{{{below},t}}" if below else f"{stem}_{{t}}" for stem, _, below in names]
     assert left == expected + [rf"\{name}" for name, _ in cell.spec.constants]
     assert [line.endswith(r" \\") for line in lines] == [True] * (len(lines) - 1) + [False]
 

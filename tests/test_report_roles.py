@@ -92,6 +92,11 @@ def test_a_name_is_given_by_the_place_and_never_by_the_letter(cell, expected):
         ("gru", "z", "near 1 it keeps the hidden state h, near 0 it replaces h by n"),
         ("gru", "r", "near 1 it lets n see the hidden state h, near 0 it does not"),
         ("rnn", "h", ""),
+        ("min_lstm", "f", "near 1 it keeps 1 / (1 + i) * h and adds i / (1 + i) * n, near 0 it "
+         "replaces the hidden state h by n"),
+        ("qrnn", "f", "near 1 it keeps the cell state c, near 0 it replaces c by z"),
+        ("mgu", "f", "near 1 it lets n see the hidden state h, near 0 it does not; near 1 it "
+         "replaces the hidden state h by n, near 0 it keeps h"),
         (Swapped, "f", "near 1 it replaces the cell state c by g, near 0 it keeps c"),
         (Delta, "f", "near 1 it keeps 0.5 * h and adds 0.5 * n, near 0 it keeps the hidden state "
          "h"),

@@ -351,7 +351,10 @@ class _Finisher:
         return repr(expr)
 
     def check_used(self, spec: Spec) -> None:
-        """Every symbol and equation must reach a next state."""
+        """Every symbol and equation must reach a next state.
+
+        The output alone need not be read back, where another state carries the memory.
+        """
         uses = {
             e.name: {node.name for node in walk(e.expr) if isinstance(node, Ref)}
             for e in spec.equations
@@ -363,6 +366,9 @@ class _Finisher:
             if name not in reached:
                 reached.add(name)
                 waiting.extend(uses.get(name, ()))
+        output, *others = (state.name for state in spec.states)
+        if reached.intersection(others):
+            reached.add(output)
         for name in self.named:
             if name not in reached:
                 self.fail(f"{name} reaches no next state. Use it or delete it.")

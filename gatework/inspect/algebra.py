@@ -165,6 +165,8 @@ class Algebra:
                 return times(args[0], _number(1 / args[1][()]))
             case "div" if args[1] and not args[0]:
                 return {}
+            case "div" if args[1] and args[0] == args[1]:
+                return ONE
             case _ if len(args) == 1 and set(args[0]) <= {()}:
                 value = _computed(op, args[0].get((), 0.0))
                 if np.isfinite(value):

@@ -1,0 +1,20 @@
+"""The first of the three cells that a search over ten thousand found to rival the GRU."""
+
+from gatework.equations import Cell, Input, State, matrix, sigmoid, tanh, vector
+
+
+class MUT1(Cell):
+    """First mutated unit: a GRU whose update gate does not see the state."""
+
+    source = "Jozefowicz, Zaremba & Sutskever 2015, ICML, PMLR 37"
+    convention = "tanh(W_n x) where the paper has tanh(x), so that sizes may differ; z takes in"
+
+    x, h = Input(), State()
+    W_r, W_z, W_n = matrix(3, x)
+    U_r, U_n = matrix(2, h)
+    b_r, b_z, b_n = vector(3)
+
+    z = sigmoid(W_z @ x + b_z)
+    r = sigmoid(W_r @ x + U_r @ h + b_r)
+    n = tanh(U_n @ (r * h) + tanh(W_n @ x) + b_n)
+    h_next = n * z + h * (1 - z)
