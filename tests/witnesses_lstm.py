@@ -128,7 +128,7 @@ def ba_layer_norm(weights, x, states):
     def step(x, h, c):
         sums = layer_norm(h @ u.T, size, gains, shift) + layer_norm(x @ w.T, size, gains_x, shift_x)
         _, c = lstm_cell(sums.chunk(4, -1), c)
-        normal = layer_norm(c, c.shape[-1:], weights["alpha_c"], weights["beta"])
+        normal = layer_norm(c, c.shape[-1:], weights["alpha_c"], weights["b_c"])
         return shown(sums.chunk(4, -1)[3], normal), c
 
     return over_time(step, x, states)

@@ -9,6 +9,7 @@ from gatework.equations import (
     mean,
     sigmoid,
     sqrt,
+    square,
     tanh,
     vector,
 )
@@ -32,11 +33,11 @@ class LayerNormBasicLSTM(Cell):
 
     a_i, a_f, a_g, a_o = W_i @ x + U_i @ h, W_f @ x + U_f @ h, W_g @ x + U_g @ h, W_o @ x + U_o @ h
     r_i, r_f, r_g, r_o = a_i - mean(a_i), a_f - mean(a_f), a_g - mean(a_g), a_o - mean(a_o)
-    i = sigmoid(gamma_i * r_i / sqrt(mean(r_i**2) + epsilon) + b_i)
-    f = sigmoid(gamma_f * r_f / sqrt(mean(r_f**2) + epsilon) + b_f)
-    g = tanh(gamma_g * r_g / sqrt(mean(r_g**2) + epsilon) + b_g)
-    o = sigmoid(gamma_o * r_o / sqrt(mean(r_o**2) + epsilon) + b_o)
+    i = sigmoid(gamma_i * r_i / sqrt(mean(square(r_i)) + epsilon) + b_i)
+    f = sigmoid(gamma_f * r_f / sqrt(mean(square(r_f)) + epsilon) + b_f)
+    g = tanh(gamma_g * r_g / sqrt(mean(square(r_g)) + epsilon) + b_g)
+    o = sigmoid(gamma_o * r_o / sqrt(mean(square(r_o)) + epsilon) + b_o)
     s = f * c + i * g
     r_s = s - mean(s)
-    c_next = gamma_c * r_s / sqrt(mean(r_s**2) + epsilon) + b_c
+    c_next = gamma_c * r_s / sqrt(mean(square(r_s)) + epsilon) + b_c
     h_next = o * tanh(c_next)

@@ -5,11 +5,11 @@ from gatework.equations import (
     Constant,
     Input,
     State,
-    Vector,
     matrix,
     mean,
     sigmoid,
     sqrt,
+    square,
     tanh,
     vector,
 )
@@ -30,23 +30,28 @@ class LayerNormLSTM(Cell):
     U_i, U_f, U_g, U_o = matrix(4, h)
     alpha_i, alpha_f, alpha_g, alpha_o, alpha_c = vector(5)
     gamma_i, gamma_f, gamma_g, gamma_o = vector(4)
-    b_i, b_f, b_g, b_o = vector(4)
-    beta = Vector()
+    b_i, b_f, b_g, b_o, b_c = vector(5)
 
     # The mean over the units of all four gates is the mean of their four means.
     u_i, u_f, u_g, u_o = U_i @ h, U_f @ h, U_g @ h, U_o @ h
-    mu = (mean(u_i) + mean(u_f) + mean(u_g) + mean(u_o)) / 4
-    r_i, r_f, r_g, r_o = u_i - mu, u_f - mu, u_g - mu, u_o - mu
-    sigma = sqrt((mean(r_i**2) + mean(r_f**2) + mean(r_g**2) + mean(r_o**2)) / 4 + epsilon)
+    m_h = (mean(u_i) + mean(u_f) + mean(u_g) + mean(u_o)) / 4
+    r_i, r_f, r_g, r_o = u_i - m_h, u_f - m_h, u_g - m_h, u_o - m_h
+    s_h = sqrt(
+        (mean(square(r_i)) + mean(square(r_f)) + mean(square(r_g)) + mean(square(r_o))) / 4
+        + epsilon
+    )
     w_i, w_f, w_g, w_o = W_i @ x, W_f @ x, W_g @ x, W_o @ x
-    nu = (mean(w_i) + mean(w_f) + mean(w_g) + mean(w_o)) / 4
-    v_i, v_f, v_g, v_o = w_i - nu, w_f - nu, w_g - nu, w_o - nu
-    tau = sqrt((mean(v_i**2) + mean(v_f**2) + mean(v_g**2) + mean(v_o**2)) / 4 + epsilon)
+    m_x = (mean(w_i) + mean(w_f) + mean(w_g) + mean(w_o)) / 4
+    v_i, v_f, v_g, v_o = w_i - m_x, w_f - m_x, w_g - m_x, w_o - m_x
+    s_x = sqrt(
+        (mean(square(v_i)) + mean(square(v_f)) + mean(square(v_g)) + mean(square(v_o))) / 4
+        + epsilon
+    )
 
-    i = sigmoid(alpha_i * r_i / sigma + gamma_i * v_i / tau + b_i)
-    f = sigmoid(alpha_f * r_f / sigma + gamma_f * v_f / tau + b_f)
-    g = tanh(alpha_g * r_g / sigma + gamma_g * v_g / tau + b_g)
-    o = sigmoid(alpha_o * r_o / sigma + gamma_o * v_o / tau + b_o)
+    i = sigmoid(alpha_i * r_i / s_h + gamma_i * v_i / s_x + b_i)
+    f = sigmoid(alpha_f * r_f / s_h + gamma_f * v_f / s_x + b_f)
+    g = tanh(alpha_g * r_g / s_h + gamma_g * v_g / s_x + b_g)
+    o = sigmoid(alpha_o * r_o / s_h + gamma_o * v_o / s_x + b_o)
     c_next = f * c + i * g
     r_c = c_next - mean(c_next)
-    h_next = o * tanh(alpha_c * r_c / sqrt(mean(r_c**2) + epsilon) + beta)
+    h_next = o * tanh(alpha_c * r_c / sqrt(mean(square(r_c)) + epsilon) + b_c)
