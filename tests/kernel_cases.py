@@ -1,6 +1,7 @@
 """Layers of any cell with input and states, and running them on a path."""
 
 import torch
+from shared import tuple_of
 
 import gatework as gw
 
@@ -25,6 +26,7 @@ def run(layer, path, x, states, lengths, seed=0):
 
 
 def case(spec, shape, dtype, *layers, **options):
+    """A layer, input and states: random, but positive where the cell divides by them."""
     torch.manual_seed(0)
     steps, batch, features, hidden = shape
     proj = 2 if "P" in spec.sizes else 0
@@ -32,8 +34,16 @@ def case(spec, shape, dtype, *layers, **options):
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     x = torch.randn(steps, batch, features, dtype=dtype, requires_grad=True)
     sizes = {"H": hidden, "P": proj}
-    states = [
-        torch.randn(rows, batch, sizes[s.size], dtype=dtype, requires_grad=True)
-        for s in spec.states
-    ]
-    return layer, x, states
+    states = [torch.randn(rows, batch, sizes[s.size], dtype=dtype) for s in spec.states]
+    reached = run_steps(layer, 3 * torch.randn(4, batch, features, dtype=dtype))
+    states = [r + s.abs() if (r > 0).all() else s for r, s in zip(reached, states, strict=True)]
+    return layer, x, [s.requires_grad_() for s in states]
+
+
+@torch.no_grad()
+def run_steps(layer, x):
+    """The states that a cell gets to from zero."""
+    path, layer.path = layer.path, "reference"
+    _, states = layer(x)
+    layer.path = path
+    return tuple_of(states)

@@ -176,11 +176,13 @@ def test_what_is_packed_is_what_multiplies_one_symbol():
 def written(cell):
     """The equations of a class body, by name, as the file has them."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(cell))).body
-    assigned = {
-        node.targets[0].id: node.value
-        for node in body.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
+    assigned = {}
+    for node in (n for n in body.body if isinstance(n, ast.Assign)):
+        match node.targets[0], node.value:
+            case ast.Tuple(names), ast.Tuple(values):
+                assigned |= {n.id: v for n, v in zip(names, values, strict=True)}
+            case ast.Name(name), value:
+                assigned[name] = value
     names = {e.name for e in cell.spec.equations}
     return {name: ast.dump(value) for name, value in assigned.items() if name in names}
 
@@ -240,8 +242,8 @@ def test_latex_is_whole(cell):
     first, *lines, last = text.splitlines()
     assert (first, last) == (r"\begin{aligned}", r"\end{aligned}")
     left = [line.partition(" &= ")[0] for line in lines]
-    names = [e.name.removesuffix("_next").partition("_") for e in cell.spec.equations]
-    expected = [f"{stem}_{{{below},t}}" if below else f"{stem}_{{t}}" for stem, _, below in names]
+    parts = [e.name.removesuffix("_next").split("_") for e in cell.spec.equations]
+    expected = [f"{stem}_{{{','.join([*below, 't'])}}}" for stem, *below in parts]
     assert left == expected + [rf"\{name}" for name, _ in cell.spec.constants]
     assert [line.endswith(r" \\") for line in lines] == [True] * (len(lines) - 1) + [False]
 

@@ -16,6 +16,7 @@ from shared import each_cell
 from gatework.cells import name_of, resolve
 from gatework.inspect.figures import COLOURS, TRUTH, losses
 from gatework.inspect.report import render, summarise
+from gatework.inspect.roles import state_roles
 from gatework.tasks.evaluation import Evaluation
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "base"}
@@ -109,9 +110,10 @@ def test_every_cell_of_the_catalogue_has_a_report_with_its_gates_and_state(cell)
         assert title in page.text
     spec = resolve(cell)
     names = {title.split()[-1] for title in shown}
-    between = {e.name for e in spec.equations if getattr(e.expr, "op", "") == "sigmoid"}
-    gates = {name for name in between if not name.endswith("_next")}  # a state is none
-    assert gates | {spec.states[-1].name} <= names
+    gates = {e.name for e in spec.equations if getattr(e.expr, "op", "") == "sigmoid"}
+    carried = {*state_roles(spec)}  # not what only echoes a gate, nor a stabiliser
+    assert gates | carried <= names
+    assert carried & {"h", "c"}
     for panel in summary["inside"]["panels"]:
         values = np.array(panel["values"])
         assert values.shape[1] == 6  # the context

@@ -260,7 +260,8 @@ def meaning(words, at):
 def test_numbers_bear_out_what_is_said_of_a_state(cell):
     for state, role in state_roles(cell.spec).items():
         if role.says:
-            found, at = carried(cell.spec, {}, state)
+            held = computed(cell.spec, {})  # what gates see of a state is not carried over
+            found, at = carried(cell.spec, {g: held[g] for g in gate_roles(cell.spec)}, state)
             kept = role.says.removeprefix("every step keeps ").removesuffix(" and adds to it")
             kept = state if kept == "all of it" else kept
             np.testing.assert_allclose(found, meaning(kept.split(), at))

@@ -7,7 +7,9 @@ class LSTM(Cell):
     """Long short-term memory with a forget gate."""
 
     source = "Gers, Schmidhuber & Cummins 2000, Neural Computation 12(10)"
-    convention = "gates in the order i, f, g, o, as torch.nn.LSTM; no peepholes"
+    convention = (
+        "gates in the order i, f, g, o, as torch.nn.LSTM; no peepholes (NP of Greff et al.)"
+    )
     torch_kernel = "lstm"
     torch_backend = "oneDNN"
 
