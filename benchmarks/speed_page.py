@@ -68,7 +68,11 @@ def page(
 def tail(missing: Sequence[str]) -> str:
     """The remarks, and what nobody measured."""
     absent = [f"{name} (not installed)" for name in missing]
-    absent += [] if "amx" in processor() else ["AMX (the processor has none, and the code for its tiles has never run on one)"]
+    absent += (
+        []
+        if "amx" in processor()
+        else ["AMX (the processor has none, and the code for its tiles has never run on one)"]
+    )
     text = REMARKS.read_text(encoding="utf-8").rstrip()
     return f"{text}\n\nNot measured here: {', '.join([*absent, 'a GPU'])}."
 

@@ -284,6 +284,35 @@ def _set(path, value):
     return change
 
 
+def test_a_start_travels_with_the_cell_and_is_no_part_of_what_it_computes():
+    class Gain(eq.Cell):
+        x, h = eq.Input(), eq.State()
+        W, U = eq.Matrix(x), eq.Matrix(h)
+        s_a, s_b = eq.vector(2, start=1.5)
+        b = eq.Vector(start=0)
+        h_next = eq.tanh(s_a * (W @ x) + s_b * (U @ h) + b)
+
+    class Plain(eq.Cell):
+        x, h = eq.Input(), eq.State()
+        W, U = eq.Matrix(x), eq.Matrix(h)
+        s_a, s_b = eq.vector(2)
+        b = eq.Vector()
+        h_next = eq.tanh(s_a * (W @ x) + s_b * (U @ h) + b)
+
+    assert Gain.spec == Plain.spec
+    again = from_dict(json.loads(Gain.spec.text))
+    assert [p.start for p in again.parameters] == [None, None, 1.5, 1.5, 0.0]
+    old = to_dict(Plain.spec)
+    del old["starts"]
+    assert from_dict(old) == Plain.spec
+    for start in (float("nan"), 10**400):
+        with pytest.raises(CellError, match="finite numbers"):
+            eq.Vector(start=start)
+    for start in ("1", True):
+        with pytest.raises(CellError, match="declares nothing"):
+            eq.Vector(start=start)
+
+
 H_NEXT = ["equations", 0]
 TAMPERED = {
     "unknown operation": (_set([*H_NEXT, 2], ["system", "h"]), "unknown operation 'system'"),
@@ -307,6 +336,8 @@ TAMPERED = {
     "a name set twice": (_set(["parameters", 1, 0], "W"), "set twice"),
     "no next value": (_set([*H_NEXT, 0], "g"), "no next value"),
     "no state": (_set(["states"], []), "no next value"),
+    "a start that is none": (_set(["starts"], {"b": "1"}), "expected a number"),
+    "starts that are none": (_set(["starts"], [1.0]), "no saved cell"),
     "null": (_set(["equations"], None), "no saved cell"),
 }
 
@@ -320,7 +351,7 @@ def test_tampered_data_is_refused(name):
         from_dict(data)
 
 
-@pytest.mark.parametrize("field", [f for f in to_dict(resolve("rnn")) if f != "masks"])
+@pytest.mark.parametrize("field", sorted({*to_dict(resolve("rnn"))} - {"masks", "starts"}))
 def test_a_missing_field_is_refused(field):
     data = to_dict(resolve("rnn"))
     del data[field]

@@ -123,7 +123,10 @@ def test_parameters_are_named_shaped_and_initialised_as_said(cell):
     layer = recurrent(cell, FEATURES, HIDDEN, 2, bidirectional=True)
     names = [f"{s}_l{n}{d}" for n in (0, 1) for d in ("", "_reverse") for s in cell.spec.groups]
     assert [n for n, _ in layer.named_parameters()] == names
-    everything = torch.cat([p.detach().flatten() for p in layer.parameters()])
+    free = {p.name for p in cell.spec.parameters if p.start is None}
+    rows = [layer.named_weights(n, d) for n in (0, 1) for d in (0, 1)]
+    drawn = [w.detach().flatten() for row in rows for name, w in row.items() if name in free]
+    everything = torch.cat(drawn)
     assert 0.45 < everything.abs().max() <= HIDDEN**-0.5
     assert layer(batch())[0].shape == (STEPS, BATCH, layer.output_size)
     sizes = {"F": layer.output_size, "H": HIDDEN, "P": 2}
@@ -348,3 +351,19 @@ def test_every_cell_takes_torch_s_defaults():
     for cell in CELLS:
         layer = gw.Recurrent(cell, 3, 4, **projection(cell))
         assert next(layer.parameters()).dtype == torch.get_default_dtype()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_a_cell_gives_a_start_begins_there_and_the_forget_bias_last(bias):
+    options = {"forget_bias": 2.0} if bias else {"bias": False}
+    layer = gw.Recurrent("layer_norm_lstm", 3, 50, 2, bidirectional=True, **options)
+    for row in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weights = layer.named_weights(*row)
+        for name, value in weights.items():
+            stem = name.partition("_")[0]
+            if stem in ("alpha", "gamma"):
+                assert (value == 1).all()
+            elif stem == "b":
+                assert (value == (2.0 if name == "b_f" and bias else 0.0)).all()
+            else:
+                assert 0.05 < value.std() < 0.15

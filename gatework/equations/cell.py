@@ -200,7 +200,7 @@ class _Finisher:
         found = []
         for name, value in self.named.items():
             if isinstance(value, Vector):
-                found.append(Parameter(name, value.size))
+                found.append(Parameter(name, value.size, start=value.start))
             elif isinstance(value, Matrix):
                 cols = self.size(value.source, name)
                 if cols is None or cols.islower():

@@ -208,13 +208,18 @@ class State(Symbol):
 
 
 class Vector(Symbol):
-    """A learned vector: a bias, or a weight for each unit; (H,)."""
+    """A learned vector: a bias, or a weight for each unit; (H,).
 
-    __slots__ = ("size",)
+    ``Vector(start=1.0)`` begins at this number where a layer is made, as the gain of a
+    normalisation must; others begin as the layer's initialisation has it.
+    """
+
+    __slots__ = ("size", "start")
 
     @_declaration
-    def __init__(self, size: str = "H") -> None:
+    def __init__(self, size: str = "H", start: float | None = None) -> None:
         self.size = _checked_size(size)
+        self.start = None if start is None else finite(start)
 
 
 class Matrix(Symbol):
@@ -274,12 +279,12 @@ def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
 
 
 @_declaration
-def vector(count: int, size: str = "H") -> tuple[Vector, ...]:
+def vector(count: int, size: str = "H", start: float | None = None) -> tuple[Vector, ...]:
     """Declare several vectors at once.
 
     ``b_r, b_z = vector(2)``; their gates are packed in this order.
     """
-    return tuple(Vector(size) for _ in range(_checked_count(count, "vector")))
+    return tuple(Vector(size, start) for _ in range(_checked_count(count, "vector")))
 
 
 @overload

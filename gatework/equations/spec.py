@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import keyword
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -32,11 +32,15 @@ class StateSymbol:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A learned matrix (rows x cols) or vector (rows, ``cols`` None); sizes are letters."""
+    """A learned matrix (rows x cols) or vector (rows, ``cols`` None); sizes are letters.
+
+    What it starts at is no part of what a cell computes, so it does not count in a comparison.
+    """
 
     name: str
     rows: str
     cols: str | None = None
+    start: float | None = field(default=None, compare=False)
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -167,6 +171,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "input": spec.input,
         "states": [[s.name, s.size] for s in spec.states],
         "parameters": [[p.name, *p.shape] for p in spec.parameters],
+        "starts": {p.name: p.start for p in spec.parameters if p.start is not None},
         "constants": [[name, value] for name, value in spec.constants],
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
@@ -186,6 +191,9 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
         CellError: a field is missing, or a name or an operation is not one of a cell's.
     """
     try:
+        starts = {
+            str(n): finite(v) for n, v in data.get("starts", {}).items()
+        }  # which older files lack
         spec = Spec(
             name=str(data["name"]),
             doc=str(data["doc"]),
@@ -194,7 +202,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             input=_name(data["input"]),
             states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
             parameters=tuple(
-                Parameter(_name(n), *(_size(s) for s in shape)) for n, *shape in data["parameters"]
+                _parameter(n, shape, starts.get(n)) for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
@@ -206,7 +214,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
                 for n, s, e in data["equations"]
             ),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CellError(f"This is no saved cell: {error}.") from error
     _check_names(spec)
     return spec
@@ -269,6 +277,11 @@ def _name(value: Any) -> str:
     if value in TAKEN or "__" in value:
         raise ValueError(f"{value!r} is a reserved name")
     return value
+
+
+def _parameter(name: Any, shape: Sequence[Any], start: float | None) -> Parameter:
+    rows, cols = shape if len(shape) > 1 else (*shape, None)
+    return Parameter(_name(name), _size(rows), None if cols is None else _size(cols), start)
 
 
 def _probability(value: Any) -> float:

@@ -23,7 +23,8 @@ class Recurrent(StackForward, nn.Module):
     The parameters have the letters of the equations: for an LSTM ``W_l0`` (4H, F), ``U_l0``
     (4H, H) and ``b_l0`` (4H,), the gates stacked in the order of the class body, with
     ``_reverse`` behind the name for the backward direction. ``named_weights`` gives them gate
-    by gate. All are initialised uniformly in ±1/sqrt(hidden_size), as torch does.
+    by gate. All are initialised uniformly in ±1/sqrt(hidden_size), as torch does, but for those
+    that the cell gives a start (the gains of a normalisation: 1).
 
     Args:
         cell: a cell class, description, name (``"peephole_lstm"``) or ``file.py:Class``.
@@ -111,10 +112,16 @@ class Recurrent(StackForward, nn.Module):
         return shapes
 
     def reset_parameters(self) -> None:
-        """Initialise all parameters anew, the forget gate's bias last."""
+        """Initialise all parameters anew: uniformly, where the cell says so, the forget gate."""
         bound = self.hidden_size**-0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+        starts = {p.name: p.start for p in self._spec.parameters if p.start is not None}
+        for row in self._rows() if starts else ():
+            weights = self.named_weights(*row)
+            with torch.no_grad():
+                for name, start in starts.items():
+                    weights[name].fill_(start)
         if self.forget_bias is not None:
             if not self.bias or "b_f" not in self._spec.biases:
                 raise CellError(
