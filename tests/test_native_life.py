@@ -1,5 +1,7 @@
 """The native path over many calls: kept weights, shared memory, threads, odd tensors."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -339,3 +341,15 @@ def test_a_state_made_of_vectors_alone_has_its_rows_on_every_path():
     for mine, want in zip(got, run(layer, "reference", x, states, None), strict=True):
         assert mine.shape == want.shape
         torch.testing.assert_close(mine, want, **EXACT)
+
+
+THREADS = """
+import sklearn.cluster, torch
+from gatework.paths.team import threads
+torch.set_num_threads(2)
+assert threads() == 2
+"""
+
+
+def test_torchs_threads_are_found_beside_those_of_others():
+    subprocess.run([sys.executable, "-c", THREADS], check=True)

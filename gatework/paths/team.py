@@ -49,7 +49,10 @@ def _runtime() -> ctypes.CDLL | None:
     except OSError:
         return None
     found = {line.split()[-1] for line in loaded.splitlines() if "libgomp" in line}
-    if len(found) != 1:  # with several, torch's is not known
-        own = {f for f in found if f.startswith(str(Path(torch.__file__).parent.parent))}
-        found = own if len(own) == 1 else set()
-    return ctypes.CDLL(found.pop()) if found else None
+    if len(found) != 1:  # other packages, scikit-learn for one, bring a runtime of their own
+        home = Path(torch.__file__).parent
+        places = (home, home.with_name("torch.libs"))
+        found = {f for f in found if any(Path(f).is_relative_to(p) for p in places)}
+        if len(found) != 1:
+            return None
+    return ctypes.CDLL(found.pop())

@@ -64,6 +64,7 @@ def summary(
     lines += [f"convention  {spec.convention}"] if spec.convention else []
     lines += ["", "equations   (h is the state before the step, h_next after it)"]
     lines += [f"  {line}" for line in equations(spec)]
+    lines += [f"  {name} = {value:g}" for name, value in spec.constants]
     lines += ["", "parameters"]
     for stem, members in spec.groups.items():
         shape = " x ".join(members[0].shape)
