@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 from torch_pairs import KINDS, call, inputs, make
 
 import gatework as gw
+import gatework.equations as eq
 from gatework import paths
 from gatework.cells import all_cells, name_of
 from gatework.equations import Cell, Input, Matrix, State, Vector, matrix, sigmoid, tanh, vector
@@ -353,17 +354,19 @@ def test_every_cell_takes_torch_s_defaults():
         assert next(layer.parameters()).dtype == torch.get_default_dtype()
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_what_a_cell_gives_a_start_begins_there_and_the_forget_bias_last(bias):
-    options = {"forget_bias": 2.0} if bias else {"bias": False}
-    layer = gw.Recurrent("layer_norm_lstm", 3, 50, 2, bidirectional=True, **options)
+class Started(gw.Cell):
+    x, h = eq.Input(), eq.State()
+    W, U = eq.Matrix(x), eq.Matrix(h)
+    s_a, s_b = eq.vector(2, start=1.5)
+    b_f = eq.Vector(start=0)
+    h_next = eq.tanh(s_a * (W @ x) + s_b * (U @ h) + b_f)
+
+
+@pytest.mark.parametrize("forget_bias", [None, 2.0])
+def test_what_a_cell_gives_a_start_begins_there_and_the_forget_bias_last(forget_bias):
+    layer = gw.Recurrent(Started, 3, 50, 2, bidirectional=True, forget_bias=forget_bias)
     for row in ((0, 0), (0, 1), (1, 0), (1, 1)):
         weights = layer.named_weights(*row)
-        for name, value in weights.items():
-            stem = name.partition("_")[0]
-            if stem in ("alpha", "gamma"):
-                assert (value == 1).all()
-            elif stem == "b":
-                assert (value == (2.0 if name == "b_f" and bias else 0.0)).all()
-            else:
-                assert 0.05 < value.std() < 0.15
+        assert (weights["s_a"] == 1.5).all() and (weights["s_b"] == 1.5).all()  # noqa: PT018
+        assert (weights["b_f"] == (forget_bias or 0.0)).all()
+        assert 0.05 < weights["U"].std() < 0.15

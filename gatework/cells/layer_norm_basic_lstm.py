@@ -28,8 +28,8 @@ class LayerNormBasicLSTM(Cell):
     epsilon = Constant(1e-12)
     W_i, W_f, W_g, W_o = matrix(4, x)
     U_i, U_f, U_g, U_o = matrix(4, h)
-    gamma_i, gamma_f, gamma_g, gamma_o, gamma_c = vector(5, start=1)
-    b_i, b_f, b_g, b_o, b_c = vector(5, start=0)
+    gamma_i, gamma_f, gamma_g, gamma_o, gamma_c = vector(5)
+    b_i, b_f, b_g, b_o, b_c = vector(5)
 
     a_i, a_f, a_g, a_o = W_i @ x + U_i @ h, W_f @ x + U_f @ h, W_g @ x + U_g @ h, W_o @ x + U_o @ h
     r_i, r_f, r_g, r_o = a_i - mean(a_i), a_f - mean(a_f), a_g - mean(a_g), a_o - mean(a_o)

@@ -28,9 +28,9 @@ class LayerNormLSTM(Cell):
     epsilon = Constant(1e-5)
     W_i, W_f, W_g, W_o = matrix(4, x)
     U_i, U_f, U_g, U_o = matrix(4, h)
-    alpha_i, alpha_f, alpha_g, alpha_o, alpha_c = vector(5, start=1)
-    gamma_i, gamma_f, gamma_g, gamma_o = vector(4, start=1)
-    b_i, b_f, b_g, b_o, b_c = vector(5, start=0)
+    alpha_i, alpha_f, alpha_g, alpha_o, alpha_c = vector(5)
+    gamma_i, gamma_f, gamma_g, gamma_o = vector(4)
+    b_i, b_f, b_g, b_o, b_c = vector(5)
 
     # The mean over the units of all four gates is the mean of their four means.
     u_i, u_f, u_g, u_o = U_i @ h, U_f @ h, U_g @ h, U_o @ h
