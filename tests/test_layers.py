@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -246,9 +247,10 @@ def test_a_path_that_cannot_run_says_why():
     layer = recurrent("peephole_lstm", FEATURES, HIDDEN, path="vendor")
     with pytest.raises(PathError, match="vendor: torch has no kernel with these equations"):
         layer(batch())
-    recorded, _ = recurrent("lstm", FEATURES, HIDDEN).prepare(batch(), record=True)
-    with pytest.raises(PathError, match="vendor: torch's kernels do not show their gates"):
-        paths.choose(recorded, "vendor")
+    call, _ = recurrent("lstm", FEATURES, HIDDEN).prepare(batch())
+    for asked in ({"record": True}, {"every_state": True}):
+        with pytest.raises(PathError, match="vendor: torch's kernels do not show"):
+            paths.choose(replace(call, **asked), "vendor")
     for made in (gw.LSTM, gw.GRU, gw.RNN, lambda *a, **k: gw.Recurrent("gru", *a, **k)):
         with pytest.raises(
             PathError, match="no path 'fast'; choose one of auto, vendor, native, ref"

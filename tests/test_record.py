@@ -53,10 +53,9 @@ def test_initial_states_of_one_sequence():
         gw.record(layer, x, h.unsqueeze(1))
 
 
-@pytest.mark.parametrize("path", ["native", "vendor"])
-def test_a_path_that_shows_no_gates_is_refused_and_not_exchanged(path):
-    layer = recurrent("lstm", FEATURES, HIDDEN, path=path)
-    with pytest.raises(PathError, match=rf"{path}: .*gate.* Set layer.path = 'auto' to record it"):
+def test_a_path_that_shows_no_gates_is_refused_and_not_exchanged():
+    layer = recurrent("lstm", FEATURES, HIDDEN, path="vendor")
+    with pytest.raises(PathError, match=r"vendor: .*gate.* Set layer.path = 'auto' to record it"):
         gw.record(layer, batch(STEPS, BATCH, FEATURES))
 
 
@@ -92,5 +91,5 @@ def test_what_is_no_layer_over_sequences_is_refused(what):
 def test_an_equation_that_is_not_there():
     recording = gw.record(recurrent("gru", FEATURES, HIDDEN), batch(STEPS, FEATURES))
     assert list(recording) == ["r", "z", "n", "h_next"]
-    with pytest.raises(CellError, match="GRU has no equation 'f'; it has r, z, n, h_next"):
+    with pytest.raises(CellError, match="GRU has no 'f' at every step; it has r, z, n, h_next"):
         recording["f"]

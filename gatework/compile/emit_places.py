@@ -79,8 +79,10 @@ class Places:
             for position, state in enumerate(self.states):
                 if name == gradient_name(state + NEXT):
                     running = f"vec_load({self.running(state, 0)} + {place})"
-                    output = f"vec_load(e->by_output + {step} * e->{size}p + u)"
-                    return running if position else f"{running} + {output}"
+                    here = f"vec_load(e->by_seq_{state} + {step} * e->{size}p + u)"
+                    if position:  # the first one is the output; others are seldom asked for
+                        here = f"(e->by_seq_{state} ? {here} : vec_all(0))"
+                    return f"{running} + {here}"
         if name in self.states:
             return f"vec_load({self.before_step(name)} + {place})"
         if name == plan.spec.input:

@@ -244,6 +244,7 @@ def make_kernel(plan: Plan) -> Kernel:
     saved, gradients = layout(plan.saved), layout(names)
     factors = layout(o for o in _multiplied(plan.stages) if o != spec.input)
     each = [f"{kind}_{s}" for s in states for kind in ("first", "seq")]
+    by_steps = [f"by_seq_{s}" for s in states]  # gradients by the states at every step
     masks = [f"masks_{name}" for name in EACH]
     running = [f"{kind}_{s}" for s in states for kind in ("run", "spare")]
     shared = ("lengths", "x", "vectors", *masks, "saved", "scratch", "meeting", "factors")
@@ -261,7 +262,7 @@ def make_kernel(plan: Plan) -> Kernel:
         forward,
         backward,
         (*shared, "rows_x", "ready", *each),
-        (*shared, "gradients", "by_x", "by_output", *each, *running),
+        (*shared, "gradients", "by_x", *by_steps, *each, *running),
     )
     return replace(
         kernel,

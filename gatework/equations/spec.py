@@ -206,7 +206,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
-                MaskSymbol(_name(n), _size(s), _probability(p), finite(v), _each(e))
+                MaskSymbol(_name(n), _size(s, single=True), _probability(p), finite(v), _each(e))
                 for n, s, p, v, e in data.get("masks", ())  # which older files lack
             ),
             equations=tuple(

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from gatework import paths
-from gatework.equations import Spec
 from gatework.errors import CellError, PathError
+from gatework.layers.recording import Recording
 from gatework.layers.stack import StackForward, States
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Every equation of a stack at every step: ``recording["f"]``, or ``recording.at(1)["f"]``.
-
-    Values are (T, B, size), or (B, T, size) for a batch_first layer, zero behind a sequence's
-    end; of one sequence without a batch axis they are (T, size). The new states are ``h_next``,
-    ``c_next`` and so on.
-    """
-
-    spec: Spec
-    rows: list[dict[str, Tensor]]
-    num_directions: int
-
-    def at(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
-        """All equations of one layer and direction, by name."""
-        return self.rows[layer * self.num_directions + direction]
-
-    def __getitem__(self, name: str) -> Tensor:
-        first = self.rows[0]
-        if name not in first:
-            there = ", ".join(first)
-            raise CellError(f"{self.spec.name} has no equation {name!r}; it has {there}.")
-        return first[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows[0])
 
 
 def record(
@@ -47,6 +18,10 @@ def record(
     input: Tensor | PackedSequence,
     hx: States | None = None,
     lengths: Tensor | list[int] | None = None,
+    *,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    reset_to: States | None = None,
 ) -> Recording:
     """Run a layer as its ``forward`` would, and keep every named gate and state.
 
@@ -55,6 +30,9 @@ def record(
         input: as for the layer's ``forward``; a PackedSequence is recorded in its sorted order.
         hx: as for the layer's ``forward``.
         lengths: as for the layer's ``forward``.
+        mask: as for the layer's ``forward``.
+        resets: as for the layer's ``forward``.
+        reset_to: as for the layer's ``forward``.
 
     Returns:
         The recording; differentiable unless gradients are off.
@@ -66,17 +44,16 @@ def record(
     """
     if not isinstance(layer, StackForward):
         raise CellError(_refusal(layer))
-    call, form = layer.prepare(input, hx, lengths, record=True)
+    call, form = layer.prepare(input, hx, lengths, mask, resets, reset_to)
+    call = replace(call, record=True)
     try:
         path = paths.choose(call, layer.path)
     except PathError as error:
         raise PathError(f"{error} Set layer.path = {paths.AUTO!r} to record it.") from None
-    rows = path.run(call).recorded
-    if not form.is_batched:
-        rows = [{name: v.squeeze(1) for name, v in row.items()} for row in rows]
-    elif form.is_turned:
-        rows = [{name: v.transpose(0, 1) for name, v in row.items()} for row in rows]
-    return Recording(call.spec, rows, call.num_directions)
+    names = [equation.name for equation in layer.spec.equations]  # resets bring further ones
+    rows = form.rows(path.run(call).recorded)
+    rows = [{name: row[name] for name in names} for row in rows]
+    return Recording(layer.spec, rows, call.num_directions)
 
 
 def _refusal(layer: object) -> str:

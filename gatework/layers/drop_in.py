@@ -35,15 +35,24 @@ class _DropIn(StackForward, nn.RNNBase):
     is_torch_cell = True
 
     def __init__(
-        self, mode: str, *arguments: Any, forget_bias: float | None, path: str, **options: Any
+        self,
+        mode: str,
+        *arguments: Any,
+        forget_bias: float | None,
+        learned_states: bool,
+        path: str,
     ) -> None:
         self.forget_bias = forget_bias
+        self.learned_states = learned_states
         self.path = paths.check_name(path)
-        super().__init__(mode, *arguments, **options)
+        super().__init__(mode, *arguments)
+        if learned_states:
+            self.add_first_states(*arguments[-2:])
 
     def reset_parameters(self) -> None:
         """Initialise as torch does; then the forget gate's bias, if one was given."""
         super().reset_parameters()
+        self.reset_first_states()
         if self.forget_bias is not None:
             set_forget_bias(self, self.spec, self.forget_bias)
 
@@ -76,6 +85,7 @@ class _DropIn(StackForward, nn.RNNBase):
         """As torch, with what is beyond torch where it is not at its default."""
         text = super().extra_repr()
         text += "" if self.forget_bias is None else f", forget_bias={self.forget_bias}"
+        text += ", learned_states=True" if self.learned_states else ""
         return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
 
 
@@ -87,6 +97,8 @@ class LSTM(_DropIn):
         proj_size, device, dtype: as torch.nn.LSTM.
         forget_bias: initial value of the forget gate's bias: ``bias_ih`` gets it, ``bias_hh``
             gets zero, since torch adds the two (Gers et al. 2000 use 1).
+        learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
+            begin at zero; ``hx`` goes before them.
         path: ``"auto"``, or the name of the path that must be used.
 
     Shapes:
@@ -107,11 +119,13 @@ class LSTM(_DropIn):
         dtype: torch.dtype | None = None,
         *,
         forget_bias: float | None = None,
+        learned_states: bool = False,
         path: str = paths.AUTO,
     ) -> None:
         super().__init__(
             "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            proj_size, device, dtype, forget_bias=forget_bias, path=path,
+            proj_size, device, dtype, forget_bias=forget_bias,
+            learned_states=learned_states, path=path,
         )  # fmt: skip
 
     @property
@@ -126,6 +140,8 @@ class GRU(_DropIn):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
         device, dtype: as torch.nn.GRU.
+        learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
+            begin at zero; ``hx`` goes before them.
         path: ``"auto"``, or the name of the path that must be used.
 
     Raises:
@@ -148,12 +164,14 @@ class GRU(_DropIn):
         dtype: torch.dtype | None = None,
         *,
         proj_size: int = 0,
+        learned_states: bool = False,
         path: str = paths.AUTO,
     ) -> None:
         check_no_projection(proj_size)
         super().__init__(
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            0, device, dtype, forget_bias=None, path=path,
+            0, device, dtype, forget_bias=None,
+            learned_states=learned_states, path=path,
         )  # fmt: skip
 
     @property
@@ -168,6 +186,8 @@ class RNN(_DropIn):
     Args:
         input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, dropout,
         bidirectional, device, dtype: as torch.nn.RNN.
+        learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
+            begin at zero; ``hx`` goes before them.
         path: ``"auto"``, or the name of the path that must be used.
 
     Raises:
@@ -192,6 +212,7 @@ class RNN(_DropIn):
         dtype: torch.dtype | None = None,
         *,
         proj_size: int = 0,
+        learned_states: bool = False,
         path: str = paths.AUTO,
     ) -> None:
         check_no_projection(proj_size)
@@ -199,7 +220,8 @@ class RNN(_DropIn):
         check_nonlinearity(nonlinearity)
         super().__init__(
             f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first,
-            dropout, bidirectional, 0, device, dtype, forget_bias=None, path=path,
+            dropout, bidirectional, 0, device, dtype, forget_bias=None,
+            learned_states=learned_states, path=path,
         )  # fmt: skip
 
     @property

@@ -37,6 +37,8 @@ class Recurrent(StackForward, nn.Module):
         bidirectional: a second direction runs from each sequence's end to its start.
         proj_size: size of the projected state, for a cell that has one.
         forget_bias: initial value of the forget gate's bias (``b_f``), for every layer.
+        learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
+            begin at zero; ``hx`` goes before them.
         path: ``"auto"``, or the name of the path that must be used.
         device: where the parameters are created.
         dtype: of the parameters.
@@ -63,6 +65,7 @@ class Recurrent(StackForward, nn.Module):
         proj_size: int = 0,
         *,
         forget_bias: float | None = None,
+        learned_states: bool = False,
         path: str = paths.AUTO,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -79,12 +82,15 @@ class Recurrent(StackForward, nn.Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.forget_bias = forget_bias
+        self.learned_states = learned_states
         self.path = paths.check_name(path)
         self.is_torch_cell = vendor.kernel(self._spec) is not None
         for layer, direction in self._rows():
             for stem, shape in self.group_shapes(layer).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(self._name(stem, layer, direction), nn.Parameter(empty))
+        if learned_states:
+            self.add_first_states(device, dtype)
         self.reset_parameters()
 
     @property
@@ -114,8 +120,9 @@ class Recurrent(StackForward, nn.Module):
     def reset_parameters(self) -> None:
         """Initialise all parameters anew: uniformly, where the cell says so, the forget gate."""
         bound = self.hidden_size**-0.5
-        for parameter in self.parameters():
+        for parameter in self.tensors():
             nn.init.uniform_(parameter, -bound, bound)
+        self.reset_first_states()
         starts = {p.name: p.start for p in self._spec.parameters if p.start is not None}
         for row in self._rows() if starts else ():
             weights = self.named_weights(*row)
@@ -171,6 +178,7 @@ class Recurrent(StackForward, nn.Module):
             "bidirectional": (self.bidirectional, False),
             "proj_size": (self.proj_size, 0),
             "forget_bias": (self.forget_bias, None),
+            "learned_states": (self.learned_states, False),
             "path": (self.path, paths.AUTO),
         }
         return text + "".join(f", {k}={v!r}" for k, (v, default) in shown.items() if v != default)

@@ -6,19 +6,24 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from gatework import paths
 from gatework.equations import Spec
+from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
+from gatework.layers.recording import Recording
 from gatework.layers.shapes import check_input, check_lengths, check_states
+from gatework.layers.states import named_states
 from gatework.layers.stream import Stream
 from gatework.paths import Call, Result, Weights, prepared, vendor
-from gatework.paths.per_layer import is_plain_form
+from gatework.paths.interruptions import with_mask, with_reset_steps
+from gatework.paths.per_layer import is_plain_form, states_of
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -37,6 +42,7 @@ class StackForward:
     training: bool
     path: str
     is_torch_cell: bool  # whether torch has a kernel for the cell
+    learned_states: bool  # whether the initial states are parameters
 
     @property
     def spec(self) -> Spec:
@@ -52,41 +58,122 @@ class StackForward:
         input: Tensor | PackedSequence,
         hx: States | None = None,
         lengths: Tensor | list[int] | None = None,
-    ) -> tuple[Any, Any]:
+        *,
+        mask: Tensor | None = None,
+        resets: Tensor | None = None,
+        reset_to: States | None = None,
+        return_states: bool = False,
+    ) -> Any:
         """Run the stack over a batch of sequences.
 
         Args:
             input: (T, B, F), or (B, T, F) with batch_first, or one sequence (T, F), or a
                 PackedSequence.
             hx: initial states, (L*D, B, size) each, also with batch_first; one tensor for a
-                cell with one state, else a tuple in the order of the cell's states. Default 0.
+                cell with one state, else a tuple in the order of the cell's states. Default 0,
+                or what the layer has learned (``learned_states``).
             lengths: (B,) whole numbers in 0..T. Steps behind a sequence's end are not seen by
                 any direction; their outputs are zero, and the final states are those at the end.
+            mask: instead of lengths (T, B) or (B, T) with batch_first, True where a step is
+                seen. Over others states stay as they are, and the output is zero.
+            resets: True where a new sequence begins in the middle of a row, shaped as ``mask``:
+                before that step all states are set anew. A backward direction is set anew
+                where it comes to the other side of the border.
+            reset_to: what they are set to, in the form of ``hx``. Default 0, or what the layer
+                has learned.
+            return_states: also give all states after every step.
 
         Returns:
             output: (T, B, D*H), or (B, T, D*H) with batch_first, or as the input came.
-            states: the final states, in the form of ``hx``.
+            states: the final states, in the form of ``hx``; several have names (``states.c``).
+            sequences: with return_states, a ``Recording`` of all states after every step:
+                ``sequences["c"]``, ``sequences.at(layer, direction)["c"]``, differentiable.
 
         Raises:
             ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
             PathError: the path asked for does not support this call.
         """
-        if torch.compiler.is_compiling():
-            call, form = self.prepare(input, hx, lengths)
-            return form.restore(paths.run_traced(call, self.path, self.is_torch_cell))
-        if isinstance(input, Tensor) and lengths is None and is_plain_form(hx):
-            return self._forward_again(input, hx)
-        call, form = self.prepare(input, hx, lengths)
-        return form.restore(paths.choose(call, self.path).run(call))
+        is_plain = lengths is mask is resets is reset_to is None and not return_states
+        is_traced = torch.compiler.is_compiling()
+        if is_plain and not is_traced and isinstance(input, Tensor) and is_plain_form(hx):
+            output, states = self._forward_again(input, hx)
+            return output, self._named(states)
+        call, form = self.prepare(input, hx, lengths, mask, resets, reset_to)
+        call = replace(call, every_state=return_states)
+        if is_traced:
+            result = paths.run_traced(call, self.path, self.is_torch_cell)
+        else:
+            result = paths.choose(call, self.path).run(call)
+        output, states = form.restore(result)
+        states = states if is_traced else self._named(states)
+        if not return_states:
+            return output, states
+        names = [s.name for s in self.spec.states]
+        rows = [{name: row[name + NEXT] for name in names} for row in form.rows(result.recorded)]
+        return output, states, Recording(self.spec, rows, call.num_directions)
+
+    def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, Any]:
+        """One step: what ``forward`` gives for a sequence of one, from the states of the last one.
+
+        It is differentiable and takes the layer as it is; ``stream`` is the quick form for
+        inference.
+
+        Args:
+            x: (B, F) or (F,).
+            states: as this function returned them; ``None`` begins a sequence.
+
+        Returns:
+            The output, (B, H) or (H,), and the states.
+
+        Raises:
+            ShapeError: the layer is bidirectional, or a shape cannot be.
+        """
+        self._check_direction("step")
+        if x.dim() not in (1, 2):
+            raise ShapeError(
+                f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
+            )
+        axis = 1 if self.batch_first and x.dim() == 2 else 0
+        output, states = self.forward(x.unsqueeze(axis), states)
+        return output.squeeze(axis), states
+
+    def state(self, states: States | None = None, batch: int | None = None) -> Any:
+        """States as an object with names, also for a cell with one state: ``state.h``.
+
+        Args:
+            states: what ``forward`` returned; ``None``: those at which a sequence begins.
+            batch: with those the number of rows; ``None``: one sequence without a batch axis.
+
+        Returns:
+            A tuple with names, ``detach()``, ``to(...)`` and ``index(rows)``; ``hx`` takes it.
+        """
+        if states is None:
+            like = next(self.parameters())  # type: ignore[attr-defined]
+            states = self._first_states(like, batch)
+        return named_states(self.spec, states_of(states))
+
+    def _named(self, states: Any) -> Any:
+        """The states of a cell that has several, with names; torch gives one as it is."""
+        return states if isinstance(states, Tensor) else named_states(self.spec, states)
+
+    def _check_direction(self, what: str) -> None:
+        if self.bidirectional:
+            raise ShapeError(
+                f"{type(self).__name__} is bidirectional: its second direction begins at the end "
+                f"of a sequence, which a {what} does not know. Use bidirectional=False."
+            )
 
     def _forward_again(self, input: Tensor, hx: States | None) -> tuple[Any, Any]:
         """Calls of a kind that come again are checked and set up once."""
+        if hx is None and self.learned_states:
+            batch = input.shape[0 if self.batch_first else 1] if input.dim() == 3 else None
+            hx = self._first_states(input, batch)
         result: tuple[Any, Any] | None = vendor.again(self, input, hx)
         if result is not None:
             return result
         ready = prepared.find(self, input, hx)
         if ready is not None:
-            form = _Form(self.batch_first)
+            form = _Form(self.batch_first, len(self.spec.states))
             x = form.standard(input)
         else:
             call, form = self.prepare(input, hx, None)
@@ -107,6 +194,7 @@ class StackForward:
         Raises:
             ShapeError: the layer is bidirectional.
         """
+        self._check_direction("stream")
         return Stream(self, batch)
 
     def prepare(
@@ -114,15 +202,22 @@ class StackForward:
         input: Tensor | PackedSequence,
         hx: States | None = None,
         lengths: Tensor | list[int] | None = None,
-        record: bool = False,
+        mask: Tensor | None = None,
+        resets: Tensor | None = None,
+        reset_to: States | None = None,
     ) -> tuple[Call, _Form]:
         """The call that ``forward`` makes, and the way back from its result."""
         name = type(self).__name__
-        form = _Form(self.batch_first)
+        form = _Form(self.batch_first, len(self.spec.states))
         weights = self.stack_weights()
+        if lengths is not None and mask is not None:
+            raise ShapeError(f"{name}: lengths= and mask= say the same thing; pass one of them.")
         if isinstance(input, PackedSequence):
-            if lengths is not None:
-                raise ShapeError(f"{name}: a PackedSequence has its lengths; do not pass lengths=.")
+            if not (lengths is mask is resets is None):
+                raise ShapeError(
+                    f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask= or "
+                    f"resets=. Pad it (pad_packed_sequence) to use them."
+                )
             if input.data.dim() != 2:
                 raise ShapeError(
                     f"{name}: a PackedSequence holds (steps, F) data, got "
@@ -146,9 +241,28 @@ class StackForward:
             2 if self.bidirectional else 1,
             self.dropout,
             self.training,
-            record,
         )
+        if mask is not None:
+            call = with_mask(call, self._of_steps("mask", mask, x, form))
+        if resets is not None:
+            resets = self._of_steps("resets", resets, x, form)
+            is_set = reset_to is not None or self.learned_states
+            origins = self._states(name, x, reset_to, form) if is_set else None
+            call = with_reset_steps(call, resets, origins)
+        elif reset_to is not None:
+            raise ShapeError(f"{name}: reset_to= says what resets= set states to; pass both.")
         return call, form
+
+    def _of_steps(self, which: str, values: Tensor, x: Tensor, form: _Form) -> Tensor:
+        """A truth value for each step and row, as (T, B)."""
+        name, given = type(self).__name__, form.as_given(x)
+        expected = given.shape[:2] if form.is_batched else given.shape[:1]
+        if values.dtype != torch.bool or values.shape != expected:
+            raise ShapeError(
+                f"{name}: {which} is a bool tensor with a value for each step, {tuple(expected)} "
+                f"for this input; got {values.dtype} of shape {tuple(values.shape)}."
+            )
+        return form.as_given(values) if form.is_batched else values.unsqueeze(1)
 
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the parameters, which the input must have."""
@@ -161,7 +275,7 @@ class StackForward:
         sizes = {"H": self.hidden_size, "P": self.proj_size}
         widths = [sizes[s.size] for s in self.spec.states]
         if hx is None:
-            return tuple(x.new_zeros(rows, x.shape[1], width) for width in widths)
+            return self._first_states(x, x.shape[1])
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         if len(states) != len(widths):
             names = ", ".join(s.name for s in self.spec.states)
@@ -173,12 +287,41 @@ class StackForward:
         check_states(name, states, expected, form.as_given(x), form.is_turned)
         return form.standard_states(states)
 
+    def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
+        """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch."""
+        middle = () if batch is None else (batch,)
+        if self.learned_states:
+            own = [getattr(self, f"first_{s.name}") for s in self.spec.states]
+            return tuple(
+                s if batch is None else s.unsqueeze(1).expand(-1, batch, -1).contiguous()
+                for s in own
+            )
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        return tuple(like.new_zeros(rows, *middle, sizes[s.size]) for s in self.spec.states)
+
+    def reset_first_states(self) -> None:
+        """Set learned initial states, where there are any, to zero."""
+        own: dict[str, Tensor] = self._parameters  # type: ignore[attr-defined]
+        for state in self.spec.states:
+            if f"first_{state.name}" in own:
+                nn.init.zeros_(own[f"first_{state.name}"])
+
+    def add_first_states(self, device: Any, dtype: torch.dtype | None) -> None:
+        """Make the initial states parameters, ``first_h`` and so on, (L*D, size), at zero."""
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        for state in self.spec.states:
+            zeros = torch.zeros(rows, sizes[state.size], device=device, dtype=dtype)
+            name = f"first_{state.name}"
+            self.register_parameter(name, nn.Parameter(zeros))  # type: ignore[attr-defined]
+
 
 class _Form:
     """How the input came, so that the result goes back in the same form."""
 
-    def __init__(self, batch_first: bool) -> None:
-        self.batch_first = batch_first
+    def __init__(self, batch_first: bool, states: int) -> None:
+        self.batch_first, self.states = batch_first, states
         self.is_batched = True
         self.is_turned = False  # the input came as (B, T, F)
         self.packed: PackedSequence | None = None
@@ -209,9 +352,15 @@ class _Form:
         order = None if self.packed is None else self.packed.sorted_indices
         return states if order is None else tuple(s.index_select(1, order) for s in states)
 
+    def rows(self, recorded: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """What was recorded, with the axes of the input."""
+        if not self.is_batched:
+            return [{name: v.squeeze(1) for name, v in row.items()} for row in recorded]
+        return [{name: self.as_given(v) for name, v in row.items()} for row in recorded]
+
     def restore(self, result: Result) -> tuple[Any, Any]:
         """Output and final states as torch.nn would return them for such an input."""
-        states = result.states
+        states = result.states[: self.states]  # a call may have further ones
         output: Any = self.as_given(result.output)
         if self.packed is not None:
             assert self.lengths is not None

@@ -28,17 +28,9 @@ class Stream:
     Args:
         layer: a layer that runs in one direction.
         batch: how many sequences run side by side, B.
-
-    Raises:
-        ShapeError: the layer is bidirectional: its second direction begins at the end.
     """
 
     def __init__(self, layer: StackForward, batch: int = 1) -> None:
-        if layer.bidirectional:
-            raise ShapeError(
-                f"{type(layer).__name__} is bidirectional: its second direction begins at the "
-                f"end of a sequence, which a stream does not know. Use bidirectional=False."
-            )
         if not isinstance(batch, int) or batch < 1:
             raise ShapeError(f"batch is a whole number above zero, got {batch!r}.")
         self.layer, self.batch = layer, batch

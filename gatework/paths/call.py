@@ -53,7 +53,12 @@ class Call:
     num_directions: int = 1
     dropout: float = 0.0  # between layers, in training only
     training: bool = False
-    record: bool = False
+    record: bool = False  # every equation at every step is asked for
+    every_state: bool = False  # all states at every step are
+    # Masks that the caller brings, by name, for each direction in its own order, (T, B, 1); and
+    # the steps that are not skipped, (T, B, 1), in the order of the input. See ``interruptions``.
+    brought: tuple[Mapping[str, Tensor], ...] = ()
+    live: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Given:
         masks: the random masks by name, (T, B, size); an axis of one goes for all.
         lengths: (B,) int64, or ``None``.
         precision: of the factors of products, see ``packing.PARTS``.
+        every_state: whether all states are asked for at every step, and not the output alone.
     """
 
     spec: Spec
@@ -77,6 +83,13 @@ class Given:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     lengths: Tensor | None = None
     precision: str = "highest"
+    every_state: bool = False
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The states that are asked for at every step."""
+        names = tuple(s.name for s in self.spec.states)
+        return names if self.every_state else names[:1]
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -108,5 +121,6 @@ class Result:
 
     output: Tensor  # (T, B, D*H); zero after a sequence's end
     states: tuple[Tensor, ...]  # each (L*D, B, size), at each sequence's end
-    # With record: every equation by name, (T, B, size), one dict per layer and direction.
+    # With record every equation by name, (T, B, size), with every_state the states after each
+    # step (``h_next``), one dict per layer and direction.
     recorded: list[dict[str, Tensor]] = field(default_factory=list)

@@ -25,6 +25,9 @@ FROM, TO, MASK_STEP, MASK_ROW, MASK_ONCE = map(
     NUMBERS.index, ("from", "to", "mask_step", "mask_row", "mask_once")
 )
 Arrays = dict[str, Tensor]
+# The states that are asked for at every step, (T, B, size) each, the output first; and all states
+# after the last step, (B, size).
+Results = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 class Run:
@@ -71,15 +74,19 @@ class Run:
             arrays[f"seq_{output.name}"] = given.x.new_empty(sizes)
         return arrays
 
-    def results(self, arrays: Arrays) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output (T, B, size), and the final states (B, size)."""
+    def results(self, arrays: Arrays) -> Results:
+        """What the forward function has written."""
         shape, (output, *others) = self.shape, self.shape.spec.states
         written = arrays[f"seq_{output.name}"]
-        result = written if shape.is_whole else shape.plain(written, output.size)
+        sequences = [written if shape.is_whole else shape.plain(written, output.size)]
         last = (shape.steps - 1) % shape.ring
         finals = [shape.plain(written[-1], output.size)]
-        finals += [shape.plain(arrays[f"seq_{s.name}"][last], s.size) for s in others]
-        return result, tuple(finals)
+        for state in others:
+            steps = arrays[f"seq_{state.name}"]
+            finals.append(shape.plain(steps[last], state.size))
+            if state.name in shape.sequences:
+                sequences.append(shape.plain(steps, state.size))
+        return tuple(sequences), tuple(finals)
 
     def let_go(self) -> list[Tensor]:
         """What the backward pass reads besides the output and the call; the run keeps nothing."""
@@ -115,8 +122,8 @@ class Run:
             torch.mm(x, weights, out=ready)
 
 
-def forward(runs: Sequence[Run], given: Sequence[Given]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-    """Output (T, B, size) and final states (B, size) of runs of one shape, done at once."""
+def forward(runs: Sequence[Run], given: Sequence[Given]) -> list[Results]:
+    """The results of runs of one shape, done at once."""
     shape = runs[0].shape
     arrays = [run.arrays(one) for run, one in zip(runs, given, strict=True)]
     launch = Launch(shape, shape.library.forward, shape.kernel.forward_arrays, arrays)
@@ -178,7 +185,7 @@ class Pass:
         given: what it was given.
         held: what ``Run.let_go`` gave.
         output: its output.
-        gradients: by the output and by the final states.
+        gradients: by the results: states at every step, the output first, and final states.
     """
 
     given: Given
@@ -194,8 +201,9 @@ def _arrays_back(shape: Shape, one: Pass, workspace: Workspace, chunk: int) -> A
     arrays.update(zip(shape.held(), one.held, strict=True))
     if shape.is_whole:
         arrays[f"seq_{spec.states[0].name}"] = one.output
-    by_output, *by_finals = one.gradients
-    arrays["by_output"] = shape.pad(by_output, spec.states[0].size)
+    by_steps, by_finals = one.gradients[: -len(spec.states)], one.gradients[-len(spec.states) :]
+    for state, gradient in zip(spec.states, by_steps, strict=False):
+        arrays[f"by_seq_{state.name}"] = shape.pad(gradient, state.size)
     width = shape.width(kernel.gradients)
     arrays["gradients"] = workspace.empty((chunk, shape.batch, width))
     if kernel.back_scratch.names:

@@ -83,6 +83,8 @@ class Sizes:
     def pad(self, tensor: Tensor, size: str) -> Tensor:
         """The last axis filled up to whole vectors; contiguous."""
         missing = self.padded[size] - self.sizes[size]
+        if size.islower():  # one number of a row is the same in every lane
+            return tensor.expand(*tensor.shape[:-1], self.padded[size])
         return pad(tensor, (0, missing)) if missing else tensor.contiguous()
 
     def plain(self, tensor: Tensor, size: str) -> Tensor:
@@ -130,7 +132,8 @@ def shape_of(library: Library, given: Given, keep: bool, calls: int = 1) -> Shap
     """The shape of a call, worked out once for all that are alike; see ``Shape.calls``."""
     x, whole = given.x, given.lengths is None
     sizes = tuple(t.shape for t in (*given.first.values(), *given.groups.values()))
-    key = (id(library), x.shape, x.stride(), sizes, whole, keep, calls, torch.get_num_threads())
+    wanted = (whole, keep, given.every_state, calls, torch.get_num_threads())
+    key = (id(library), x.shape, x.stride(), sizes, *wanted)
     found = _shapes.get(key)
     if found is None or found.library is not library:
         if len(_shapes) >= MOST_SHAPES:
@@ -145,6 +148,7 @@ class Shape(Sizes):
     Attributes:
         keep: whether a backward pass will follow.
         fused: whether the input is multiplied in the step, and not before all steps.
+        sequences: the states that are given back at every step.
         ring: for how many steps the states but for the first are kept.
         rows: parts of the rows, one for each thread or group of threads.
         columns: parts of the columns, one for each thread of a group.
@@ -153,7 +157,8 @@ class Shape(Sizes):
 
     def __init__(self, library: Library, given: Given, keep: bool, calls: int = 1) -> None:
         super().__init__(library, given)
-        self.keep, self.ring = keep, self.steps if keep else min(2, self.steps)
+        self.keep, self.sequences = keep, given.sequences
+        self.ring = self.steps if keep or given.every_state else min(2, self.steps)
         self.number_bytes = given.x.element_size()
         self.fused = self.multiplies_inside(given) or not self.plan.of_input
         self.calls = calls

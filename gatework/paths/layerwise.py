@@ -30,7 +30,7 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
         given = [_given(call, x, row) for row in rows]
         outputs = []
         for direction, (steps, states) in enumerate(run_steps(given, call.record)):
-            gates = _in_order(steps, given[direction], backward=direction == 1)
+            gates = _in_order(steps, given[direction], call.live, backward=direction == 1)
             outputs.append(gates[output])
             finals.append(states)
             recorded.append(gates)
@@ -41,7 +41,7 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
         rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
         for rows in zip(*finals, strict=True)
     )
-    return Result(x, states, recorded if call.record else [])
+    return Result(x, states, recorded if call.record or call.every_state else [])
 
 
 def _given(call: Call, x: Tensor, row: int) -> Given:
@@ -53,26 +53,32 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
         sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[2]}
         masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
     layer, direction = divmod(row, call.num_directions)
+    if call.brought:
+        masks |= call.brought[direction]
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
-    given = Given(spec, x, first, groups, masks, lengths)
-    inside = given.inside()
-    if inside is not None:
-        x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
-    return replace(given, x=_reversed(x, lengths) if direction == 1 else x)
+    given = Given(spec, x, first, groups, masks, lengths, every_state=call.every_state)
+    for seen in (given.inside(), call.live):
+        if seen is not None:
+            x = x.masked_fill(~seen, 0)  # whatever stands in the padding must not reach a gradient
+    return replace(given, x=in_reverse(x, lengths) if direction == 1 else x)
 
 
-def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[str, Tensor]:
-    """The equations in the order of the input, the padding nought."""
+def _in_order(
+    gates: dict[str, Tensor], given: Given, live: Tensor | None, backward: bool
+) -> dict[str, Tensor]:
+    """The equations in the order of the input, the padding and skipped steps nought."""
     inside = given.inside()
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:
-        gates = {name: _reversed(v, given.lengths) for name, v in gates.items()}
+        gates = {name: in_reverse(v, given.lengths) for name, v in gates.items()}
+    if live is not None:
+        gates = {name: v.masked_fill(~live, 0) for name, v in gates.items()}
     return gates
 
 
-def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
+def in_reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Each sequence of x (T, B, ...) from its own end to its start; the padding stays behind."""
     if lengths is None:
         return x.flip(0)

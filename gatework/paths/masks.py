@@ -26,8 +26,13 @@ def draw(
     for mask in spec.masks:
         if training:
             rows = steps if mask.each == "step" else 1
-            empty = like.new_empty(rows, batch, sizes[mask.size])
+            empty = like.new_empty(rows, batch, _width(mask.size, sizes))
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
         else:
-            found[mask.name] = like.new_full((1, 1, sizes[mask.size]), mask.mean)
+            found[mask.name] = like.new_full((1, 1, _width(mask.size, sizes)), mask.mean)
     return found
+
+
+def _width(size: str, sizes: Mapping[str, int]) -> int:
+    """A small letter is one number of a row."""
+    return 1 if size.islower() else sizes[size]

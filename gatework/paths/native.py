@@ -40,8 +40,6 @@ class NativePath:
 
     def supports(self, call: Call) -> str | None:
         """``None`` where a kernel can be built and the call is on the CPU."""
-        if call.record:
-            return "the kernels do not keep every gate"
         if call.x.device.type != "cpu":
             return f"the kernels run on the CPU, the input is on {call.x.device}"
         if is_half(call):
@@ -148,19 +146,34 @@ def library(spec: Spec, dtype: torch.dtype, precision: str = "highest") -> Libra
 
 
 def _run_steps(precision: str, given: Sequence[Given], record: bool) -> list[Steps]:
-    given = [replace(one, precision=precision) for one in given]
+    given = [
+        replace(one, precision=precision, every_state=one.every_state or record) for one in given
+    ]
     if are_at_once(given):
-        return _run_at_once(given)
-    return [steps for one in given for steps in _run_at_once([one])]
+        found = _run_at_once(given)
+    else:
+        found = [steps for one in given for steps in _run_at_once([one])]
+    if not record:
+        return found
+    # The states are known at every step, so all equations follow for all steps at once.
+    pairs = zip(given, found, strict=True)
+    return [(reference.all_equations(one, steps), finals) for one, (steps, finals) in pairs]
 
 
 def _run_at_once(given: Sequence[Given]) -> list[Steps]:
-    output, tensors = given[0].spec.states[0].name + NEXT, _tensors(given)
+    names, tensors = [s + NEXT for s in given[0].sequences], _tensors(given)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         results = _Steps.apply(given, *tensors)  # type: ignore[no-untyped-call]
-        parts = _split(results, [1 + len(one.first) for one in given])
-        return [({output: each[0]}, tuple(each[1:])) for each in parts]
-    return [({output: result}, finals) for result, finals, _ in forward(given, keep=False)]
+        parts = _split(results, [_count(one) for one in given])
+        found = [(tuple(each[: len(names)]), tuple(each[len(names) :])) for each in parts]
+    else:
+        found = [(sequences, finals) for sequences, finals, _ in forward(given, keep=False)]
+    return [(dict(zip(names, each, strict=True)), finals) for each, finals in found]
+
+
+def _count(given: Given) -> int:
+    """How many tensors ``_Steps`` gives back for one direction."""
+    return len(given.sequences) + len(given.first)
 
 
 def _tensors(given: Sequence[Given]) -> list[Tensor]:
@@ -175,8 +188,8 @@ def _split(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Te
 
 def forward(
     given: Sequence[Given], keep: bool
-) -> list[tuple[Tensor, tuple[Tensor, ...], list[Tensor]]]:
-    """Output, final states, and with ``keep`` what the backward pass reads besides.
+) -> list[tuple[tuple[Tensor, ...], tuple[Tensor, ...], list[Tensor]]]:
+    """States at every step, the output first; final states; with ``keep`` what the way back reads.
 
     What is given must have one shape; it is done at once.
     """
@@ -192,7 +205,7 @@ def forward(
             held = [[] for run in runs]
             for run in runs:
                 run.release()
-    return [(output, finals, kept) for (output, finals), kept in zip(results, held, strict=True)]
+    return [(*both, kept) for both, kept in zip(results, held, strict=True)]
 
 
 def _shape(given: Sequence[Given], keep: bool) -> Shape:
@@ -207,18 +220,19 @@ def _without_gaps(given: Given) -> Given:
 
 
 class _Steps(torch.autograd.Function):
-    """All steps of directions that are done at once: of each, output (T, B, H), final states."""
+    """All steps of directions that are done at once: of each ``Results``, one after the other."""
 
     @staticmethod
     def forward(ctx: Any, given: Sequence[Given], *tensors: Tensor) -> tuple[Tensor, ...]:
-        outputs, finals, held = zip(*forward(given, keep=True), strict=True)
+        sequences, finals, held = zip(*forward(given, keep=True), strict=True)
+        outputs = [each[0] for each in sequences]
         # The tensors are saved, and not with the rest: so torch sees what is changed in place.
         ctx.given = [one.with_tensors([t.new_empty(0) for t in one.tensors()]) for one in given]
         ctx.held = [len(kept) for kept in held]
         # Hooks may keep what is saved; then its memory is not ours to use again.
         ctx.is_ours = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         ctx.save_for_backward(*outputs, *tensors, *chain(*held))
-        return tuple(chain(*((o, *f) for o, f in zip(outputs, finals, strict=True))))
+        return tuple(chain(*((*s, *f) for s, f in zip(sequences, finals, strict=True))))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -228,7 +242,7 @@ class _Steps(torch.autograd.Function):
         outputs, *parts = _split(saved, [len(counts), *counts, *ctx.held])
         tensors, held = parts[: len(counts)], parts[len(counts) :]
         given = [one.with_tensors(own) for one, own in zip(ctx.given, tensors, strict=True)]
-        incoming = _split(gradients, [1 + len(one.first) for one in given])
+        incoming = _split(gradients, [_count(one) for one in given])
         pairs = list(zip(given, incoming, strict=True))
         if torch.is_grad_enabled():
             return None, *chain(*(by_reference(*pair) for pair in pairs))
@@ -255,7 +269,8 @@ def backward(passes: Sequence[Pass], wants_input: bool) -> list[list[Tensor | No
 def by_reference(given: Given, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     """Gradients that can be differentiated again: through the reference path."""
     gates, finals = reference.run_steps(given)
-    results = zip((gates[given.spec.states[0].name + NEXT], *finals), gradients, strict=True)
+    sequences = [gates[state + NEXT] for state in given.sequences]
+    results = zip((*sequences, *finals), gradients, strict=True)
     outputs, incoming = zip(*(pair for pair in results if pair[0].requires_grad), strict=True)
     wanted = [t for t in given.tensors() if t.requires_grad]
     found = iter(

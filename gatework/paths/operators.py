@@ -9,6 +9,7 @@ that has never seen the cell. What runs inside is the native path, else the refe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,10 @@ from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
 from gatework.paths.layerwise import Steps, run_layers
 
-_GIVEN = "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell"
+_GIVEN = (
+    "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell, "
+    "bool every_state"
+)
 
 
 def run(call: Call) -> Result:
@@ -31,7 +35,12 @@ def run(call: Call) -> Result:
 
 
 def _run_steps(given: Sequence[Given], record: bool) -> list[Steps]:
-    return [_run_direction(one) for one in given]
+    given = [replace(one, every_state=one.every_state or record) for one in given]
+    found = [_run_direction(one) for one in given]
+    if not record:
+        return found
+    pairs = zip(given, found, strict=True)
+    return [(reference.all_equations(one, steps), finals) for one, (steps, finals) in pairs]
 
 
 def _run_direction(given: Given) -> Steps:
@@ -40,8 +49,11 @@ def _run_direction(given: Given) -> Steps:
     keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     if keep:
         keep = any(t.requires_grad for t in given.tensors())
-    output, *rest = torch.ops.gatework.steps(*_flat(given), keep)
-    return {given.spec.states[0].name + NEXT: output}, tuple(rest[: len(given.first)])
+    results = torch.ops.gatework.steps(*_flat(given), keep)
+    count = len(given.sequences)
+    names = [state + NEXT for state in given.sequences]
+    sequences = dict(zip(names, results[:count], strict=True))
+    return sequences, tuple(results[count : count + len(given.first)])
 
 
 def _of_one_dtype(given: Given) -> Given:
@@ -56,7 +68,8 @@ def _of_one_dtype(given: Given) -> Given:
 def _flat(given: Given) -> tuple[Any, ...]:
     """What both operators take first."""
     parts = (given.first, given.groups, given.masks)
-    return (given.x, *(list(p.values()) for p in parts), given.lengths, given.spec.text)
+    tensors = (given.x, *(list(p.values()) for p in parts), given.lengths)
+    return (*tensors, given.spec.text, given.every_state)
 
 
 def _given(
@@ -66,6 +79,7 @@ def _given(
     masks: Sequence[Tensor],
     lengths: Tensor | None,
     cell: str,
+    every_state: bool,
 ) -> Given:
     spec = from_text(cell)
     return Given(
@@ -75,6 +89,7 @@ def _given(
         dict(zip(spec.groups, groups, strict=True)),
         dict(zip((m.name for m in spec.masks), masks, strict=True)),
         lengths,
+        every_state=every_state,
     )
 
 
@@ -82,16 +97,16 @@ def _given(
     "gatework::steps", mutates_args=(), schema=f"({_GIVEN}, bool keep) -> Tensor[]"
 )
 def steps(*arguments: Any) -> list[Tensor]:
-    """Output (T, B, H), final states (B, size), and with ``keep`` what the way back reads."""
+    """States at every step (T, B, size), final ones (B, size), with ``keep`` what is held."""
     *flat, keep = arguments
     given = _given(*flat)
     if _has_kernel(given.spec, given.x):
-        ((output, finals, held),) = native.forward([given], keep)
-        return [output, *finals, *held]
+        ((sequences, finals, held),) = native.forward([given], keep)
+        return [*sequences, *finals, *held]
     with torch.no_grad():
         gates, finals = reference.run_steps(given)
     return [
-        gates[given.spec.states[0].name + NEXT],
+        *(gates[state + NEXT] for state in given.sequences),
         *(f.clone(memory_format=torch.contiguous_format) for f in finals),
     ]
 
@@ -100,8 +115,8 @@ def steps(*arguments: Any) -> list[Tensor]:
 def _steps_shapes(*arguments: Any) -> list[Tensor]:
     *flat, keep = arguments
     given = _given(*flat)
-    x, (output, *_) = given.x, given.first.values()
-    made = [x.new_empty(x.shape[0], x.shape[1], output.shape[1])]
+    x = given.x
+    made = [x.new_empty(*x.shape[:2], given.first[s].shape[1]) for s in given.sequences]
     made += [x.new_empty(s.shape) for s in given.first.values()]
     if keep and _has_kernel(given.spec, x):
         sizes = Sizes(native.library(given.spec, x.dtype), given)
@@ -121,7 +136,7 @@ def steps_back(*arguments: Any) -> list[Tensor]:
     given = _given(*flat)
     if _has_kernel(given.spec, given.x):
         if not held:  # the forward pass did not know that there would be a way back
-            ((output, _, held),) = native.forward([given], keep=True)
+            (((output, *_), _, held),) = native.forward([given], keep=True)
         passes = [Pass(given, held, output, gradients)]
         ((by_x, *rest),) = native.backward(passes, wants_input)
     else:
@@ -155,9 +170,10 @@ def _back_shapes(*arguments: Any) -> list[Tensor]:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, first, groups, masks, lengths, cell, _ = inputs
-    count = 1 + len(first)
-    ctx.counts, ctx.cell = (len(first), len(groups), len(masks), lengths is not None), cell
+    x, first, groups, masks, lengths, cell, every_state, _ = inputs
+    count = (len(first) if every_state else 1) + len(first)
+    ctx.counts = (len(first), len(groups), len(masks), lengths is not None)
+    ctx.cell, ctx.every_state = cell, every_state
     given = [x, *first, *groups, *masks, *([] if lengths is None else [lengths])]
     ctx.save_for_backward(*given, output[0], *output[count:])
     ctx.wants_input = ctx.needs_input_grad[0]
@@ -176,16 +192,18 @@ def _back(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     lengths = take(1)[0] if has_lengths else None
     (output,) = take(1)
     finals = parts[0]
+    widths = [f.shape[1] for f in (finals if ctx.every_state else finals[:1])]
+    shapes = [(*output.shape[:2], width) for width in widths] + [f.shape for f in finals]
     filled = [
-        torch.zeros_like(like) if g is None else g
-        for g, like in zip(gradients, [output, *finals], strict=False)
+        output.new_zeros(shape) if g is None else g
+        for g, shape in zip(gradients, shapes, strict=False)
     ]
     found = torch.ops.gatework.steps_back(
-        x, *parts, lengths, ctx.cell, output, saved, filled, ctx.wants_input
+        x, *parts, lengths, ctx.cell, ctx.every_state, output, saved, filled, ctx.wants_input
     )
     by_x = found[-1] if ctx.wants_input else None
     by_states, by_groups = found[:states], found[states : states + groups]
-    return by_x, by_states, by_groups, [None] * masks, None, None, None
+    return by_x, by_states, by_groups, [None] * masks, None, None, None, None
 
 
 steps.register_autograd(_back, setup_context=_keep)

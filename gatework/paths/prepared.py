@@ -21,7 +21,7 @@ from torch.autograd import forward_ad
 
 from gatework.paths import native
 from gatework.paths.call import Call, Given, Result, Weights
-from gatework.paths.kernel_run import Launch, Run, all_steps, brought
+from gatework.paths.kernel_run import Launch, Results, Run, all_steps, brought
 from gatework.paths.kernel_shape import are_at_once, shape_of
 from gatework.paths.masks import draw
 from gatework.paths.packing import Library
@@ -194,7 +194,8 @@ class Prepared:
             rows = range(len(finals), len(finals) + len(layer.runs))
             results = layer(x, [[s[row] for s in states] for row in rows])
             finals += [final for _, final in results]
-            outputs = [out.flip(0) if place else out for place, (out, _) in enumerate(results)]
+            outputs = [sequences[0] for sequences, _ in results]
+            outputs = [out.flip(0) if place else out for place, out in enumerate(outputs)]
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if len(finals) == 1:
             return Result(x, tuple(f.unsqueeze(0) for f in finals[0]))
@@ -235,10 +236,8 @@ class _Layer:
             self.changing.append(f"seq_{spec.states[0].name}")
         self.given = [replace(one, x=x.new_empty(0)) for one in given]
 
-    def __call__(
-        self, x: Tensor, first: Sequence[Sequence[Tensor]]
-    ) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-        """Output and final states of each direction; no ``first`` states are zeros."""
+    def __call__(self, x: Tensor, first: Sequence[Sequence[Tensor]]) -> list[Results]:
+        """The results of each direction; no ``first`` states are zeros."""
         sources = [x.flip(0) if place else x for place in range(len(self.runs))]
         # What the kernel reads and writes must live until it is done.
         arrays = [

@@ -5,7 +5,7 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     inputs = [x.unbind(0)] if reference.uses_input(spec) else []
     nexts = [s.name + NEXT for s in spec.states]
-    wanted = [e.name for e in spec.equations] if record else nexts[:1]
+    wanted = [e.name for e in spec.equations] if record else nexts[: len(given.sequences)]
     history: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for t in range(x.shape[0]):
         drawn = [m[t if len(m) > 1 else 0] for m in given.masks.values()]
@@ -62,3 +62,26 @@ def run_steps(given: Given, record: bool = False) -> Steps:
         for name in wanted:
             history[name].append(gates[name])
     return {name: torch.stack(values) for name, values in history.items()}, states
+
+
+def all_equations(given: Given, after: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every equation at every step, (T, B, size), where the states after each step are known.
+
+    Args:
+        given: what the steps were given.
+        after: the states after each step by the names of their equations (``h_next``).
+    """
+    spec, x = given.spec, given.x
+    # Of a step the states before it are those after the last one.
+    states = [
+        torch.cat([first.unsqueeze(0), after[name + NEXT][:-1]])
+        for name, first in given.first.items()
+    ]
+    products = reference.packed_products(spec)
+    ready = [linear(x, given.groups[g]) for g, leaf in products.items() if leaf == spec.input]
+    kept = [given.groups[g] for g in spec.groups if products.get(g) != spec.input]
+    inputs = [x] if reference.uses_input(spec) else []
+    step = reference.compiled(spec, "torch", packed=True)
+    gates = step(*ready, *inputs, *states, *given.masks.values(), *kept)
+    sizes = x.shape[:2]
+    return {n: v.expand(*sizes, v.shape[-1]) for n, v in gates.items()} | dict(after)

@@ -1,0 +1,67 @@
+"""The states of a stack of layers as one object, with the names of the equations."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatework.equations import Spec
+
+
+def named_states(spec: Spec, states: Sequence[Any]) -> Any:
+    """States as a tuple with names: ``states.h``, ``states.c``, else as torch.nn gives them.
+
+    Such a tuple is one of ``collections.namedtuple``, so it unpacks, compares and goes through
+    torch as any tuple. It also has
+
+    - ``detach()``: cut off from the steps that made it (truncated back-propagation);
+    - ``to(...)``: on another device or of another dtype, as ``Tensor.to``;
+    - ``index(rows)``: some rows of the batch, in this order: for beams, for a batch that shrinks.
+    """
+    return _type(tuple(s.name for s in spec.states))(*states)
+
+
+@cache
+def _type(names: tuple[str, ...]) -> Any:
+    # Methods are set and not inherited: torch takes a tuple apart only if its one base is tuple.
+    make: Any = collections.namedtuple  # which type checkers want with names that they can read
+    made = make("States", names)
+    made.detach = _detach
+    made.to = _to
+    made.index = _index
+    made.__reduce__ = lambda self: (_again, (names, *self))
+    made.__doc__ = named_states.__doc__
+    return made
+
+
+def _again(names: tuple[str, ...], *states: Any) -> Any:
+    return _type(names)(*states)
+
+
+def _detach(self: Any) -> Any:
+    """The same numbers, cut off from the steps that made them."""
+    return _of_each(self, lambda state: state.detach())
+
+
+def _to(self: Any, *args: Any, **options: Any) -> Any:
+    """On another device or of another dtype, as ``Tensor.to``."""
+    return _of_each(self, lambda state: state.to(*args, **options))
+
+
+def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
+    """Some rows of the batch, which is the last axis but one."""
+    return _of_each(
+        self, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
+    )
+
+
+def _of_each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(states, Tensor):
+        return change(states)
+    parts = [_of_each(s, change) for s in states]
+    return type(states)(*parts) if hasattr(states, "_fields") else tuple(parts)

@@ -1,0 +1,90 @@
+"""Resets and skipped steps: brought into a call by rewriting its cell, see ``equations``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gatework.equations.interruption import Interrupted, with_origins, with_resets, with_skips
+from gatework.equations.spec import from_text
+from gatework.paths.call import Call
+from gatework.paths.layerwise import in_reverse
+
+REWRITINGS = {"skips": with_skips, "resets": with_resets, "origins": with_origins}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _rewritten(cell: str, how: str) -> Interrupted:
+    """A cell, by its text, rewritten; that is nothing to trace."""
+    return REWRITINGS[how](from_text(cell))
+
+
+def with_mask(call: Call, mask: Tensor) -> Call:
+    """The call in which the steps where mask (T, B) is False are not seen by any direction.
+
+    States stay as they are over them, and the output there is zero.
+    """
+    if not torch.compiler.is_compiling() and (lengths := _as_lengths(mask)) is not None:
+        return replace(call, lengths=lengths)
+    made: Interrupted = _rewritten(call.spec.text, "skips")
+    live = mask.unsqueeze(-1)
+    brought = [
+        dict.fromkeys(made.masks, _numbers(_of_direction(live, call, backward), call))
+        for backward in range(call.num_directions)
+    ]
+    return replace(call, spec=made.spec, brought=_joined(call, brought), live=live)
+
+
+def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | None) -> Call:
+    """The call whose states are set anew before the steps where resets (T, B) is True.
+
+    A direction that runs backward is set anew where it enters a sequence from behind: after the
+    step before a reset.
+
+    Args:
+        call: the call.
+        resets: (T, B), bool.
+        origins: what the states are set to, (L*D, B, size) each; ``None``: zero.
+    """
+    how = "resets" if origins is None else "origins"
+    made: Interrupted = _rewritten(call.spec.text, how)
+    goes_on = ~resets.unsqueeze(-1)
+    brought = []
+    for backward in range(call.num_directions):
+        mine = goes_on
+        if backward:
+            if call.lengths is not None:  # what stands behind the end is no sequence
+                steps = torch.arange(len(mine), device=mine.device).view(-1, 1, 1)
+                mine = mine | (steps >= call.lengths.to(mine.device).unsqueeze(-1))
+            mine = torch.cat([mine[1:], torch.ones_like(mine[:1])])
+        mine = _numbers(_of_direction(mine, call, backward), call)
+        brought.append(dict.fromkeys(made.masks, mine))
+    states = call.states if origins is None else (*call.states, *origins)
+    return replace(call, spec=made.spec, states=states, brought=_joined(call, brought))
+
+
+def _as_lengths(mask: Tensor) -> Tensor | None:
+    """The lengths of the sequences, where only padding behind their ends is masked."""
+    lengths = mask.sum(0)
+    steps = torch.arange(len(mask), device=mask.device).unsqueeze(1)
+    is_padding = bool((mask == (steps < lengths)).all())
+    return lengths.cpu() if is_padding else None
+
+
+def _of_direction(values: Tensor, call: Call, backward: int) -> Tensor:
+    """Values (T, B, 1) in the order in which a direction meets the steps."""
+    return in_reverse(values, call.lengths) if backward else values
+
+
+def _numbers(values: Tensor, call: Call) -> Tensor:
+    dtype = next(iter(call.weights.tensors())).dtype
+    return values.to(call.x.device, dtype)
+
+
+def _joined(call: Call, brought: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], ...]:
+    """These masks beside those that the call has."""
+    before = call.brought or ({},) * call.num_directions
+    return tuple({**old, **new} for old, new in zip(before, brought, strict=True))
