@@ -24,6 +24,7 @@ from gatework.errors import CellError
 from gatework.layers.stack import StackForward
 from gatework.paths import vendor
 from gatework.paths.call import Groups, Weights
+from gatework.paths.segments import check_segments
 
 Device = torch.device | str | int | None
 
@@ -40,10 +41,12 @@ class _DropIn(StackForward, nn.RNNBase):
         *arguments: Any,
         forget_bias: float | None,
         learned_states: bool,
+        checkpoint: str | int | None,
         path: str,
     ) -> None:
         self.forget_bias = forget_bias
         self.learned_states = learned_states
+        self.checkpoint = check_segments(checkpoint)
         self.path = paths.check_name(path)
         super().__init__(mode, *arguments)
         if learned_states:
@@ -86,6 +89,7 @@ class _DropIn(StackForward, nn.RNNBase):
         text = super().extra_repr()
         text += "" if self.forget_bias is None else f", forget_bias={self.forget_bias}"
         text += ", learned_states=True" if self.learned_states else ""
+        text += "" if self.checkpoint is None else f", checkpoint={self.checkpoint!r}"
         return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
 
 
@@ -99,6 +103,8 @@ class LSTM(_DropIn):
             gets zero, since torch adds the two (Gers et al. 2000 use 1).
         learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
             begin at zero; ``hx`` goes before them.
+        checkpoint: ``"sqrt"`` or a number of steps: training keeps the states between segments of
+            sqrt(T) or so many steps alone, and makes the rest again on the way back.
         path: ``"auto"``, or the name of the path that must be used.
 
     Shapes:
@@ -120,12 +126,13 @@ class LSTM(_DropIn):
         *,
         forget_bias: float | None = None,
         learned_states: bool = False,
+        checkpoint: str | int | None = None,
         path: str = paths.AUTO,
     ) -> None:
         super().__init__(
             "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             proj_size, device, dtype, forget_bias=forget_bias,
-            learned_states=learned_states, path=path,
+            learned_states=learned_states, checkpoint=checkpoint, path=path,
         )  # fmt: skip
 
     @property
@@ -142,6 +149,8 @@ class GRU(_DropIn):
         device, dtype: as torch.nn.GRU.
         learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
             begin at zero; ``hx`` goes before them.
+        checkpoint: ``"sqrt"`` or a number of steps: training keeps the states between segments of
+            sqrt(T) or so many steps alone, and makes the rest again on the way back.
         path: ``"auto"``, or the name of the path that must be used.
 
     Raises:
@@ -165,13 +174,14 @@ class GRU(_DropIn):
         *,
         proj_size: int = 0,
         learned_states: bool = False,
+        checkpoint: str | int | None = None,
         path: str = paths.AUTO,
     ) -> None:
         check_no_projection(proj_size)
         super().__init__(
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             0, device, dtype, forget_bias=None,
-            learned_states=learned_states, path=path,
+            learned_states=learned_states, checkpoint=checkpoint, path=path,
         )  # fmt: skip
 
     @property
@@ -188,6 +198,8 @@ class RNN(_DropIn):
         bidirectional, device, dtype: as torch.nn.RNN.
         learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
             begin at zero; ``hx`` goes before them.
+        checkpoint: ``"sqrt"`` or a number of steps: training keeps the states between segments of
+            sqrt(T) or so many steps alone, and makes the rest again on the way back.
         path: ``"auto"``, or the name of the path that must be used.
 
     Raises:
@@ -213,6 +225,7 @@ class RNN(_DropIn):
         *,
         proj_size: int = 0,
         learned_states: bool = False,
+        checkpoint: str | int | None = None,
         path: str = paths.AUTO,
     ) -> None:
         check_no_projection(proj_size)
@@ -221,7 +234,7 @@ class RNN(_DropIn):
         super().__init__(
             f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first,
             dropout, bidirectional, 0, device, dtype, forget_bias=None,
-            learned_states=learned_states, path=path,
+            learned_states=learned_states, checkpoint=checkpoint, path=path,
         )  # fmt: skip
 
     @property

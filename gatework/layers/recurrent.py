@@ -15,6 +15,7 @@ from gatework.errors import CellError, ShapeError
 from gatework.layers.stack import StackForward
 from gatework.paths import vendor
 from gatework.paths.call import Groups, by_name
+from gatework.paths.segments import check_segments
 
 
 class Recurrent(StackForward, nn.Module):
@@ -39,6 +40,8 @@ class Recurrent(StackForward, nn.Module):
         forget_bias: initial value of the forget gate's bias (``b_f``), for every layer.
         learned_states: the initial states are parameters (``first_h`` ..., (L*D, size)), which
             begin at zero; ``hx`` goes before them.
+        checkpoint: ``"sqrt"`` or a number of steps: training keeps the states between segments of
+            sqrt(T) or so many steps alone, and makes the rest again on the way back.
         path: ``"auto"``, or the name of the path that must be used.
         device: where the parameters are created.
         dtype: of the parameters.
@@ -66,6 +69,7 @@ class Recurrent(StackForward, nn.Module):
         *,
         forget_bias: float | None = None,
         learned_states: bool = False,
+        checkpoint: str | int | None = None,
         path: str = paths.AUTO,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -83,6 +87,7 @@ class Recurrent(StackForward, nn.Module):
         self.proj_size = proj_size
         self.forget_bias = forget_bias
         self.learned_states = learned_states
+        self.checkpoint = check_segments(checkpoint)
         self.path = paths.check_name(path)
         self.is_torch_cell = vendor.kernel(self._spec) is not None
         for layer, direction in self._rows():
@@ -179,6 +184,7 @@ class Recurrent(StackForward, nn.Module):
             "proj_size": (self.proj_size, 0),
             "forget_bias": (self.forget_bias, None),
             "learned_states": (self.learned_states, False),
+            "checkpoint": (self.checkpoint, None),
             "path": (self.path, paths.AUTO),
         }
         return text + "".join(f", {k}={v!r}" for k, (v, default) in shown.items() if v != default)

@@ -24,6 +24,7 @@ from gatework.layers.stream import Stream
 from gatework.paths import Call, Result, Weights, prepared, vendor
 from gatework.paths.interruptions import with_mask, with_reset_steps
 from gatework.paths.per_layer import is_plain_form, states_of
+from gatework.paths.segments import run_segments
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -43,6 +44,7 @@ class StackForward:
     path: str
     is_torch_cell: bool  # whether torch has a kernel for the cell
     learned_states: bool  # whether the initial states are parameters
+    checkpoint: str | int | None  # how many steps are made again at once on the way back
 
     @property
     def spec(self) -> Spec:
@@ -103,7 +105,7 @@ class StackForward:
         if is_traced:
             result = paths.run_traced(call, self.path, self.is_torch_cell)
         else:
-            result = paths.choose(call, self.path).run(call)
+            result = self._run(call)
         output, states = form.restore(result)
         states = states if is_traced else self._named(states)
         if not return_states:
@@ -111,6 +113,12 @@ class StackForward:
         names = [s.name for s in self.spec.states]
         rows = [{name: row[name + NEXT] for name in names} for row in form.rows(result.recorded)]
         return output, states, Recording(self.spec, rows, call.num_directions)
+
+    def _run(self, call: Call) -> Result:
+        path = paths.choose(call, self.path)  # of the whole: a segment alone may choose another
+        if self.checkpoint is None or call.every_state:  # all states are more than is saved
+            return path.run(call)
+        return run_segments(call, self.checkpoint, path.run)
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, Any]:
         """One step: what ``forward`` gives for a sequence of one, from the states of the last one.
@@ -178,6 +186,8 @@ class StackForward:
         else:
             call, form = self.prepare(input, hx, None)
             path, x = paths.choose(call, self.path), call.x
+            if self.checkpoint is not None and torch.is_grad_enabled():
+                return form.restore(self._run(call))
             if path.name == "vendor" and form.is_batched:
                 vendor.remember(self, input, hx)
             if path.name == "native" and form.is_batched:
