@@ -20,6 +20,8 @@ from gatework.equations.ops import (
 )
 from gatework.equations.spec import Equation, Parameter, Spec
 
+from gatework.equations import transform as transform  # isort: skip  (made of all the above)
+
 __all__ = [
     "Cell",
     "Constant",
