@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Apply, Expr
+from gatework.equations.expr import Apply, Expr, walk
 from gatework.equations.ops import PRIMITIVES, abs_, exp, maximum, minimum, relu, sigmoid
 from gatework.equations.spec import Spec
 from gatework.equations.transform.draft import CURVES, Draft, mapped
@@ -29,7 +29,7 @@ def hard_tanh(a: Expr) -> Expr:
 
 
 def softsign(a: Expr) -> Expr:
-    """a / (1 + |a|)."""
+    """One of slower ends than tanh: a / (1 + |a|)."""
     return a / (1 + abs_(a))
 
 
@@ -39,7 +39,7 @@ def elu(a: Expr) -> Expr:
 
 
 def silu(a: Expr) -> Expr:
-    """a sigmoid(a)."""
+    """The number times its sigmoid."""
     return a * sigmoid(a)
 
 
@@ -54,8 +54,7 @@ FUNCTIONS: dict[str, Function] = {
     if row.arity == 1 and not (row.infix or row.reduces) and row.name != "spread"
 }
 FUNCTIONS |= {
-    f.__name__: f
-    for f in (hard_sigmoid, hard_sigmoid_onnx, hard_tanh, softsign, elu, silu, linear)
+    f.__name__: f for f in (hard_sigmoid, hard_sigmoid_onnx, hard_tanh, softsign, elu, silu, linear)
 }
 
 
@@ -99,6 +98,13 @@ def activations(
         if not count:
             draft.fail(f"there is no {kind} activation to change.")
     return draft.finish(shown)
+
+
+def kinds(cell: type[Cell] | Spec) -> set[str]:
+    """Which of gate, candidate and output activations a cell has."""
+    draft = Draft(cell, "activations")
+    nodes = (node for e in draft.all() for node in walk(e.expr))
+    return {_kind(draft, node) for node in nodes if isinstance(node, Apply)} - {""}
 
 
 def _kind(draft: Draft, node: Apply) -> str:

@@ -65,7 +65,9 @@ class Draft:
         """The name, if nothing in the cell has it."""
         parts = (self.states, self.parameters, self.constants, self.masks, self.equations)
         if name == self.spec.input or any(name in part for part in parts):
-            self.fail(f"the cell has the name {name} already. Was this done before? Else rename it.")
+            self.fail(
+                f"the cell has the name {name} already. Was this done before? Else rename it."
+            )
         return name
 
     def vector(self, name: str, size: str = "H", start: float | None = None) -> Ref:
@@ -86,7 +88,7 @@ class Draft:
         self.equations = {e.name: e for e in (*rest[:place], added, *rest[place:])}
         return Ref(name)
 
-    def set(self, name: str, expr: Expr) -> None:
+    def put(self, name: str, expr: Expr) -> None:
         """Another right-hand side for an equation."""
         self.equations[name] = replace(self.equations[name], expr=expr)
 
@@ -105,7 +107,7 @@ class Draft:
             return made
 
         for name, equation in list(self.equations.items()):
-            self.set(name, mapped(equation.expr, counted))
+            self.put(name, mapped(equation.expr, counted))
         return count
 
     def call_new(self, state: str, inner: str) -> Ref:
@@ -193,5 +195,5 @@ def positive_number(label: str, value: float) -> float:
 
 
 def is_recurrent(parameter: Parameter) -> bool:
-    """Whether a parameter is a matrix from a state to units: neither an input's nor a projection."""
+    """Whether a parameter is a matrix from states to units, so no input's and no projection."""
     return parameter.rows == "H" and parameter.cols in ("H", "P")

@@ -36,7 +36,9 @@ def zoneout(cell: type[Cell] | Spec, **rates: float) -> Spec:
         draft.masks[zone.name] = MaskSymbol(zone.name, size, float(rate), 1.0, "step")
         new = draft.call_new(state, f"{state}_new")
         draft.let(state + NEXT, zone * Ref(state) + (1 - zone) * new, size)
-    return draft.finish("zoneout at the mean in evaluation", "Krueger et al. 2016, arXiv:1606.01305")
+    return draft.finish(
+        "zoneout at the mean in evaluation", "Krueger et al. 2016, arXiv:1606.01305"
+    )
 
 
 def recurrent_dropout(
@@ -86,7 +88,7 @@ def _on_candidates(draft: Draft, p: float, each: str) -> None:
 
         made = mapped(equation.expr, change)
         found += made != equation.expr
-        draft.set(equation.name, made)
+        draft.put(equation.name, made)
     if not found:
         draft.fail(
             "no candidate (a tanh or relu of products) stands beside a state that is carried. "

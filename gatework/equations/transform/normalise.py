@@ -14,9 +14,7 @@ EPSILON = "epsilon"
 SOURCE = "Ba, Kiros & Hinton 2016, arXiv:1607.06450"
 
 
-def layer_norm(
-    cell: type[Cell] | Spec, *, state: str | None = None, epsilon: float = 1e-5
-) -> Spec:
+def layer_norm(cell: type[Cell] | Spec, *, state: str | None = None, epsilon: float = 1e-5) -> Spec:
     """Each gate's sum of matrix products, normalised over its units, with a learned gain.
 
     In ``W_i @ x + U_i @ h + p_i * c + b_i`` the products together become
@@ -61,7 +59,7 @@ def _normalise_sums(draft: Draft) -> int:
                     made = made + mapped(term, change)
             return made
 
-        draft.set(equation.name, mapped(equation.expr, change))
+        draft.put(equation.name, mapped(equation.expr, change))
     return count
 
 
@@ -80,7 +78,7 @@ def _normalise_state(draft: Draft, state: str) -> None:
     where, node = shown[0]
     size = draft.states[state].size
     made = _normalised(draft, new, state, size, where) + draft.vector(f"beta_{state}", size, 0.0)
-    draft.set(
+    draft.put(
         where,
         mapped(
             draft.equations[where].expr,
@@ -99,7 +97,9 @@ def _normalised(draft: Draft, value: Expr, suffix: str, size: str, before: str) 
 
 def _suffix(draft: Draft, products: list[Expr]) -> str:
     """What W_i and U_i share; the matrix itself where another sum has that already."""
-    names = [p.matrix.name for p in products if isinstance(p, Product) and isinstance(p.matrix, Ref)]
+    names = [
+        p.matrix.name for p in products if isinstance(p, Product) and isinstance(p.matrix, Ref)
+    ]
     found = {name.partition("_")[2] for name in names}
     short = found.pop() if len(found) == 1 else ""
     return short if short and f"gamma_{short}" not in draft.parameters else names[0]

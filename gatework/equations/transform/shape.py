@@ -8,7 +8,7 @@ from gatework.equations.cell import Cell
 from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import maximum, minimum
 from gatework.equations.spec import NEXT, Equation, Parameter, Spec, StateSymbol
-from gatework.equations.transform.draft import Draft, is_recurrent, mapped, positive_number
+from gatework.equations.transform.draft import Draft, is_recurrent, positive_number
 
 
 def project(cell: type[Cell] | Spec) -> Spec:
@@ -34,7 +34,10 @@ def project(cell: type[Cell] | Spec) -> Spec:
         return Ref(inner) if node == old else None
 
     is_carried = draft.rewrite(shorten) > sum(
-        node.operand == old for e in draft.all() for node in walk(e.expr) if isinstance(node, Product)
+        node.operand == old
+        for e in draft.all()
+        for node in walk(e.expr)
+        if isinstance(node, Product)
     )
     if not turned:
         draft.fail(f"no matrix multiplies the output {output} itself.")
@@ -80,7 +83,7 @@ def _clip(draft: Draft, state: str, limit: float) -> None:
     expr = draft.equations[state + NEXT].expr
     if isinstance(expr, Apply) and expr.op == minimum.name:
         draft.fail(f"{state} is clipped already.")
-    draft.set(state + NEXT, minimum(maximum(expr, -bound), bound))
+    draft.put(state + NEXT, minimum(maximum(expr, -bound), bound))
 
 
 def couple(cell: type[Cell] | Spec, keep: str = "f") -> Spec:
@@ -99,7 +102,7 @@ def couple(cell: type[Cell] | Spec, keep: str = "f") -> Spec:
     other = "f" if keep == "i" else "i"
     if not {"i", "f"} <= {e.name for e in _gates(draft)}:
         draft.fail("there are no gates i and f that are sigmoids.")
-    draft.set(other, 1 - Ref(keep))
+    draft.put(other, 1 - Ref(keep))
     names = list(draft.equations)
     if names.index(other) < names.index(keep):
         _move(draft, other, behind=keep)
@@ -127,7 +130,7 @@ def peephole(cell: type[Cell] | Spec, state: str = "c") -> Spec:
         weight = draft.vector(f"p_{gate.name}", gate.size)
         seen = weight * Ref(name + NEXT if is_late else name)
         assert isinstance(gate.expr, Apply)
-        draft.set(gate.name, Apply(gate.expr.op, (_before_bias(draft, gate.expr.args[0], seen),)))
+        draft.put(gate.name, Apply(gate.expr.op, (_before_bias(draft, gate.expr.args[0], seen),)))
         if is_late:
             _move(draft, gate.name, behind=name + NEXT)
     return draft.finish(
