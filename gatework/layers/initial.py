@@ -7,6 +7,7 @@ groups as they are stored (``W`` of an LSTM: (4H, F), gate under gate), which it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -79,16 +80,28 @@ def chrono(t_max: int, forget: str = "b_f", take: str = "b_i") -> Initialiser:
     if isinstance(t_max, bool) or not isinstance(t_max, int) or t_max < 3:
         raise CellError(f"chrono: t_max is a whole number of steps above 2, got {t_max!r}.")
 
-    def fill(spec: Spec, stored: Stored, hidden_size: int) -> None:
+    return Chrono(t_max, forget, take)
+
+
+@dataclass(frozen=True)
+class Chrono:
+    """What ``chrono`` makes."""
+
+    t_max: int
+    forget: str
+    take: str
+
+    def __call__(self, spec: Spec, stored: Stored, hidden_size: int) -> None:
+        """Fill one layer and direction."""
         uniform(spec, stored, hidden_size)
         found = {parameter.name: tensor for parameter, tensor in parts(spec, stored)}
-        keep = found[_bias(spec, stored, forget, f"chrono({t_max})")]
-        nn.init.uniform_(keep, 1, t_max - 1).log_()
-        if take in found:
-            found[take].copy_(-keep)
+        keep = found[_bias(spec, stored, self.forget, f"init={self}")]
+        nn.init.uniform_(keep, 1, self.t_max - 1).log_()
+        if self.take in found:
+            found[self.take].copy_(-keep)
 
-    fill.__name__ = f"chrono({t_max})"
-    return fill
+    def __str__(self) -> str:
+        return f"chrono({self.t_max})"
 
 
 INITIALISERS: dict[str, Initialiser] = {

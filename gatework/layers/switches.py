@@ -8,7 +8,7 @@ functions themselves: ``Recurrent(transform.zoneout(...), ...)``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from gatework.equations import Spec, transform
 from gatework.equations.transform.curves import Function, kinds, name_of_function
@@ -85,7 +85,7 @@ def chosen(layer: str, switches: Mapping[str, Any]) -> Switches:
         )
     pairs = ((name, switches.get(name, default)) for name, default in DEFAULTS.items())
     found: Any = {name: value for name, value in pairs if value != DEFAULTS[name]}  # type: ignore[literal-required]
-    return Switches(**found)
+    return cast(Switches, found)
 
 
 def makes_another_cell(given: Mapping[str, Any]) -> bool:

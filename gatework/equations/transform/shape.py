@@ -72,7 +72,7 @@ def projection_clip(cell: type[Cell] | Spec, limit: float) -> Spec:
     draft = Draft(cell, f"projection_clip({limit:g})")
     projected = [s.name for s in draft.states.values() if s.size == "P"]
     if not projected:
-        draft.fail("no state is projected. Use project(cell) first.")
+        draft.fail("no state is projected. Use project(cell) first, or proj_size.")
     for state in projected:
         _clip(draft, state, limit)
     return draft.finish("the projection clipped, as TensorFlow 1's proj_clip")
