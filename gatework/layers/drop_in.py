@@ -5,13 +5,12 @@ They are torch's own module base with our forward pass: the same arguments, para
 The base is ``RNNBase`` and not ``nn.LSTM`` itself because torch.compile refuses to look into
 subclasses of that one.
 
-Asked for another cell (``peephole=True``), they make a ``Recurrent``: torch's parameters have no
-place for it.
+Asked for another cell (``peephole=True``) or for a list of widths, they make a ``Recurrent``:
+torch's parameters have no place for it.
 """
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Unpack
 
 import torch
@@ -40,11 +39,6 @@ class _DropIn(StackForward, nn.RNNBase):
 
     is_torch_cell = True
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        # Else a reader is shown the (*args, **kwargs) of __new__.
-        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
-
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         """The drop-in, or a Recurrent where the arguments are about another cell than torch's."""
         own = vars(cls).get("cell_of")
@@ -52,7 +46,8 @@ class _DropIn(StackForward, nn.RNNBase):
             return super().__new__(cls)
         bound = cls.__signature__.bind(*arguments, **options).arguments  # type: ignore[attr-defined]
         given = bound.pop("switches", {})
-        if not makes_another_cell(chosen(cls.__name__, given)):
+        has_widths = isinstance(bound["hidden_size"], (list, tuple))
+        if not (has_widths or makes_another_cell(chosen(cls.__name__, given))):
             return super().__new__(cls)
         return Recurrent(own.__func__(bound), **bound, **given)
 
@@ -126,11 +121,6 @@ class _DropIn(StackForward, nn.RNNBase):
         return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
 
 
-def _signature(cls: type) -> inspect.Signature:
-    _, *parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
-    return inspect.Signature(parameters)
-
-
 class LSTM(_DropIn):
     """torch.nn.LSTM's arguments, parameters and results; the cell is ``cells.lstm.LSTM``.
 
@@ -141,7 +131,7 @@ class LSTM(_DropIn):
         switches: see ``layers.switches.Switches``. Of a forget_bias ``bias_ih`` gets the value,
             ``bias_hh`` zero, since torch adds the two (Gers et al. 2000 use 1). With one that
             makes another cell (a peephole, a clip, ...) this is a ``Recurrent`` of that cell, in
-            all but the names of its parameters called as before.
+            all but the names of its parameters called as before; so it is with a list of widths.
 
     Shapes:
         See ``forward``, which also takes ``lengths``.

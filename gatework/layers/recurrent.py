@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,8 @@ class Recurrent(StackForward, nn.Module):
     Args:
         cell: a cell class, description, name (``"peephole_lstm"``) or ``file.py:Class``.
         input_size: features of the input, F.
-        hidden_size: units of each layer and direction, H.
+        hidden_size: units of each layer and direction, H; a list of numbers makes a stack with
+            a width for each layer, see ``layers.widths.Widths``.
         num_layers: layers on top of each other.
         bias: with ``False`` the cell's biases are left out (taken as zero).
         batch_first: input and output are (B, T, F) instead of (T, B, F); states never are.
@@ -51,11 +53,21 @@ class Recurrent(StackForward, nn.Module):
         See ``forward``.
     """
 
+    def __new__(
+        cls, cell: CellLike = "", input_size: int = 0, hidden_size: Any = 0, *_: Any, **__: Any
+    ) -> Recurrent:
+        """A stack of one width, or of several where hidden_size is a list."""
+        if cls is Recurrent and isinstance(hidden_size, (list, tuple)):
+            from gatework.layers.widths import Widths  # noqa: PLC0415  (which is made of these)
+
+            return super().__new__(Widths)
+        return super().__new__(cls)
+
     def __init__(
         self,
         cell: CellLike,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -74,6 +86,7 @@ class Recurrent(StackForward, nn.Module):
         self._spec = rewritten(resolve(cell), given)
         _check_sizes(self._spec, input_size, hidden_size, num_layers, proj_size, dropout)
         self.input_size = input_size
+        assert isinstance(hidden_size, int)  # or the check has raised
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bias = bias
@@ -182,7 +195,7 @@ class Recurrent(StackForward, nn.Module):
 
 
 def _check_sizes(
-    spec: Spec, input_size: int, hidden_size: int, num_layers: int, proj_size: int, dropout: float
+    spec: Spec, input_size: int, hidden_size: Any, num_layers: int, proj_size: int, dropout: float
 ) -> None:
     given = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     for name, value in given.items():

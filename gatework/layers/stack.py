@@ -6,6 +6,7 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,12 @@ class StackForward:
     residual = False
     switches = ""  # as they stand in the repr
     _init: Initialiser
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # Else a reader is shown the arguments of __new__.
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
 
     @property
     def spec(self) -> Spec:
