@@ -21,8 +21,8 @@ W, U, b = Matrix(x), Matrix(h), Vector()
 """
 SUM = "W @ x + U @ h + b"
 KNOWN = (
-    "abs_, exp, log, maximum, mean, minimum, positive, relu, sigmoid, sign, softplus, sqrt, square, "
-    "tanh"
+    "abs_, exp, log, maximum, mean, minimum, positive, relu, sigmoid, sign, softplus, sqrt, "
+    "square, tanh"
 )
 VALUES = "`if`, `and`, `or` and comparisons cannot be used on them, nor max and min"
 
