@@ -23,7 +23,7 @@ from gatework.cells import (
     name_of,
 )
 from gatework.compile import make_plan
-from gatework.equations.spec import from_text
+from gatework.equations.spec import from_dict, from_text, to_dict
 from gatework.errors import CellError
 from gatework.paths.masks import draw
 
@@ -339,3 +339,15 @@ def test_a_changed_cell_keeps_its_names_and_sources():
     assert "Ba, Kiros" in spec.source
     assert "Krueger" in spec.source
     assert t.layer_norm(LSTM).torch_kernel == ""
+
+
+@pytest.mark.parametrize("wrong", [{"U": 0}, {"U": True}, {"U": "2"}, {"b": 2}, 3])
+def test_a_saved_cell_with_wrong_blocks_is_refused(wrong):
+    with pytest.raises(CellError, match="This is no saved cell"):
+        from_dict(to_dict(RNN.spec) | {"blocks": wrong})
+
+
+def test_a_cell_saved_before_there_were_blocks_is_read():
+    data = to_dict(RNN.spec)
+    del data["blocks"]
+    assert from_dict(data) == RNN.spec
