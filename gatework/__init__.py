@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gatework.cells import all_cells as all_cells
     from gatework.equations import Cell as Cell
+    from gatework.equations import transform as transform
     from gatework.errors import GateworkError as GateworkError
     from gatework.errors import ShapeError as ShapeError
     from gatework.inspect.record import record as record
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Cell": "gatework.equations",
+    "transform": "gatework.equations",
     "GateworkError": "gatework.errors",
     "ShapeError": "gatework.errors",
     "all_cells": "gatework.cells",

@@ -55,10 +55,23 @@ class Call:
     training: bool = False
     record: bool = False  # every equation at every step is asked for
     every_state: bool = False  # all states at every step are
-    # Masks that the caller brings, by name, for each direction in its own order, (T, B, 1); and
-    # the steps that are not skipped, (T, B, 1), in the order of the input. See ``interruptions``.
+    # Masks that are not to be drawn, by name, (T, B, size), for each layer and direction in its
+    # own order; and the steps that are not skipped, (T, B, 1). See ``interruptions``.
     brought: tuple[Mapping[str, Tensor], ...] = ()
     live: Tensor | None = None
+    residual: bool = False  # each layer's input is added to its output
+
+    def seen(self) -> Tensor | None:
+        """True where a step is seen, (T, B, 1): in its sequence and not skipped; or everywhere."""
+        if self.lengths is None:
+            return self.live
+        inside = _inside(self.lengths, self.x)
+        return inside if self.live is None else inside & self.live
+
+
+def _inside(lengths: Tensor, x: Tensor) -> Tensor:
+    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    return (steps < lengths.to(x.device)).unsqueeze(-1)
 
 
 @dataclass(frozen=True)
@@ -98,10 +111,7 @@ class Given:
 
     def inside(self) -> Tensor | None:
         """True where a step belongs to its sequence, (T, B, 1); ``None``: everywhere."""
-        if self.lengths is None:
-            return None
-        steps = torch.arange(self.x.shape[0], device=self.x.device).unsqueeze(1)
-        return (steps < self.lengths.to(self.x.device)).unsqueeze(-1)
+        return None if self.lengths is None else _inside(self.lengths, self.x)
 
     def tensors(self) -> list[Tensor]:
         """Input, initial states and parameter groups, all that may have a gradient."""

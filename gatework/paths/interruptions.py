@@ -30,7 +30,7 @@ def with_mask(call: Call, mask: Tensor) -> Call:
     if not torch.compiler.is_compiling() and (lengths := _as_lengths(mask)) is not None:
         return replace(call, lengths=lengths)
     made: Interrupted = _rewritten(call.spec.text, "skips")
-    live = mask.unsqueeze(-1)
+    live = mask.to(call.x.device).unsqueeze(-1)
     brought = [
         dict.fromkeys(made.masks, _numbers(_of_direction(live, call, backward), call))
         for backward in range(call.num_directions)
@@ -85,6 +85,6 @@ def _numbers(values: Tensor, call: Call) -> Tensor:
 
 
 def _joined(call: Call, brought: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], ...]:
-    """These masks beside those that the call has."""
-    before = call.brought or ({},) * call.num_directions
-    return tuple({**old, **new} for old, new in zip(before, brought, strict=True))
+    """These masks, which come by direction, beside those that the call has."""
+    rows = call.brought or ({},) * (call.num_layers * call.num_directions)
+    return tuple({**old, **brought[row % call.num_directions]} for row, old in enumerate(rows))

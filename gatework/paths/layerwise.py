@@ -21,20 +21,25 @@ RunSteps = Callable[[Sequence[Given], bool], list[Steps]]
 
 def run_layers(call: Call, run_steps: RunSteps) -> Result:
     """Layer by layer: dropout between, padding masked, order reversed."""
-    x = call.x
+    x, seen = call.x, call.seen()
     output = call.spec.states[0].name + NEXT
     recorded: list[dict[str, Tensor]] = []
     finals: list[tuple[Tensor, ...]] = []
     for layer in range(call.num_layers):
         rows = range(layer * call.num_directions, (layer + 1) * call.num_directions)
-        given = [_given(call, x, row) for row in rows]
+        given = [_given(call, _where(seen, x), row) for row in rows]
         outputs = []
         for direction, (steps, states) in enumerate(run_steps(given, call.record)):
-            gates = _in_order(steps, given[direction], call.live, backward=direction == 1)
+            gates = {
+                name: _where(seen, in_reverse(v, call.lengths) if direction == 1 else v)
+                for name, v in steps.items()
+            }
             outputs.append(gates[output])
             finals.append(states)
             recorded.append(gates)
-        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        before, x = x, outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        if call.residual:
+            x = x + _where(seen, before)
         if layer < call.num_layers - 1 and call.dropout > 0:
             x = dropout(x, call.dropout, call.training)
     states = tuple(
@@ -45,7 +50,7 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
 
 
 def _given(call: Call, x: Tensor, row: int) -> Given:
-    """What one layer in one direction is given: x (T, B, F) in its own order."""
+    """What one layer in one direction is given; x (T, B, F) is nought where it is not seen."""
     spec, lengths = call.spec, call.lengths
     first = {s.name: t[row] for s, t in zip(spec.states, call.states, strict=True)}
     masks: dict[str, Tensor] = {}
@@ -54,28 +59,16 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
         masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
     layer, direction = divmod(row, call.num_directions)
     if call.brought:
-        masks |= call.brought[direction]
+        masks |= call.brought[row]
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
     given = Given(spec, x, first, groups, masks, lengths, every_state=call.every_state)
-    for seen in (given.inside(), call.live):
-        if seen is not None:
-            x = x.masked_fill(~seen, 0)  # whatever stands in the padding must not reach a gradient
     return replace(given, x=in_reverse(x, lengths) if direction == 1 else x)
 
 
-def _in_order(
-    gates: dict[str, Tensor], given: Given, live: Tensor | None, backward: bool
-) -> dict[str, Tensor]:
-    """The equations in the order of the input, the padding and skipped steps nought."""
-    inside = given.inside()
-    if inside is not None:
-        gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
-    if backward:
-        gates = {name: in_reverse(v, given.lengths) for name, v in gates.items()}
-    if live is not None:
-        gates = {name: v.masked_fill(~live, 0) for name, v in gates.items()}
-    return gates
+def _where(seen: Tensor | None, x: Tensor) -> Tensor:
+    """Nought at steps that are not seen: whatever stands there must not reach a gradient."""
+    return x if seen is None else x.masked_fill(~seen, 0)
 
 
 def in_reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
