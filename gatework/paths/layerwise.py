@@ -59,7 +59,7 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     inside = given.inside()
     if inside is not None:
         x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
-    return replace(given, x=_reversed(x, lengths) if direction == 1 else x)
+    return replace(given, x=reversed_steps(x, lengths) if direction == 1 else x)
 
 
 def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[str, Tensor]:
@@ -68,11 +68,11 @@ def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[st
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:
-        gates = {name: _reversed(v, given.lengths) for name, v in gates.items()}
+        gates = {name: reversed_steps(v, given.lengths) for name, v in gates.items()}
     return gates
 
 
-def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
+def reversed_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Each sequence of x (T, B, ...) from its own end to its start; the padding stays behind."""
     if lengths is None:
         return x.flip(0)
