@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatework.equations import (
-    Expr,
     abs_,
     exp,
     positive,
@@ -19,6 +18,7 @@ from gatework.equations import (
     square,
     tanh,
 )
+from gatework.equations.expr import Expr
 
 Squash = Callable[[Any], Any]  # an expression in, an expression out
 
