@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gatework.equations import (
@@ -50,7 +50,7 @@ def leaky_relu(a: Expr, alpha: float) -> Expr:
 
 
 def softsign(a: Expr) -> Expr:
-    """a / (1 + |a|)."""
+    """A / (1 + |a|)."""
     return a / (1 + abs_(a))
 
 
@@ -81,24 +81,26 @@ KERAS: dict[str, Squash] = {
 
 @dataclass(frozen=True)
 class Row:
-    """An activation of ONNX: how it is written, and its numbers where none are given."""
+    """An activation of ONNX: how it is written, and its numbers where none are given.
+
+    ``None``: it must be given. Of these ONNX and ONNX Runtime have different defaults.
+    """
 
     build: Callable[..., Any]
-    alpha: float | None = None
-    beta: float | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
 
 
 # By the lower-case name; ONNX Runtime reads the names without regard to case.
 ONNX: dict[str, Row] = {
-    "affine": Row(lambda a, alpha, beta: alpha * a + beta, 1.0, 0.0),
-    "elu": Row(elu, 1.0),
-    "hardsigmoid": Row(hard_sigmoid, 0.2, 0.5),
-    "leakyrelu": Row(leaky_relu, 0.01),
+    "affine": Row(lambda a, alpha, beta: alpha * a + beta, {"alpha": None, "beta": None}),
+    "elu": Row(elu, {"alpha": 1.0}),
+    "hardsigmoid": Row(hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
+    "leakyrelu": Row(leaky_relu, {"alpha": 0.01}),
     "relu": Row(relu),
-    "scaledtanh": Row(lambda a, alpha, beta: alpha * tanh(beta * a), 1.0, 1.0),
+    "scaledtanh": Row(lambda a, alpha, beta: alpha * tanh(beta * a), {"alpha": None, "beta": None}),
     "sigmoid": Row(sigmoid),
     "softplus": Row(softplus),
     "softsign": Row(softsign),
     "tanh": Row(tanh),
-    "thresholdedrelu": Row(lambda a, alpha: a * positive(a - alpha), 1.0),
+    "thresholdedrelu": Row(lambda a, alpha: a * positive(a - alpha), {"alpha": None}),
 }

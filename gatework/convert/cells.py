@@ -5,7 +5,7 @@ A cell whose switches make it one of the catalogue's is that one; any other is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import new_class
 from typing import Any
 
@@ -13,6 +13,7 @@ from gatework.cells import all_cells
 from gatework.convert.activations import Squash, clipped, identity
 from gatework.equations import Cell, Input, Matrix, Spec, State, Vector, sigmoid, tanh
 from gatework.equations.ops import Primitive
+from gatework.equations.spec import NEXT
 
 Body = dict[str, Any]
 
@@ -129,11 +130,12 @@ def _declare(names: Body, states: str, gates: str, biases: str) -> list[Any]:
 
 def _put(names: Body, name: str, total: Any, squash: Squash, clip: float | None) -> Any:
     """Set ``name`` to the activation of a sum; where more than one thing reads it, it is named."""
+    stem = name.removesuffix(NEXT)
     if clip is not None:
-        names[f"a_{name}"] = total
+        names[f"a_{stem}"] = total
         total = clipped(total, clip)
     if not (isinstance(squash, Primitive) or squash is identity):
-        names[f"s_{name}"] = total
+        names[f"s_{stem}"] = total
     names[name] = value = squash(total)
     return value
 

@@ -123,7 +123,9 @@ def _node(onnx: Any, node: Any, value: Any) -> Node:
                 f"weights={{{at_run_time[needed]!r}: array}}, or a model with its weights inside."
             )
     if not {"W", "R"} <= constants.keys():
-        raise ConvertError(f"{label}: it has no W or no R among its inputs, so it is no whole node.")
+        raise ConvertError(
+            f"{label}: it has no W or no R among its inputs, so it is no whole node."
+        )
     attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
     return Node(label, node.op_type, attributes, constants, at_run_time)
 
@@ -147,9 +149,7 @@ class _Constants:
         helper = self.onnx.helper
         order = [node for node in self.model.graph.node if node in nodes]
         output = helper.make_empty_tensor_value_info(name)
-        graph = helper.make_graph(
-            order, "constants", [], [output], list(self.stored.values())
-        )
+        graph = helper.make_graph(order, "constants", [], [output], list(self.stored.values()))
         made = helper.make_model(graph, opset_imports=list(self.model.opset_import))
         evaluator = framework("onnx.reference", "from_onnx").ReferenceEvaluator(made)
         return np.asarray(evaluator.run([name], {})[0])

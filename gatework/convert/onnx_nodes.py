@@ -128,11 +128,15 @@ def _function(node: Node, name: str, given: Mapping[str, Iterator[float]]) -> Sq
         raise ConvertError(
             f"{node.label}: the activation {name!r} is none of ONNX's: {', '.join(ONNX)}."
         )
-    numbers = [
-        float(next(given[which], default))
-        for which, default in (("alpha", row.alpha), ("beta", row.beta))
-        if default is not None
-    ]
+    numbers = []
+    for which, default in row.numbers.items():
+        number = next(given[which], default)
+        if number is None:
+            raise ConvertError(
+                f"{node.label}: {name} without its {which}, for which ONNX and ONNX Runtime have "
+                f"different defaults. Write activation_{which} into the node."
+            )
+        numbers.append(float(number))
     return (lambda a: row.build(a, *numbers)) if numbers else row.build
 
 
