@@ -96,6 +96,9 @@ def test_a_recurrent_whose_equations_are_torchs(cell, options):
     for stem, torchs in (("W", "weight_ih"), ("U", "weight_hh"), ("b", "bias_ih")):
         found = {n.replace(torchs, stem): g for n, g in wanted_by.items() if n.startswith(torchs)}
         torch.testing.assert_close({n: by_weight[n] for n in found}, found, **EXACT)
+    for name in (n for n in by_weight if n.startswith("d_")):  # the part of bias_hh inside r
+        last = wanted_by[name.replace("d_l", "bias_hh_l").replace("d_n_l", "bias_hh_l")]
+        torch.testing.assert_close(by_weight[name], last[-HIDDEN:], **EXACT)
 
 
 def test_weights_are_copied_and_random_numbers_left_alone():
