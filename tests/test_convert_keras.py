@@ -154,7 +154,7 @@ def test_every_activation_is_that_of_keras(name):
     made.path = "reference"
     got, expected = made(x)[0], layer(x)
     torch.testing.assert_close(got, expected, **SINGLE)
-    slopes = [torch.autograd.grad(torch.sin(y).sum(), x)[0] for y in (got, expected)]
+    slopes = [torch.autograd.grad(y.sum(), x)[0] for y in (got, expected)]
     torch.testing.assert_close(*slopes, **SINGLE)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from gatework.convert import cells
 from gatework.convert.activations import KERAS, Squash
@@ -23,6 +22,7 @@ from gatework.convert.notes import noted
 from gatework.convert.preset import Preset
 from gatework.equations import Spec
 from gatework.errors import ConvertError
+from gatework.layers import Recurrent
 
 EXPECTED = "an LSTM, GRU, SimpleRNN, an RNN of one of their cells, or a Bidirectional of these"
 MERGED = {
@@ -32,7 +32,7 @@ MERGED = {
 }
 
 
-def from_keras(source: Any, *, name: str | None = None) -> nn.Module:
+def from_keras(source: Any, *, name: str | None = None) -> Recurrent | Preset:
     """A recurrent layer of Keras 3 as a ``Recurrent`` with batch_first, its weights copied.
 
     The layer gives the output of every step and the final states, whatever return_sequences and
@@ -53,7 +53,7 @@ def from_keras(source: Any, *, name: str | None = None) -> nn.Module:
     return noted(made, notes)
 
 
-def _single(layer: Any, notes: list[str]) -> nn.Module:
+def _single(layer: Any, notes: list[str]) -> Recurrent | Preset:
     part = _read(layer)
     made = _made([part], layer, notes)
     if not layer.go_backwards:
@@ -63,7 +63,7 @@ def _single(layer: Any, notes: list[str]) -> nn.Module:
     return Preset(made, reverse=True)
 
 
-def _bidirectional(pair: Any, notes: list[str]) -> nn.Module:
+def _bidirectional(pair: Any, notes: list[str]) -> Recurrent | Preset:
     if pair.merge_mode in MERGED:
         raise ConvertError(
             f"{_label(pair)}: merge_mode={pair.merge_mode!r} has no layer here, which puts both "
@@ -105,7 +105,7 @@ class _Part:
         return f"{self.spec.name} with{'' if self.bias else 'out'} bias, {self.notes[0]}"
 
 
-def _made(parts: list[_Part], layer: Any, notes: list[str]) -> Any:
+def _made(parts: list[_Part], layer: Any, notes: list[str]) -> Recurrent:
     """The layer, and the notes of what Keras would do around it."""
     first = parts[0]
     notes += first.notes
@@ -129,7 +129,7 @@ def _made(parts: list[_Part], layer: Any, notes: list[str]) -> Any:
 
 def _read(layer: Any) -> _Part:
     """Cell and weights of one direction, by the equations' names."""
-    cell = getattr(layer, "cell", None)
+    cell: Any = getattr(layer, "cell", None)
     kind = type(cell).__name__
     if kind not in READERS or not _is_kerass_own(cell) or not _is_kerass_own(layer):
         raise ConvertError(

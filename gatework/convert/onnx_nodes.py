@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gatework.convert import cells
 from gatework.convert.activations import ONNX, Squash
@@ -22,6 +21,7 @@ from gatework.convert.onnx_graph import Node, find
 from gatework.convert.preset import Preset
 from gatework.equations import Spec
 from gatework.errors import ConvertError
+from gatework.layers import Recurrent
 
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 FUNCTIONS = {
@@ -42,7 +42,7 @@ TOLD = {
 
 def from_onnx(
     source: Any, weights: Mapping[str, Any] | None = None, *, name: str | None = None
-) -> nn.Module:
+) -> Recurrent | Preset:
     """A recurrent node of ONNX as a ``Recurrent``, its weights copied.
 
     The output is Y with the directions side by side, (T, B, D*H), or (B, T, D*H) with layout 1;
@@ -210,7 +210,7 @@ def _told(node: Node, count: int) -> list[str]:
     return notes
 
 
-def _preset(node: Node, layer: Any, reverse: bool, notes: list[str]) -> nn.Module:
+def _preset(node: Node, layer: Recurrent, reverse: bool, notes: list[str]) -> Recurrent | Preset:
     """The layer, set up with what the node has of its own."""
     letters = [f"initial_{s.name}" for s in layer.spec.states]
     states: tuple[torch.Tensor, ...] = ()
@@ -226,5 +226,5 @@ def _preset(node: Node, layer: Any, reverse: bool, notes: list[str]) -> nn.Modul
         lengths = torch.from_numpy(np.array(node.constants["sequence_lens"])).long()
         notes.append("sequence_lens of the file is that of a call without lengths")
     if not (reverse or states or lengths is not None):
-        return layer  # type: ignore[no-any-return]
+        return layer
     return Preset(layer, reverse=reverse, states=states, lengths=lengths)

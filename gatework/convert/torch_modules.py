@@ -6,7 +6,7 @@ bias where torch has two; which of its cells are torch's is found by comparing e
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,8 +24,6 @@ WHERE_SET = ("proj_size", "nonlinearity")  # which only some of torch's classes 
 BASES = (nn.RNNBase, nn.RNNCellBase)
 COPIED = "weights copied under torch's own names; nothing reordered"
 
-M = TypeVar("M", bound=nn.Module)
-
 
 def from_torch(module: nn.Module) -> nn.Module:
     """A recurrent module of torch.nn as the drop-in of the same name, with its weights copied.
@@ -40,7 +38,7 @@ def from_torch(module: nn.Module) -> nn.Module:
     ours = getattr(layers, kind.__name__, None)
     if ours is None or getattr(nn, kind.__name__, None) is not kind:
         raise ConvertError(_why_not_torch(module))
-    made = _made(ours, module)
+    made: nn.Module = _made(ours, module)
     theirs, expected = module.state_dict(), made.state_dict()
     if theirs.keys() != expected.keys():
         extra = ", ".join(sorted(theirs.keys() ^ expected.keys()))
@@ -65,9 +63,9 @@ def to_torch(layer: nn.Module) -> nn.Module:
     """
     kind = type(layer)
     if isinstance(layer, BASES) and getattr(layers, kind.__name__, None) is kind:
-        made = _made(getattr(nn, kind.__name__), layer)
-        made.load_state_dict(layer.state_dict())
-        return noted(made, [COPIED])
+        same: nn.Module = _made(getattr(nn, kind.__name__), layer)
+        same.load_state_dict(layer.state_dict())
+        return noted(same, [COPIED])
     if not isinstance(layer, Recurrent):
         raise ConvertError(
             f"to_torch takes a layer of Gatework (a drop-in, or a Recurrent), got "
@@ -81,7 +79,7 @@ def to_torch(layer: nn.Module) -> nn.Module:
         )
     name, _, nonlinearity = kernel.partition("_")
     extra = {"nonlinearity": nonlinearity} if nonlinearity else {}
-    made = _made(getattr(nn, name.upper()), layer, **extra)
+    made: nn.RNNBase = _made(getattr(nn, name.upper()), layer, **extra)
     with torch.no_grad():
         for row, theirs in enumerate(made.all_weights):
             ours = vendor.to_torch(layer.groups(*divmod(row, 2 if layer.bidirectional else 1)))
