@@ -1,6 +1,7 @@
 """from_keras against the Keras layer's own call in the same run, on torch: values and gradients."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -273,3 +274,13 @@ def test_what_cannot_be_is_refused_in_one_line():
     )
     turned = layers.Bidirectional(single("LSTM", go_backwards=True), backward_layer=single("LSTM"))
     refused("its first direction runs backwards", built(turned))
+
+
+def test_another_keras_or_none_is_told(monkeypatch, tmp_path):
+    layer = built(single("LSTM"))
+    monkeypatch.setattr(keras, "__version__", "2.15.0")
+    refused("from_keras reads Keras 3, this is 2.15.0. Load it in Keras 3.", layer)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    there = tmp_path / "some.keras"
+    there.touch()
+    refused("from_keras of a file needs the package keras", there)

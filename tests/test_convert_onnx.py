@@ -201,7 +201,9 @@ def test_layout_1_is_what_the_reference_of_onnx_evaluates():
 def test_one_node_with_its_weights_in_any_names():
     given = arrays("GRU", ("B",), 1)
     node = made_node("GRU", given, prefix="w.", linear_before_reset=1)
+    before = torch.get_rng_state()
     layer = gw.convert.from_onnx(node, {f"w.{n}": torch.from_numpy(a) for n, a in given.items()})
+    assert torch.equal(torch.get_rng_state(), before)
     check(layer, given, their_results("GRU", given, linear_before_reset=1))
     assert gw.convert.explain(layer).splitlines() == [
         "gates reordered from z, r, h to r, z, n",
