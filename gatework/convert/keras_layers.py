@@ -212,7 +212,10 @@ def _loaded(path: Path, notes: list[str]) -> Any:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, HDF5, JSON and Keras' own, depending on what is broken
-        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        told = next(
+            (line.strip().partition(". ")[0] for line in str(error).splitlines() if line.strip()),
+            "",
+        )
         raise ConvertError(
             f"{path} cannot be read as a Keras model ({type(error).__name__}: {told}). Pass a "
             f"whole file of model.save('name.keras'); with classes of your own, the loaded model."
