@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gatework import convert as convert
     from gatework.cells import all_cells as all_cells
     from gatework.equations import Cell as Cell
+    from gatework.equations import transform as transform
     from gatework.errors import GateworkError as GateworkError
     from gatework.errors import ShapeError as ShapeError
     from gatework.inspect.record import record as record
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Cell": "gatework.equations",
+    "transform": "gatework.equations",
     "GateworkError": "gatework.errors",
     "ShapeError": "gatework.errors",
     "all_cells": "gatework.cells",

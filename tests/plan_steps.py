@@ -19,7 +19,7 @@ def apply(op, args):
     if op in CALLS:
         tensors = [a for a in args if isinstance(a, torch.Tensor)]
         return CALLS[op](*(torch.as_tensor(a, dtype=tensors[0].dtype) for a in args))
-    return eval(PRIMITIVES[op].torch, {"torch": torch, "a": args[0]})
+    return eval(PRIMITIVES[op].torch, {"torch": torch, **dict(zip("ab", args, strict=False))})
 
 
 class Follower:

@@ -26,8 +26,8 @@ class EveryPrimitive(gw.Cell):
     b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
     e = eq.positive(c) - eq.sign(d) * a
-    c_next = eq.tanh(d) + e
-    h_next = V @ (c_next * a) + b_p - eq.mean(h)
+    c_next = eq.maximum(eq.tanh(d), -0.75 * a) + e
+    h_next = V @ eq.minimum(c_next * a, b) + b_p - eq.mean(h)
 
 
 class LayerNormPeephole(gw.Cell):

@@ -46,10 +46,14 @@ def all_cells() -> tuple[type[Cell], ...]:
 
 
 def name_of(cell: type[Cell] | Spec) -> str:
-    """The name a cell is asked for by: ``PeepholeLSTM`` is ``peephole_lstm``."""
+    """The name a cell is asked for by: ``PeepholeLSTM`` is ``peephole_lstm``.
+
+    What transforms have added to the name stays as it is: ``lstm + zoneout(h=0.1)``.
+    """
     name = cell.name if isinstance(cell, Spec) else cell.__name__
+    name, *added = name.split(" + ")
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+", name)
-    return "_".join(words).lower()
+    return " + ".join(["_".join(words).lower(), *added])
 
 
 def resolve(cell: CellLike) -> Spec:

@@ -55,7 +55,7 @@ def emit(
         let.op for let in plan.recomputed
     }
     helpers = [
-        f"INLINE vec op_{row.name}(vec a) {{ return {row.c}; }}"
+        f"INLINE vec op_{row.name}(vec {row.arguments.replace(' ', ' vec ')}) {{ return {row.c}; }}"
         for row in PRIMITIVES.values()
         if row.name in used and row.c
     ]
@@ -110,8 +110,10 @@ class _Scope:
         """The line of one operation."""
         row = PRIMITIVES[let.op]
         args = [self.use(a) for a in let.args]
-        if not row.infix:
-            text = f"op_{row.name}({args[0]})"
+        if not row.infix:  # a function takes vectors, an infix one goes with a number too
+            pairs = zip(args, let.args, strict=True)
+            args = [text if isinstance(value, str) else f"vec_all({text})" for text, value in pairs]
+            text = f"op_{row.name}({', '.join(args)})"
         else:
             text = f"-{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
         self.set(let.name, text)

@@ -6,7 +6,9 @@ from gatework.equations.ops import (
     abs_,
     exp,
     log,
+    maximum,
     mean,
+    minimum,
     positive,
     relu,
     sigmoid,
@@ -17,6 +19,8 @@ from gatework.equations.ops import (
     tanh,
 )
 from gatework.equations.spec import Equation, Parameter, Spec
+
+from gatework.equations import transform as transform  # isort: skip  (made of all the above)
 
 __all__ = [
     "Cell",
@@ -33,7 +37,9 @@ __all__ = [
     "exp",
     "log",
     "matrix",
+    "maximum",
     "mean",
+    "minimum",
     "positive",
     "relu",
     "sigmoid",

@@ -1,8 +1,8 @@
 """The primitives: one row each, with every spelling of it side by side.
 
-A row's ``numpy`` and ``torch`` columns are the right-hand side of ``def name(a): return ...``
-(infix primitives share one Python spelling); ``c`` is the same over vectors of ``real``, by the
-functions of ``compile/vectors.h``. ``latex`` takes the rendered arguments.
+A row's ``numpy`` and ``torch`` columns are the right-hand side of ``def name(a): return ...``,
+or of ``name(a, b)`` (infix primitives share one Python spelling); ``c`` is the same over vectors
+of ``real``, by the functions of ``compile/vectors.h``. ``latex`` takes the rendered arguments.
 ``precedence`` tells the renderers when an argument needs brackets. ``slopes`` are the derivatives
 by each argument, written with the arguments ``a`` and ``b`` and the result ``y``. ``costly`` marks
 what is better kept than computed a second time, ``reduces`` what makes one number of a vector.
@@ -36,11 +36,16 @@ class Primitive:
     costly: bool = False
     reduces: bool = False
 
+    @property
+    def arguments(self) -> str:
+        """The letters of the arguments, as in the columns of the table."""
+        return ", ".join("ab"[: self.arity])
+
     def __call__(self, *args: Expr | float) -> Apply:
         if len(args) != self.arity:
             raise refusal(
                 f"{self.name} takes {self.arity} argument(s), got {len(args)}. Write it as in "
-                f"{self.name}({', '.join('ab'[: self.arity])})."
+                f"{self.name}({self.arguments})."
             )
         return Apply(self.name, tuple(lift(a) for a in args))
 
@@ -137,6 +142,25 @@ square = Primitive(
 abs_ = Primitive(
     "abs", r"\left|{0}\right|", (sign(A),), numpy="np.abs(a)", torch="torch.abs(a)", c="vec_abs(a)"
 )
+# At a tie both are their first argument, so the slope of a clip is 1 up to and at its bounds.
+maximum = Primitive(
+    "maximum",
+    r"\max\left({0}, {1}\right)",
+    (1 - positive(B - A), positive(B - A)),
+    numpy="np.where(a < b, b, a)",
+    torch="torch.where(a < b, b, a)",
+    c="vec_pick(a < b, b, a)",
+    arity=2,
+)
+minimum = Primitive(
+    "minimum",
+    r"\min\left({0}, {1}\right)",
+    (1 - positive(A - B), positive(A - B)),
+    numpy="np.where(a > b, b, a)",
+    torch="torch.where(a > b, b, a)",
+    c="vec_pick(a > b, b, a)",
+    arity=2,
+)
 # The mean over the units. The gradient by one number of a row is kept as its mean over the units
 # too: what comes back to the mean of a vector is then what goes on to each unit.
 mean = Primitive(
@@ -155,6 +179,6 @@ PRIMITIVES: dict[str, Primitive] = {
     row.name: row
     for row in (
         add, sub, mul, div, neg, sigmoid, tanh, positive, sign, relu, softplus, exp, log, sqrt,
-        square, abs_, mean, spread,
+        square, abs_, maximum, minimum, mean, spread,
     )
 }  # fmt: skip

@@ -34,13 +34,16 @@ class StateSymbol:
 class Parameter:
     """A learned matrix (rows x cols) or vector (rows, ``cols`` None); sizes are letters.
 
-    What it starts at is no part of what a cell computes, so it does not count in a comparison.
+    With ``blocks`` above 1 a matrix is block-diagonal: as many blocks of rows see as many blocks
+    of columns, each its own; stored is (rows, cols / blocks). What it starts at is no part of
+    what a cell computes, so it does not count in a comparison.
     """
 
     name: str
     rows: str
     cols: str | None = None
     start: float | None = field(default=None, compare=False)
+    blocks: int = 1
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -154,8 +157,8 @@ def _grouped(spec: Spec) -> dict[str, tuple[Parameter, ...]]:
     groups: dict[str, list[Parameter]] = {}
     for parameter in spec.parameters:
         stem = parameter.name.rpartition("_")[0] or parameter.name
-        other_shape = stem in groups and groups[stem][0].shape != parameter.shape
-        if other_shape or stem in symbols:
+        first = groups.get(stem, [parameter])[0]
+        if (first.shape, first.blocks) != (parameter.shape, parameter.blocks) or stem in symbols:
             stem = parameter.name
         groups.setdefault(stem, []).append(parameter)
     return {stem: tuple(members) for stem, members in groups.items()}
@@ -172,6 +175,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "states": [[s.name, s.size] for s in spec.states],
         "parameters": [[p.name, *p.shape] for p in spec.parameters],
         "starts": {p.name: p.start for p in spec.parameters if p.start is not None},
+        "blocks": {p.name: p.blocks for p in spec.parameters if p.blocks != 1},
         "constants": [[name, value] for name, value in spec.constants],
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
@@ -194,6 +198,7 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
         starts = {
             str(n): finite(v) for n, v in data.get("starts", {}).items()
         }  # which older files lack
+        blocks = {str(n): _count(v) for n, v in data.get("blocks", {}).items()}  # and this
         spec = Spec(
             name=str(data["name"]),
             doc=str(data["doc"]),
@@ -202,7 +207,8 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             input=_name(data["input"]),
             states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
             parameters=tuple(
-                _parameter(n, shape, starts.get(n)) for n, *shape in data["parameters"]
+                _parameter(n, shape, starts.get(n), blocks.get(n, 1))
+                for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
@@ -216,11 +222,11 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CellError(f"This is no saved cell: {error}.") from error
-    _check_names(spec)
+    check_names(spec)
     return spec
 
 
-def _check_names(spec: Spec) -> None:
+def check_names(spec: Spec) -> None:
     """Every name is set once and before its use, only matrices multiply, and states go on."""
     declared = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
     declared += [*(name for name, _ in spec.constants), *(m.name for m in spec.masks)]
@@ -279,9 +285,17 @@ def _name(value: Any) -> str:
     return value
 
 
-def _parameter(name: Any, shape: Sequence[Any], start: float | None) -> Parameter:
+def _parameter(name: Any, shape: Sequence[Any], start: float | None, blocks: int) -> Parameter:
     rows, cols = shape if len(shape) > 1 else (*shape, None)
-    return Parameter(_name(name), _size(rows), None if cols is None else _size(cols), start)
+    if cols is None and blocks != 1:
+        raise ValueError(f"the vector {name!r} has no blocks")
+    return Parameter(_name(name), _size(rows), None if cols is None else _size(cols), start, blocks)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{value!r} is no number of blocks")
+    return value
 
 
 def _probability(value: Any) -> float:

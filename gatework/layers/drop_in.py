@@ -4,11 +4,14 @@ They are torch's own module base with our forward pass: the same arguments, para
 ``state_dict``, initialisation from the same random numbers, ``repr``, copying and pickling.
 The base is ``RNNBase`` and not ``nn.LSTM`` itself because torch.compile refuses to look into
 subclasses of that one.
+
+Asked for another cell (``peephole=True``) or for a list of widths, they make a ``Recurrent``:
+torch's parameters have no place for it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,10 @@ from gatework.cells.relu_rnn import ReluRNN
 from gatework.cells.rnn import RNN as RNN_CELL
 from gatework.equations import Cell, Spec
 from gatework.errors import CellError
+from gatework.layers import initial
+from gatework.layers.recurrent import Recurrent
 from gatework.layers.stack import StackForward
+from gatework.layers.switches import Switches, chosen, makes_another_cell
 from gatework.paths import vendor
 from gatework.paths.call import Groups, Weights
 
@@ -31,23 +37,60 @@ Device = torch.device | str | int | None
 class _DropIn(StackForward, nn.RNNBase):
     """What the three share: torch's parameters, seen through the equations' names."""
 
-    forget_bias: float | None
     is_torch_cell = True
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        """The drop-in, or a Recurrent where the arguments are about another cell than torch's."""
+        own = vars(cls).get("cell_of")
+        if own is None or not (arguments or options):  # a subclass; a copy or an unpickled one
+            return super().__new__(cls)
+        bound = cls.__signature__.bind(*arguments, **options).arguments  # type: ignore[attr-defined]
+        given = bound.pop("switches", {})
+        has_widths = isinstance(bound["hidden_size"], (list, tuple))
+        if not (has_widths or makes_another_cell(chosen(cls.__name__, given))):
+            return super().__new__(cls)
+        return Recurrent(own.__func__(bound), **bound, **given)
+
     def __init__(
-        self, mode: str, *arguments: Any, forget_bias: float | None, path: str, **options: Any
+        self, mode: str, *arguments: Any, switches: Switches, path: str, **options: Any
     ) -> None:
-        self.forget_bias = forget_bias
+        given = chosen(type(self).__name__, switches)
+        if makes_another_cell(given):
+            raise CellError(
+                f"{type(self).__name__} derives from a drop-in, whose cell is torch's; "
+                f"{', '.join(given)} makes another one. Derive from gatework.Recurrent."
+            )
+        self.take(given)
         self.path = paths.check_name(path)
         super().__init__(mode, *arguments, **options)
+        self.check_residual((self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1))
 
     def reset_parameters(self) -> None:
-        """Initialise as torch does; then the forget gate's bias, if one was given."""
-        super().reset_parameters()
-        if self.forget_bias is not None:
-            set_forget_bias(self, self.spec, self.forget_bias)
+        """Initialise as torch does, or as ``init`` says; then the forget gate's bias, if given."""
+        if self._init is initial.uniform:  # torch draws the same numbers in another order
+            super().reset_parameters()
+            if self.forget_bias is not None:
+                set_forget_bias(self, self.spec, self.forget_bias)
+            return
+        for row in range(len(self.all_weights)):
+            stored = self._stored(row)
+            initial.fill(self.spec, stored, self.hidden_size, self._init, self.forget_bias)
 
-    def stack_weights(self) -> Weights:
+    def _stored(self, row: int) -> dict[str, Tensor]:
+        """Views of torch's tensors by the equations' groups; of two biases the second is zeroed."""
+        weight_ih, weight_hh, *rest = self.all_weights[row]
+        found: dict[str, Tensor] = {"W": weight_ih, "U": weight_hh}
+        if "V" in self.spec.groups:
+            found["V"] = rest.pop()
+        if rest:
+            found["b"], second = rest
+            shared = len(second) - len(self.spec.groups.get("d", ())) * self.hidden_size
+            with torch.no_grad():
+                second[:shared].zero_()
+                found |= {"d": second[shared:]} if shared < len(second) else {}
+        return found
+
+    def own_weights(self) -> Weights:
         """The parameters, as the paths want them (the layer itself gives them)."""
         self._update_flat_weights()
         return self
@@ -74,8 +117,7 @@ class _DropIn(StackForward, nn.RNNBase):
 
     def extra_repr(self) -> str:
         """As torch, with what is beyond torch where it is not at its default."""
-        text = super().extra_repr()
-        text += "" if self.forget_bias is None else f", forget_bias={self.forget_bias}"
+        text = super().extra_repr() + self.switches
         return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
 
 
@@ -85,9 +127,11 @@ class LSTM(_DropIn):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
         proj_size, device, dtype: as torch.nn.LSTM.
-        forget_bias: initial value of the forget gate's bias: ``bias_ih`` gets it, ``bias_hh``
-            gets zero, since torch adds the two (Gers et al. 2000 use 1).
         path: ``"auto"``, or the name of the path that must be used.
+        switches: see ``layers.switches.Switches``. Of a forget_bias ``bias_ih`` gets the value,
+            ``bias_hh`` zero, since torch adds the two (Gers et al. 2000 use 1). With one that
+            makes another cell (a peephole, a clip, ...) this is a ``Recurrent`` of that cell, in
+            all but the names of its parameters called as before; so it is with a list of widths.
 
     Shapes:
         See ``forward``, which also takes ``lengths``.
@@ -106,13 +150,18 @@ class LSTM(_DropIn):
         device: Device = None,
         dtype: torch.dtype | None = None,
         *,
-        forget_bias: float | None = None,
         path: str = paths.AUTO,
+        **switches: Unpack[Switches],
     ) -> None:
         super().__init__(
             "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            proj_size, device, dtype, forget_bias=forget_bias, path=path,
+            proj_size, device, dtype, switches=switches, path=path,
         )  # fmt: skip
+
+    @staticmethod
+    def cell_of(options: dict[str, Any]) -> type[Cell]:
+        """The cell of a layer with these arguments."""
+        return ProjectedLSTM if options.get("proj_size") else LSTM_CELL
 
     @property
     def spec(self) -> Spec:
@@ -127,6 +176,7 @@ class GRU(_DropIn):
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
         device, dtype: as torch.nn.GRU.
         path: ``"auto"``, or the name of the path that must be used.
+        switches: as for ``LSTM``.
 
     Raises:
         ValueError: a proj_size is given; torch has it for the LSTM alone.
@@ -149,12 +199,19 @@ class GRU(_DropIn):
         *,
         proj_size: int = 0,
         path: str = paths.AUTO,
+        **switches: Unpack[Switches],
     ) -> None:
         check_no_projection(proj_size)
         super().__init__(
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            0, device, dtype, forget_bias=None, path=path,
+            0, device, dtype, switches=switches, path=path,
         )  # fmt: skip
+
+    @staticmethod
+    def cell_of(options: dict[str, Any]) -> type[Cell]:
+        """The cell of a layer with these arguments."""
+        check_no_projection(options.get("proj_size", 0))
+        return GRU_CELL
 
     @property
     def spec(self) -> Spec:
@@ -169,6 +226,7 @@ class RNN(_DropIn):
         input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, dropout,
         bidirectional, device, dtype: as torch.nn.RNN.
         path: ``"auto"``, or the name of the path that must be used.
+        switches: as for ``LSTM``.
 
     Raises:
         ValueError: nonlinearity is neither "tanh" nor "relu", or a proj_size is given; torch
@@ -193,14 +251,23 @@ class RNN(_DropIn):
         *,
         proj_size: int = 0,
         path: str = paths.AUTO,
+        **switches: Unpack[Switches],
     ) -> None:
         check_no_projection(proj_size)
         self.nonlinearity = nonlinearity
         check_nonlinearity(nonlinearity)
         super().__init__(
             f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first,
-            dropout, bidirectional, 0, device, dtype, forget_bias=None, path=path,
+            dropout, bidirectional, 0, device, dtype, switches=switches, path=path,
         )  # fmt: skip
+
+    @staticmethod
+    def cell_of(options: dict[str, Any]) -> type[Cell]:
+        """The cell of a layer with these arguments."""
+        check_no_projection(options.get("proj_size", 0))
+        nonlinearity = options.pop("nonlinearity", "tanh")
+        check_nonlinearity(nonlinearity)
+        return SIMPLE[nonlinearity]
 
     @property
     def spec(self) -> Spec:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from gatework import paths
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations import Spec
-from gatework.errors import CellError, ShapeError
+from gatework.errors import ShapeError
+from gatework.layers import initial
 from gatework.layers.stack import StackForward
-from gatework.paths import vendor
+from gatework.layers.switches import Switches, chosen, rewritten
+from gatework.paths import Weights, vendor
 from gatework.paths.call import Groups, by_name
 
 
@@ -23,26 +25,27 @@ class Recurrent(StackForward, nn.Module):
     The parameters have the letters of the equations: for an LSTM ``W_l0`` (4H, F), ``U_l0``
     (4H, H) and ``b_l0`` (4H,), the gates stacked in the order of the class body, with
     ``_reverse`` behind the name for the backward direction. ``named_weights`` gives them gate
-    by gate. All are initialised uniformly in ±1/sqrt(hidden_size), as torch does, but for those
-    that the cell gives a start (the gains of a normalisation: 1).
+    by gate. All are initialised uniformly in ±1/sqrt(hidden_size), as torch does, unless ``init``
+    says otherwise, but for those that the cell gives a start (the gains of a normalisation: 1).
 
     Args:
         cell: a cell class, description, name (``"peephole_lstm"``) or ``file.py:Class``.
         input_size: features of the input, F.
-        hidden_size: units of each layer and direction, H.
+        hidden_size: units of each layer and direction, H; a list of numbers makes a stack with
+            a width for each layer, see ``layers.widths.Widths``.
         num_layers: layers on top of each other.
         bias: with ``False`` the cell's biases are left out (taken as zero).
         batch_first: input and output are (B, T, F) instead of (T, B, F); states never are.
         dropout: probability of zeroing an output between two layers, in training.
         bidirectional: a second direction runs from each sequence's end to its start.
         proj_size: size of the projected state, for a cell that has one.
-        forget_bias: initial value of the forget gate's bias (``b_f``), for every layer.
         path: ``"auto"``, or the name of the path that must be used.
         device: where the parameters are created.
         dtype: of the parameters.
+        switches: changes of the cell and of the stack by name: see ``layers.switches.Switches``.
 
     Raises:
-        CellError: no such cell, or the cell has no ``b_f`` while forget_bias is given.
+        CellError: no such cell, or a switch that makes no sense for it.
         ShapeError: a size that cannot be.
         PathError: no path has this name.
 
@@ -50,11 +53,21 @@ class Recurrent(StackForward, nn.Module):
         See ``forward``.
     """
 
+    def __new__(
+        cls, cell: CellLike = "", input_size: int = 0, hidden_size: Any = 0, *_: Any, **__: Any
+    ) -> Recurrent:
+        """A stack of one width, or of several where hidden_size is a list."""
+        if cls is Recurrent and isinstance(hidden_size, (list, tuple)):
+            from gatework.layers.widths import Widths  # noqa: PLC0415  (which is made of these)
+
+            return super().__new__(Widths)
+        return super().__new__(cls)
+
     def __init__(
         self,
         cell: CellLike,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -62,15 +75,18 @@ class Recurrent(StackForward, nn.Module):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
-        forget_bias: float | None = None,
         path: str = paths.AUTO,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **switches: Unpack[Switches],
     ) -> None:
         super().__init__()
-        self._spec = resolve(cell)
+        given = chosen("Recurrent", switches)
+        self.cell = name_of(resolve(cell))
+        self._spec = rewritten(resolve(cell), given)
         _check_sizes(self._spec, input_size, hidden_size, num_layers, proj_size, dropout)
         self.input_size = input_size
+        assert isinstance(hidden_size, int)  # or the check has raised
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bias = bias
@@ -78,10 +94,11 @@ class Recurrent(StackForward, nn.Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self.forget_bias = forget_bias
+        self.take(given)
         self.path = paths.check_name(path)
         self.is_torch_cell = vendor.kernel(self._spec) is not None
-        for layer, direction in self._rows():
+        self.check_residual(self.output_size)
+        for layer, direction in self.rows():
             for stem, shape in self.group_shapes(layer).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(self._name(stem, layer, direction), nn.Parameter(empty))
@@ -108,77 +125,65 @@ class Recurrent(StackForward, nn.Module):
         shapes = {}
         for stem, members in self._spec.groups.items():
             rows, *cols = (sizes[letter] for letter in members[0].shape)
-            shapes[stem] = (rows * len(members), *cols)
+            shapes[stem] = (rows * len(members), *(c // members[0].blocks for c in cols))
         return shapes
 
     def reset_parameters(self) -> None:
-        """Initialise all parameters anew: uniformly, where the cell says so, the forget gate."""
-        bound = self.hidden_size**-0.5
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-        starts = {p.name: p.start for p in self._spec.parameters if p.start is not None}
-        for row in self._rows() if starts else ():
-            weights = self.named_weights(*row)
-            with torch.no_grad():
-                for name, start in starts.items():
-                    weights[name].fill_(start)
-        if self.forget_bias is not None:
-            if not self.bias or "b_f" not in self._spec.biases:
-                raise CellError(
-                    f"{self._spec.name} has no forget gate bias b_f to set to {self.forget_bias}. "
-                    f"Leave forget_bias out{'' if self.bias else ' or use bias=True'}."
-                )
-            for layer, direction in self._rows():
-                with torch.no_grad():
-                    self.named_weights(layer, direction)["b_f"].fill_(self.forget_bias)
+        """Initialise all parameters anew, as ``init`` and the starts of the cell have it."""
+        for row in self.rows():
+            initial.fill(
+                self._spec, self.stored(*row), self.hidden_size, self._init, self.forget_bias
+            )
 
     def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
-        """One layer and direction by the names of the equations (``W_i``, ``b_f``), as views."""
+        """One layer and direction by the names of the equations (``W_i``, ``b_f``), as views.
+
+        Block-diagonal matrices are given whole, and are copies.
+        """
         return by_name(self._spec, self.groups(layer, direction))
 
-    def stack_weights(self) -> Recurrent:
+    def own_weights(self) -> Weights:
         """The parameters, as the paths want them (the layer itself gives them)."""
         return self
 
+    def stored(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """The parameters of one layer and direction, by stem."""
+        names = self.group_shapes(layer)
+        return {stem: getattr(self, self._name(stem, layer, direction)) for stem in names}
+
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction: the parameter groups by stem; zeros where bias=False."""
-        found: dict[str, Tensor] = {}
+        found, stored = {}, self.stored(layer, direction)
         for stem, shape in self._shapes(layer).items():
-            if self._is_stored(stem):
-                found[stem] = getattr(self, self._name(stem, layer, direction))
-            else:
-                found[stem] = next(iter(self.parameters())).new_zeros(shape)
+            if stem not in stored:
+                stored[stem] = next(iter(self.parameters())).new_zeros(shape)
+            found[stem] = initial.dense(self._spec.groups[stem], stored[stem])
         return found
 
     def tensors(self) -> list[Tensor]:
         """All that the groups are made of: what has the parameters' names now."""
         names = self.group_shapes(0)
-        return [getattr(self, self._name(stem, *row)) for row in self._rows() for stem in names]
+        return [getattr(self, self._name(stem, *row)) for row in self.rows() for stem in names]
 
     def torch_flat(self) -> tuple[list[Tensor], bool]:
         """The stack in the order of torch's kernels."""
-        rows = [vendor.to_torch(self.groups(*row)) for row in self._rows()]
+        rows = [vendor.to_torch(self.groups(*row)) for row in self.rows()]
         return [tensor for row in rows for tensor in row], True
 
     def extra_repr(self) -> str:
         """The arguments that are not at their default."""
-        text = f"{name_of(self._spec)!r}, {self.input_size}, {self.hidden_size}"
-        shown: dict[str, tuple[Any, Any]] = {
+        text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
+        options = {
             "num_layers": (self.num_layers, 1),
             "bias": (self.bias, True),
             "batch_first": (self.batch_first, False),
             "dropout": (self.dropout, 0.0),
             "bidirectional": (self.bidirectional, False),
             "proj_size": (self.proj_size, 0),
-            "forget_bias": (self.forget_bias, None),
             "path": (self.path, paths.AUTO),
         }
-        return text + "".join(f", {k}={v!r}" for k, (v, default) in shown.items() if v != default)
-
-    def _rows(self) -> Iterator[tuple[int, int]]:
-        for layer in range(self.num_layers):
-            for direction in range(2 if self.bidirectional else 1):
-                yield layer, direction
+        text += "".join(f", {k}={v!r}" for k, (v, default) in options.items() if v != default)
+        return text + self.switches
 
     def _is_stored(self, stem: str) -> bool:
         is_bias = all(p.name in self._spec.biases for p in self._spec.groups[stem])
@@ -190,7 +195,7 @@ class Recurrent(StackForward, nn.Module):
 
 
 def _check_sizes(
-    spec: Spec, input_size: int, hidden_size: int, num_layers: int, proj_size: int, dropout: float
+    spec: Spec, input_size: int, hidden_size: Any, num_layers: int, proj_size: int, dropout: float
 ) -> None:
     given = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     for name, value in given.items():
@@ -198,6 +203,13 @@ def _check_sizes(
             raise ShapeError(f"{name} is a whole number above zero, got {value!r}.")
     if not 0 <= dropout <= 1:
         raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
+    sizes = {"H": hidden_size, "P": proj_size}
+    for p in spec.parameters:
+        if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:
+            raise ShapeError(
+                f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be divided "
+                f"into so many of one size."
+            )
     if "P" in spec.sizes and not 0 < proj_size < hidden_size:
         raise ShapeError(
             f"{spec.name} projects its state: proj_size lies above 0 and below "

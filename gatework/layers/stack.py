@@ -6,6 +6,8 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,8 +17,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from gatework import paths
 from gatework.equations import Spec
 from gatework.errors import ShapeError
+from gatework.layers.initial import Initialiser, initialiser
 from gatework.layers.shapes import check_input, check_lengths, check_states
 from gatework.layers.stream import Stream
+from gatework.layers.switches import DEFAULTS, Switches, shown
+from gatework.layers.weight_drop import DroppedWeights
 from gatework.paths import Call, Result, Weights, prepared, vendor
 from gatework.paths.per_layer import is_plain_form
 
@@ -37,15 +42,62 @@ class StackForward:
     training: bool
     path: str
     is_torch_cell: bool  # whether torch has a kernel for the cell
+    # Taken from the switches; layers that were pickled before there were any have none.
+    forget_bias: float | None
+    weight_drop = 0.0
+    residual = False
+    switches = ""  # as they stand in the repr
+    _init: Initialiser
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # Else a reader is shown the arguments of __new__.
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
 
     @property
     def spec(self) -> Spec:
         """The description of the layer's cell."""
         raise NotImplementedError
 
-    def stack_weights(self) -> Weights:
+    def own_weights(self) -> Weights:
         """The parameters, as the paths want them."""
         raise NotImplementedError
+
+    def stack_weights(self) -> Weights:
+        """The weights of one call: in training some of them are dropped, if that was asked for."""
+        weights = self.own_weights()
+        if not (self.weight_drop and self.training):
+            return weights
+        return DroppedWeights(self.spec, weights, list(self.rows()), self.weight_drop)
+
+    def rows(self) -> Iterator[tuple[int, int]]:
+        """Layers and directions, in the order of the states."""
+        for layer in range(self.num_layers):
+            for direction in range(2 if self.bidirectional else 1):
+                yield layer, direction
+
+    def take(self, given: Switches) -> None:
+        """Keep what the switches say about the stack.
+
+        Raises:
+            CellError: no such initialisation.
+            ShapeError: a number that is no probability.
+        """
+        all_of_them = DEFAULTS | given
+        self.forget_bias, self.residual = all_of_them["forget_bias"], all_of_them["residual"]
+        self.weight_drop = all_of_them["weight_drop"]
+        if not 0 <= self.weight_drop <= 1:
+            raise ShapeError(f"weight_drop is a probability in [0, 1], got {self.weight_drop!r}.")
+        self._init, self.switches = initialiser(all_of_them["init"]), shown(given)
+
+    def check_residual(self, output_size: int) -> None:
+        """Refuse a residual connection between two sizes."""
+        if self.residual and self.input_size != output_size:
+            raise ShapeError(
+                f"residual=True adds each layer's input to its output: input_size="
+                f"{self.input_size} must be the output's size {output_size} (directions together)."
+            )
 
     def forward(
         self,
@@ -147,6 +199,7 @@ class StackForward:
             self.dropout,
             self.training,
             record,
+            self.residual,
         )
         return call, form
 

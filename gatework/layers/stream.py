@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,11 +108,11 @@ class Stream:
         layer, states = self.layer, self.states
         x = torch.zeros(1, self.batch, layer.input_size, dtype=layer.weight_dtype())
         x = x.to(next(layer.parameters()).device)  # type: ignore[attr-defined]
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(layer):
             call, _ = layer.prepare(x.transpose(0, 1) if layer.batch_first else x, states)
             self._start = states
             # Parametrised weights are made anew at every call.
-            is_plain = not hasattr(layer, "parametrizations")
+            is_plain = not (hasattr(layer, "parametrizations") or layer.residual)
             if not is_plain or paths.choose_for_step(call, layer.path) != "native":
                 self._steps = None
                 return
@@ -131,14 +133,20 @@ class Stream:
 
     def _step_by_layer(self, x: Tensor) -> Tensor:
         axis = 1 if self.layer.batch_first else 0
-        training, self.layer.training = self.layer.training, False
-        try:
-            with torch.no_grad():
-                output, self._start = self.layer.forward(x.unsqueeze(axis), self._start)
-        finally:
-            self.layer.training = training
+        with torch.no_grad(), _evaluating(self.layer):
+            output, self._start = self.layer.forward(x.unsqueeze(axis), self._start)
         result: Tensor = output.squeeze(axis)
         return result
+
+
+@contextmanager
+def _evaluating(layer: StackForward) -> Iterator[None]:
+    """The layer alone in evaluation for a while."""
+    training, layer.training = layer.training, False
+    try:
+        yield
+    finally:
+        layer.training = training
 
 
 def _versions(layer: StackForward) -> list[tuple[int, int]]:

@@ -54,6 +54,7 @@ class Call:
     dropout: float = 0.0  # between layers, in training only
     training: bool = False
     record: bool = False
+    residual: bool = False  # each layer's input is added to its output
 
 
 @dataclass(frozen=True)

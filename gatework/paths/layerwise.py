@@ -34,7 +34,10 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
             outputs.append(gates[output])
             finals.append(states)
             recorded.append(gates)
-        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        before, x = x, outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        if call.residual:
+            inside = given[0].inside()
+            x = x + (before if inside is None else before.masked_fill(~inside, 0))
         if layer < call.num_layers - 1 and call.dropout > 0:
             x = dropout(x, call.dropout, call.training)
     states = tuple(

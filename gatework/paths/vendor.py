@@ -33,6 +33,8 @@ class VendorPath:
         """``None`` for torch's own cells, unless every gate is to be recorded."""
         if kernel(call.spec) is None:
             return "torch has no kernel with these equations"
+        if call.residual:
+            return "torch's kernels add no input to the output"
         if call.record:
             return "torch's kernels do not show their gates"
         return None

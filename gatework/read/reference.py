@@ -214,7 +214,7 @@ def _text(
     )
     lines = []
     for row in helpers:
-        lines += [f"def {row.name}_(a):", f"    return {getattr(row, backend)}", ""]
+        lines += [f"def {row.name}_({row.arguments}):", f"    return {getattr(row, backend)}", ""]
     lines += [f"def step({', '.join(arguments)}):"]
     lines += [f"    {name} = {value!r}" for name, value in spec.constants]
     lines += [f"    {line}" for line in unpacking]

@@ -34,7 +34,7 @@ def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) 
                 products += math.prod(sizes[axis] for axis in shapes[node.matrix.name])
             elif isinstance(node, Apply):
                 elementwise += sizes.get(letter, 1)
-    count = sum(math.prod(sizes[letter] for letter in p.shape) for p in spec.parameters)
+    count = sum(math.prod(sizes[s] for s in p.shape) // p.blocks for p in spec.parameters)
     return Cost(count, products, elementwise)
 
 

@@ -1,0 +1,205 @@
+"""Layers of different widths: ``Recurrent("lstm", 32, [256, 128])``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+from torch.nn.utils.rnn import PackedSequence
+
+from gatework import paths
+from gatework.cells import CellLike, name_of, resolve
+from gatework.errors import ShapeError
+from gatework.layers.recurrent import Recurrent
+from gatework.layers.stream import Stream
+from gatework.layers.switches import Switches
+
+# Of each state a list with one tensor for each layer, (D, B, width of the layer)
+Ladder = list[Tensor]
+
+
+class Widths(Recurrent):
+    """A stack whose layers have a width each; made by ``Recurrent`` from a list of sizes.
+
+    Layer l is ``layers[l]``, a ``Recurrent`` of one layer, and its parameters are named by that:
+    ``layers.0.W_l0``. Each layer runs on a path of its own choice; torch's kernels take stacks of
+    one width only, and are called layer by layer.
+
+    Args:
+        hidden_size: units of each direction, one number for each layer.
+        num_layers: 1 or the length of hidden_size, which says it already.
+        proj_size: one number for all layers.
+
+    Other arguments and errors as ``Recurrent``.
+
+    Shapes:
+        As ``Recurrent``, but that a state is a list with one tensor for each layer,
+        (D, B, size): ``hx`` of an LSTM is ``([h_0, h_1], [c_0, c_1])``, of a GRU ``[h_0, h_1]``.
+    """
+
+    def __init__(
+        self,
+        cell: CellLike,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        path: str = paths.AUTO,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **switches: Unpack[Switches],
+    ) -> None:
+        nn.Module.__init__(self)
+        widths = list(hidden_size) if isinstance(hidden_size, Sequence) else [hidden_size]
+        if not widths or num_layers not in (1, len(widths)):
+            raise ShapeError(
+                f"hidden_size={widths} has a width for each of {len(widths)} layer(s), "
+                f"num_layers={num_layers}. Leave num_layers out, or make the two agree."
+            )
+        if not 0 <= dropout <= 1:
+            raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
+        self.cell = name_of(resolve(cell))
+        self.layers = nn.ModuleList()
+        features = input_size
+        for width in widths:
+            layer = Recurrent(
+                cell, features, width, bias=bias, batch_first=batch_first,
+                bidirectional=bidirectional, proj_size=proj_size, path=path, device=device,
+                dtype=dtype, **switches,
+            )  # fmt: skip
+            self.layers.append(layer)
+            features = layer.output_size
+        self._spec, self.switches, self.residual = layer.spec, layer.switches, layer.residual
+        self.input_size, self.hidden_size, self.num_layers = input_size, widths, len(widths)  # type: ignore[assignment]
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self.is_torch_cell = layer.is_torch_cell
+
+    @property
+    def path(self) -> str:
+        """The path that every layer must use, or ``"auto"``."""
+        return self.each()[0].path
+
+    @path.setter
+    def path(self, name: str) -> None:
+        for layer in self.each():
+            layer.path = name
+
+    def each(self) -> list[Recurrent]:
+        """The layers, as what they are."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def output_size(self) -> int:
+        """The last axis of the output, that of the last layer."""
+        return self.each()[-1].output_size
+
+    def reset_parameters(self) -> None:
+        """Initialise all parameters anew."""
+        for layer in self.each():
+            layer.reset_parameters()
+
+    def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
+        """One layer and direction by the names of the equations."""
+        return self.each()[layer].named_weights(0, direction)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        lengths: Tensor | list[int] | None = None,
+    ) -> tuple[Any, Any]:
+        """Run the stack, as ``Recurrent.forward``, with states as above."""
+        rows = self._rows_of(hx)
+        finals: list[Any] = []
+        for position, layer in enumerate(self.each()):
+            input, final = layer(input, rows[position], lengths)
+            finals.append(final)
+            if self.dropout and position < len(self.layers) - 1:
+                input = self._dropped(input)
+        if len(self.spec.states) == 1:
+            return input, finals
+        return input, tuple(map(list, zip(*finals, strict=True)))
+
+    def _dropped(self, x: Tensor | PackedSequence) -> Tensor | PackedSequence:
+        if isinstance(x, PackedSequence):
+            return x._replace(data=dropout(x.data, self.dropout, self.training))
+        return dropout(x, self.dropout, self.training)
+
+    def _rows_of(self, hx: Any) -> list[Any]:
+        """The initial states layer by layer."""
+        if hx is None:
+            return [None] * self.num_layers
+        count = len(self.spec.states)
+        states = [hx] if count == 1 else list(hx)
+        lengths = [len(s) if isinstance(s, (list, tuple)) else None for s in states]
+        if lengths != [self.num_layers] * count:
+            names = ", ".join(s.name for s in self.spec.states)
+            raise ShapeError(
+                f"Widths: of each of {count} state(s) ({names}) a list of {self.num_layers} "
+                f"tensors is expected, (D, B, size) for each layer; got lists of {lengths}."
+            )
+        rows = zip(*states, strict=True)
+        return [row[0] if count == 1 else tuple(row) for row in rows]
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Feed the stack step by step.
+
+        Raises:
+            ShapeError: the layer is bidirectional.
+        """
+        return WidthsStream(self, batch)
+
+    def prepare(self, *_: Any, **__: Any) -> Any:
+        """There is no one call of such a stack.
+
+        Raises:
+            ShapeError: always; what is asked for is done with the layers one by one.
+        """
+        raise ShapeError(
+            "A stack of several widths is several calls. Take its layers one by one: "
+            "layer.layers[0], and so on."
+        )
+
+
+class WidthsStream(Stream):
+    """The streams of the layers, one behind the other."""
+
+    def __init__(self, layer: Widths, batch: int = 1) -> None:
+        super().__init__(layer, batch)
+        self._streams = [one.stream(batch) for one in layer.each()]
+        self._is_single = len(layer.spec.states) == 1
+
+    def step(self, x: Tensor) -> Tensor:
+        """The output of the next step: x is (B, F), or (F,) where B is 1."""
+        for stream in self._streams:
+            x = stream.step(x)
+        return x
+
+    @property
+    def states(self) -> Any:
+        """The states after the last step, as the layer's ``forward`` returns them."""
+        rows = [stream.states for stream in self._streams]
+        if rows[0] is None:
+            return None
+        return rows if self._is_single else tuple(map(list, zip(*rows, strict=True)))
+
+    @states.setter
+    def states(self, states: Any) -> None:
+        """Go on from these; ``None``: from zero."""
+        layer: Any = self.layer
+        for stream, row in zip(self._streams, layer._rows_of(states), strict=True):
+            stream.states = row
+
+    def refresh(self) -> None:
+        """Read the weights again; the states stay."""
+        for stream in self._streams:
+            stream.refresh()
