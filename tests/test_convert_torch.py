@@ -115,6 +115,12 @@ def test_weights_are_copied_and_random_numbers_left_alone():
         assert gw.convert.explain(other) == gw.convert.explain(ours)
 
 
+@pytest.mark.parametrize("made", [gw.LSTM, lambda *sizes, **o: gw.Recurrent("lstm", *sizes, **o)])
+def test_what_acts_in_training_only_is_told(made):
+    module = gw.convert.to_torch(made(FEATURES, HIDDEN, weight_drop=0.25))
+    assert "weight_drop=0.25 acts in training only" in gw.convert.explain(module)
+
+
 def test_notes_are_logged(caplog):
     with caplog.at_level("INFO", logger="gatework.convert"):
         gw.convert.to_torch(gw.Recurrent("lstm", FEATURES, HIDDEN))
@@ -150,6 +156,9 @@ REFUSED_TO = {
         lambda: gw.Recurrent("peephole_lstm", 2, 3),
         "torch has no kernel with the equations of PeepholeLSTM",
     ),
+    "residual": (lambda: gw.LSTM(3, 3, residual=True), "adds its input to its output"),
+    "several widths": (lambda: gw.LSTM(2, [3, 4]), "no stack of several widths, got [3, 4]"),
+    "a switch": (lambda: gw.LSTM(2, 3, cell_clip=1.0), "torch has no kernel with the equations"),
     "torch's": (lambda: nn.LSTM(2, 3), "to_torch takes a layer of Gatework"),
     "a model": (lambda: nn.Sequential(gw.GRU(2, 3)), "Sequential. Pass a layer of it: 0."),
 }

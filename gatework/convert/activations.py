@@ -7,51 +7,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatework.equations import (
-    abs_,
     exp,
+    maximum,
+    minimum,
     positive,
     relu,
     sigmoid,
-    sign,
     softplus,
     sqrt,
     square,
     tanh,
 )
 from gatework.equations.expr import Expr
+from gatework.equations.transform.curves import hard_sigmoid, hard_tanh, linear, silu, softsign
 
 Squash = Callable[[Any], Any]  # an expression in, an expression out
 
 
-def identity(a: Expr) -> Expr:
-    """Nothing."""
-    return a
-
-
 def clipped(a: Expr, limit: float) -> Expr:
-    """The argument within [-limit, limit], exactly, with torch's slopes (0 outside)."""
-    inside = positive(limit - abs_(a))
-    return inside * a + (1 - inside) * (limit * sign(a))
-
-
-def hard_sigmoid(a: Expr, alpha: float = 1 / 6, beta: float = 0.5) -> Expr:
-    """max(0, min(1, alpha a + beta)); Keras 3's slope is 1/6, ONNX's 0.2."""
-    return 1 - relu(1 - relu(alpha * a + beta))
+    """The argument within [-limit, limit]."""
+    return minimum(maximum(a, -limit), limit)
 
 
 def elu(a: Expr, alpha: float = 1.0) -> Expr:
     """The argument above zero, alpha (exp(a) - 1) below."""
-    return relu(a) + alpha * (exp(-relu(-a)) - 1)
+    return relu(a) + alpha * (exp(minimum(a, 0)) - 1)
 
 
-def leaky_relu(a: Expr, alpha: float) -> Expr:
+def leaky_relu(a: Expr, alpha: float = 0.2) -> Expr:
     """The argument above zero, alpha times it below."""
-    return relu(a) - alpha * relu(-a)
-
-
-def softsign(a: Expr) -> Expr:
-    """A / (1 + |a|)."""
-    return a / (1 + abs_(a))
+    return relu(a) + alpha * minimum(a, 0)
 
 
 # By the name of the function in keras.activations, with its default arguments.
@@ -61,16 +46,16 @@ KERAS: dict[str, Squash] = {
     "exponential": exp,
     "hard_sigmoid": hard_sigmoid,
     "hard_silu": lambda a: a * hard_sigmoid(a),
-    "hard_tanh": lambda a: clipped(a, 1.0),
-    "leaky_relu": lambda a: leaky_relu(a, 0.2),
-    "linear": identity,
+    "hard_tanh": hard_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": linear,
     "log_sigmoid": lambda a: -softplus(-a),
     "mish": lambda a: a * tanh(softplus(a)),
     "relu": relu,
-    "relu6": lambda a: 6 - relu(6 - relu(a)),
+    "relu6": lambda a: minimum(relu(a), 6),
     "selu": lambda a: 1.0507009873554805 * elu(a, 1.6732632423543772),
     "sigmoid": sigmoid,
-    "silu": lambda a: a * sigmoid(a),
+    "silu": silu,
     "softplus": softplus,
     "softsign": softsign,
     "squareplus": lambda a: 0.5 * (a + sqrt(square(a) + 4)),
@@ -94,7 +79,9 @@ class Row:
 ONNX: dict[str, Row] = {
     "affine": Row(lambda a, alpha, beta: alpha * a + beta, {"alpha": None, "beta": None}),
     "elu": Row(elu, {"alpha": 1.0}),
-    "hardsigmoid": Row(hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
+    "hardsigmoid": Row(
+        lambda a, alpha, beta: minimum(maximum(alpha * a + beta, 0), 1), {"alpha": 0.2, "beta": 0.5}
+    ),
     "leakyrelu": Row(leaky_relu, {"alpha": 0.01}),
     "relu": Row(relu),
     "scaledtanh": Row(lambda a, alpha, beta: alpha * tanh(beta * a), {"alpha": None, "beta": None}),

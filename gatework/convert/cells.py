@@ -10,10 +10,11 @@ from types import new_class
 from typing import Any
 
 from gatework.cells import all_cells
-from gatework.convert.activations import Squash, clipped, identity
+from gatework.convert.activations import Squash, clipped
 from gatework.equations import Cell, Input, Matrix, Spec, State, Vector, sigmoid, tanh
 from gatework.equations.ops import Primitive
 from gatework.equations.spec import NEXT
+from gatework.equations.transform.curves import linear
 
 Body = dict[str, Any]
 
@@ -134,7 +135,7 @@ def _put(names: Body, name: str, total: Any, squash: Squash, clip: float | None)
     if clip is not None:
         names[f"a_{stem}"] = total
         total = clipped(total, clip)
-    if not (isinstance(squash, Primitive) or squash is identity):
+    if not (isinstance(squash, Primitive) or squash is linear):
         names[f"s_{stem}"] = total
     names[name] = value = squash(total)
     return value

@@ -16,6 +16,7 @@ from gatework import layers
 from gatework.convert.notes import noted
 from gatework.errors import ConvertError
 from gatework.layers import Recurrent
+from gatework.layers.widths import Widths
 from gatework.paths import vendor
 
 OPTIONS = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
@@ -62,10 +63,20 @@ def to_torch(layer: nn.Module) -> nn.Module:
         ConvertError: torch has no such cell, or this is no layer of Gatework.
     """
     kind = type(layer)
+    if getattr(layer, "residual", False):
+        raise ConvertError(
+            f"This {kind.__name__} adds its input to its output (residual=True), which no module "
+            f"of torch.nn does. Convert one made with residual=False, and add them yourself."
+        )
     if isinstance(layer, BASES) and getattr(layers, kind.__name__, None) is kind:
         same: nn.Module = _made(getattr(nn, kind.__name__), layer)
         same.load_state_dict(layer.state_dict())
-        return noted(same, [COPIED])
+        return noted(same, [COPIED, *_dropped(layer)])
+    if isinstance(layer, Widths):
+        raise ConvertError(
+            f"torch.nn has no stack of several widths, got {layer.hidden_size}. Convert its "
+            f"layers one by one: layer.layers[0], and so on."
+        )
     if not isinstance(layer, Recurrent):
         raise ConvertError(
             f"to_torch takes a layer of Gatework (a drop-in, or a Recurrent), got "
@@ -90,7 +101,13 @@ def to_torch(layer: nn.Module) -> nn.Module:
     parts = ["the names of torch for those of the equations (W: weight_ih, U: weight_hh)"]
     if layer.bias:
         parts.append("the one bias became bias_ih; bias_hh is zero where the cell has no second")
-    return noted(made, parts)
+    return noted(made, parts + _dropped(layer))
+
+
+def _dropped(layer: Any) -> list[str]:
+    """What acts in training only and has no place in torch."""
+    rate = getattr(layer, "weight_drop", 0)
+    return [f"weight_drop={rate} acts in training only and is left out"] if rate else []
 
 
 def _made(kind: Any, like: Any, **extra: Any) -> Any:
