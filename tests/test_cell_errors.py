@@ -20,7 +20,10 @@ x, h = Input(), State()
 W, U, b = Matrix(x), Matrix(h), Vector()
 """
 SUM = "W @ x + U @ h + b"
-KNOWN = "abs_, exp, log, mean, positive, relu, sigmoid, sign, softplus, sqrt, square, tanh"
+KNOWN = (
+    "abs_, exp, log, maximum, mean, minimum, positive, relu, sigmoid, sign, softplus, sqrt, square, "
+    "tanh"
+)
 VALUES = "`if`, `and`, `or` and comparisons cannot be used on them, nor max and min"
 
 
@@ -57,7 +60,7 @@ IN_A_LINE = {
     ),
     "a tensor": ("h_next = h * torch.ones(2)", "got Tensor: tensor([1., 1.])", "(Vector, Matrix)"),
     "a tensor on the left": ("h_next = torch.ones(2) * h", "torch.mul is for arrays"),
-    "max": ("h_next = max(h, b)", VALUES, "the larger of a and b is b + relu(a - b)"),
+    "max": ("h_next = max(h, b)", VALUES, "the larger of a and b is maximum(a, b)"),
     "equality": ("h_next = h if h == b else b", VALUES, "arithmetic on gates"),
     "inequality of equations": ("h_next = h * (tanh(h) != sigmoid(h))", VALUES),
     "equality with a number": ("h_next = (W @ x == 0) * h", VALUES),

@@ -24,7 +24,7 @@ REFLECTED = {
 REFUSED = {
     "__bool__ __lt__ __le__ __gt__ __ge__": "A cell's equations hold symbols, not values: `if`, "
     "`and`, `or` and comparisons cannot be used on them, nor max and min. Write the choice as "
-    "arithmetic on gates; the larger of a and b is b + relu(a - b).",
+    "arithmetic on gates; the larger of a and b is maximum(a, b).",
     "__float__ __int__": "{0} is a symbol, not a value: neither math's functions nor float() "
     "take it. Write the cell's function, as in tanh({0}); there are {1}.",
     "__getitem__": "{0} cannot be indexed: a symbol has no parts. Declare a symbol for each part.",

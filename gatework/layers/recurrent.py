@@ -180,10 +180,10 @@ class Recurrent(StackForward, nn.Module):
             "dropout": (self.dropout, 0.0),
             "bidirectional": (self.bidirectional, False),
             "proj_size": (self.proj_size, 0),
-            "path": (self.path, paths.AUTO),
         }
         text += "".join(f", {k}={v!r}" for k, (v, default) in options.items() if v != default)
-        return text + self.switches
+        text += self.switches
+        return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
 
     def _is_stored(self, stem: str) -> bool:
         is_bias = all(p.name in self._spec.biases for p in self._spec.groups[stem])

@@ -90,6 +90,7 @@ class Widths(Recurrent):
 
     @path.setter
     def path(self, name: str) -> None:
+        """Set it for every layer."""
         for layer in self.each():
             layer.path = name
 
