@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatework import convert as convert
     from gatework.cells import all_cells as all_cells
     from gatework.equations import Cell as Cell
     from gatework.equations import transform as transform
@@ -35,6 +36,7 @@ _HOME = {
     "GateworkError": "gatework.errors",
     "ShapeError": "gatework.errors",
     "all_cells": "gatework.cells",
+    "convert": "gatework.convert",
     "reference": "gatework.read",
     "latex": "gatework.read.latex",
     "record": "gatework.inspect.record",

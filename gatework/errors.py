@@ -26,6 +26,10 @@ class PathError(GateworkError, RuntimeError):
     """The path that was asked for by name cannot run this cell or this call."""
 
 
+class ConvertError(GateworkError, ValueError):
+    """A layer of another framework cannot be represented, or is no recurrent layer."""
+
+
 class DataError(GateworkError, ValueError):
     """A table, a column or a series cannot be used as it stands."""
 

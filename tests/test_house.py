@@ -16,7 +16,7 @@ FACADE = PACKAGE / "__init__.py"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 FLOORS = (
-    "errors", "equations", "cells", "read", "compile", "paths", "layers",
+    "errors", "equations", "cells", "read", "compile", "paths", "layers", "convert",
     "data", "training", "tasks", "inspect", "serve", "studio", "cli",
 )  # fmt: skip
 
@@ -65,11 +65,13 @@ def test_the_rule_of_the_floors_bites():
     assert is_climbing("gatework.errors", "gatework.equations.spec")
 
 
-# Cells are known by name in their own files and in the drop-ins alone.
+# Cells are known by name in their own files, the drop-ins and the converters alone.
 
 NAMES = {n for cell in all_cells() for n in (cell.__name__, name_of(cell))}
 PLACES = {PACKAGE / "layers" / f for f in ("__init__.py", "drop_in.py", "single_step.py")}
 PLACES |= {FACADE, *(PACKAGE / "cells").iterdir()}
+# Converters read the names that other frameworks have for their layers.
+PLACES |= set((PACKAGE / "convert").glob("*.py"))
 
 
 def names_of_cells(tree):
