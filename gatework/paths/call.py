@@ -40,6 +40,13 @@ def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def inside(x: Tensor, lengths: Tensor) -> Tensor:
+    """True where a step of x (T, B, ...) belongs to its sequence, (T, B, 1, ...)."""
+    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    found = steps < lengths.to(x.device)
+    return found.view(found.shape + (1,) * (x.dim() - 2))
+
+
 @dataclass(frozen=True)
 class Call:
     """A stack of layers over a batch of sequences."""
@@ -85,10 +92,7 @@ class Given:
 
     def inside(self) -> Tensor | None:
         """True where a step belongs to its sequence, (T, B, 1); ``None``: everywhere."""
-        if self.lengths is None:
-            return None
-        steps = torch.arange(self.x.shape[0], device=self.x.device).unsqueeze(1)
-        return (steps < self.lengths.to(self.x.device)).unsqueeze(-1)
+        return None if self.lengths is None else inside(self.x, self.lengths)
 
     def tensors(self) -> list[Tensor]:
         """Input, initial states and parameter groups, all that may have a gradient."""

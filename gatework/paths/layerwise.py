@@ -45,13 +45,13 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
 
 
 def _given(call: Call, x: Tensor, row: int) -> Given:
-    """What one layer in one direction is given: x (T, B, F) in its own order."""
+    """What one layer in one direction is given: x (T, B, ..., F) in its own order."""
     spec, lengths = call.spec, call.lengths
     first = {s.name: t[row] for s, t in zip(spec.states, call.states, strict=True)}
     masks: dict[str, Tensor] = {}
     if spec.masks:
-        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[2]}
-        masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
+        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
+        masks = draw(spec, sizes, x.shape[0], x.shape[1:-1], call.training, x)
     layer, direction = divmod(row, call.num_directions)
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
@@ -59,7 +59,7 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     inside = given.inside()
     if inside is not None:
         x = x.masked_fill(~inside, 0)  # whatever stands in the padding must not reach a gradient
-    return replace(given, x=_reversed(x, lengths) if direction == 1 else x)
+    return replace(given, x=in_reverse(x, lengths) if direction == 1 else x)
 
 
 def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[str, Tensor]:
@@ -68,14 +68,14 @@ def _in_order(gates: dict[str, Tensor], given: Given, backward: bool) -> dict[st
     if inside is not None:
         gates = {name: v.masked_fill(~inside, 0) for name, v in gates.items()}
     if backward:
-        gates = {name: _reversed(v, given.lengths) for name, v in gates.items()}
+        gates = {name: in_reverse(v, given.lengths) for name, v in gates.items()}
     return gates
 
 
-def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
+def in_reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Each sequence of x (T, B, ...) from its own end to its start; the padding stays behind."""
     if lengths is None:
         return x.flip(0)
     steps = torch.arange(x.shape[0], device=lengths.device).unsqueeze(1)
     index = torch.where(steps < lengths, lengths - 1 - steps, steps).to(x.device)
-    return x.gather(0, index.unsqueeze(-1).expand_as(x))
+    return x.gather(0, index.view(index.shape + (1,) * (x.dim() - 2)).expand_as(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,15 +10,20 @@ from gatework.equations import Spec
 
 
 def draw(
-    spec: Spec, sizes: Mapping[str, int], steps: int, batch: int, training: bool, like: Tensor
+    spec: Spec,
+    sizes: Mapping[str, int],
+    steps: int,
+    batch: Sequence[int],
+    training: bool,
+    like: Tensor,
 ) -> dict[str, Tensor]:
-    """The masks of a cell by name, (T, B, size); an axis of one goes for all steps or rows.
+    """The masks of a cell by name, (T, *batch, size); an axis of one goes for all.
 
     Args:
         spec: the cell.
         sizes: the sizes by their letters.
         steps: T.
-        batch: B.
+        batch: the axes between time and features: (B,), or (B, *space).
         training: whether they are drawn, by torch's generator.
         like: a tensor of their dtype and device.
     """
@@ -26,8 +31,8 @@ def draw(
     for mask in spec.masks:
         if training:
             rows = steps if mask.each == "step" else 1
-            empty = like.new_empty(rows, batch, sizes[mask.size])
+            empty = like.new_empty(rows, *batch, sizes[mask.size])
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
         else:
-            found[mask.name] = like.new_full((1, 1, sizes[mask.size]), mask.mean)
+            found[mask.name] = like.new_full((1, *(1 for _ in batch), sizes[mask.size]), mask.mean)
     return found
