@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatework.layers import GRU as GRU
     from gatework.layers import LSTM as LSTM
     from gatework.layers import RNN as RNN
+    from gatework.layers import ConvRecurrent as ConvRecurrent
     from gatework.layers import GRUCell as GRUCell
     from gatework.layers import LSTMCell as LSTMCell
     from gatework.layers import Recurrent as Recurrent
@@ -38,7 +39,8 @@ _HOME = {
     "record": "gatework.inspect.record",
     "Forecaster": "gatework.tasks.forecast",
 } | dict.fromkeys(
-    ("Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), "gatework.layers"
+    ("Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "ConvRecurrent"),
+    "gatework.layers",
 )
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  (the keys are names)
