@@ -172,7 +172,8 @@ class ConvRecurrent(nn.Module):
                 continue
             found[stem] = getattr(self, _name(stem, layer, direction))
             if stem in self._scaling:  # (n*H, *space) to (n, *space, H)
-                found[stem] = found[stem].unflatten(0, (len(members), -1)).movedim(1, -1)
+                rows = found[stem].reshape(len(members), -1, *shapes[stem][1:])
+                found[stem] = rows.movedim(1, -1)
         return found
 
     def forward(
@@ -294,13 +295,12 @@ class SameConvolution:
     dilation: tuple[int, ...]
 
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
-        """x (..., *space, C) and a weight (H, C, *kernel) to (..., *space, H)."""
+        """Images (..., *space, C) and a weight (H, C, *kernel) to (..., *space, H)."""
         axes = len(self.dilation)
-        before = x.shape[: -axes - 1]
-        images = x.flatten(0, len(before) - 1).movedim(-1, 1)
+        images = x.flatten(0, -axes - 2).movedim(-1, 1)
         around = [d * (k // 2) for d, k in zip(self.dilation, weight.shape[2:], strict=True)]
-        result = CONVOLUTIONS[axes](images, weight, padding=around, dilation=self.dilation)
-        return result.movedim(1, -1).unflatten(0, before)
+        found = CONVOLUTIONS[axes](images, weight, padding=around, dilation=self.dilation)
+        return found.movedim(1, -1).reshape(*x.shape[:-1], len(weight))
 
 
 def _run_directions(
