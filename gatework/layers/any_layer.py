@@ -131,7 +131,7 @@ def same_make(layer: nn.Module) -> nn.Module:
         LayerError: a part of the layer has parameters and no ``reset_parameters``.
     """
     other = copy.deepcopy(layer)
-    for part in other.modules():
+    for part in reversed([*other.modules()]):  # the whole has the last word on its parts
         reset = getattr(part, "reset_parameters", None)
         if reset is not None:
             reset()

@@ -148,19 +148,21 @@ class Bidirectional(nn.Module):
         turned, others = run_layer(
             self.backward_layer, self._reverse(x, lengths), first[1], lengths
         )
-        outputs = (output, self._reverse(turned, lengths))
-        outputs = tuple(without_padding(o, lengths, self.batch_first) for o in outputs)
-        return self._merged(outputs, features=min(FEATURES, x.dim() - 1)), (states, others)
+        outputs = [
+            without_padding(one, lengths, self.batch_first)
+            for one in (output, self._reverse(turned, lengths))
+        ]
+        return self._merged(outputs, min(FEATURES, x.dim() - 1)), (states, others)
 
     def final_output(self, states: tuple[Any, Any]) -> Any:
         """Both directions' outputs after their last step, merged; see ``gw.final_output``."""
         if not isinstance(states, tuple) or len(states) != 2:
             raise ShapeError("The states of a Bidirectional are a pair, one for each direction.")
-        pair = tuple(
+        pair = [
             final_output(layer, own)
             for layer, own in zip((self.forward_layer, self.backward_layer), states, strict=True)
-        )
-        return self._merged(pair, features=min(1, pair[0].dim() - 1))
+        ]
+        return self._merged(pair, min(FEATURES, pair[0].dim()) - 1)  # without the axis of time
 
     def extra_repr(self) -> str:
         """How the outputs are merged."""
@@ -170,7 +172,7 @@ class Bidirectional(nn.Module):
         steps = in_reverse(time_first(x, self.batch_first), lengths)
         return as_it_came(steps, x, self.batch_first)
 
-    def _merged(self, pair: tuple[Tensor, ...], features: int) -> Any:
+    def _merged(self, pair: list[Tensor], features: int) -> Any:
         one, two = pair
         if self.merge in ("sum", "mean") and one.shape != two.shape:
             raise ShapeError(

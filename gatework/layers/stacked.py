@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Stack(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        layers = list(layers)
         self.layers = nn.ModuleList(layers)
         count = len(self.layers)
         if not count:
@@ -197,9 +199,9 @@ def _gate(layer: nn.Module) -> nn.Linear:
             f"A highway around {name_of_layer(layer)} wants features on the last axis and an "
             f"attribute input_size that counts them."
         )
-    like = next(layer.parameters(), None)
-    where = {} if like is None else {"device": like.device, "dtype": like.dtype}
-    gate = nn.Linear(size, size, **where)
+    gate = nn.Linear(size, size)
+    if (like := next(layer.parameters(), None)) is not None:
+        gate.to(like)
     nn.init.constant_(gate.bias, HIGHWAY_BIAS)
     return gate
 
@@ -213,7 +215,7 @@ def _for_each(name: str, value: Each, count: int) -> tuple[bool, ...]:
 
 def _check_order(layers: Sequence[nn.Module]) -> None:
     """Each layer takes what the one below gives."""
-    for number, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+    for number, (below, above) in enumerate(pairwise(layers)):
         if getattr(below, "merge", "concat") is None:
             raise LayerError(
                 f"Layer {number} gives a pair of outputs (merge=None), and layer {number + 1} "
