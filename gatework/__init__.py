@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from gatework.layers import GRU as GRU
     from gatework.layers import LSTM as LSTM
     from gatework.layers import RNN as RNN
+    from gatework.layers import Attention as Attention
+    from gatework.layers import Bidirectional as Bidirectional
+    from gatework.layers import ConvRecurrent as ConvRecurrent
     from gatework.layers import GRUCell as GRUCell
     from gatework.layers import LSTMCell as LSTMCell
+    from gatework.layers import Pool as Pool
     from gatework.layers import Recurrent as Recurrent
     from gatework.layers import RNNCell as RNNCell
+    from gatework.layers import Stack as Stack
+    from gatework.layers import final_output as final_output
     from gatework.read import reference as reference
     from gatework.read.latex import latex as latex
     from gatework.tasks.forecast import Forecaster as Forecaster
@@ -42,8 +48,12 @@ _HOME = {
     "record": "gatework.inspect.record",
     "Forecaster": "gatework.tasks.forecast",
 } | dict.fromkeys(
-    ("Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), "gatework.layers"
-)
+    (
+        "Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell",
+        "Bidirectional", "Stack", "Attention", "Pool", "ConvRecurrent", "final_output",
+    ),
+    "gatework.layers",
+)  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  (the keys are names)
 

@@ -18,6 +18,10 @@ class ShapeError(GateworkError, RuntimeError, ValueError):
     """A tensor has the wrong shape or dtype (PyTorch raises RuntimeError or ValueError here)."""
 
 
+class LayerError(GateworkError, ValueError):
+    """Layers, or the options of a layer, do not fit together."""
+
+
 class PlanError(GateworkError, ValueError):
     """The plan of a cell is ill-formed: a mistake in the compiler, not in the cell."""
 

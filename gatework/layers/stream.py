@@ -119,7 +119,7 @@ class Stream:
                     symbol.size: s.shape[-1]
                     for symbol, s in zip(call.spec.states, first, strict=True)
                 }
-                masks = draw(call.spec, sizes, 1, self.batch, False, first[0])
+                masks = draw(call.spec, sizes, 1, (self.batch,), False, first[0])
                 self._steps.append(KernelStep(kernel, groups, masks, first, features, stride))
                 features, stride = self._size, kernel.padded(self._size)
 

@@ -40,6 +40,13 @@ def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def inside(x: Tensor, lengths: Tensor) -> Tensor:
+    """True where a step of x (T, B, ...) belongs to its sequence, (T, B, 1, ...)."""
+    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    found = steps < lengths.to(x.device)
+    return found.view(found.shape + (1,) * (x.dim() - 2))
+
+
 @dataclass(frozen=True)
 class Call:
     """A stack of layers over a batch of sequences."""
@@ -65,13 +72,8 @@ class Call:
         """True where a step is seen, (T, B, 1): in its sequence and not skipped; or everywhere."""
         if self.lengths is None:
             return self.live
-        inside = _inside(self.lengths, self.x)
-        return inside if self.live is None else inside & self.live
-
-
-def _inside(lengths: Tensor, x: Tensor) -> Tensor:
-    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    return (steps < lengths.to(x.device)).unsqueeze(-1)
+        found = inside(self.x, self.lengths)
+        return found if self.live is None else found & self.live
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Given:
 
     def inside(self) -> Tensor | None:
         """True where a step belongs to its sequence, (T, B, 1); ``None``: everywhere."""
-        return None if self.lengths is None else _inside(self.lengths, self.x)
+        return None if self.lengths is None else inside(self.x, self.lengths)
 
     def tensors(self) -> list[Tensor]:
         """Input, initial states and parameter groups, all that may have a gradient."""

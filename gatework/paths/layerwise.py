@@ -50,13 +50,13 @@ def run_layers(call: Call, run_steps: RunSteps) -> Result:
 
 
 def _given(call: Call, x: Tensor, row: int) -> Given:
-    """What one layer in one direction is given; x (T, B, F) is nought where it is not seen."""
+    """What one layer in one direction is given; x (T, B, ..., F) is nought where it is not seen."""
     spec, lengths = call.spec, call.lengths
     first = {s.name: t[row] for s, t in zip(spec.states, call.states, strict=True)}
     masks: dict[str, Tensor] = {}
     if spec.masks:
-        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[2]}
-        masks = draw(spec, sizes, x.shape[0], x.shape[1], call.training, x)
+        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
+        masks = draw(spec, sizes, x.shape[0], x.shape[1:-1], call.training, x)
     layer, direction = divmod(row, call.num_directions)
     if call.brought:
         masks |= call.brought[row]
@@ -77,4 +77,4 @@ def in_reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(0)
     steps = torch.arange(x.shape[0], device=lengths.device).unsqueeze(1)
     index = torch.where(steps < lengths, lengths - 1 - steps, steps).to(x.device)
-    return x.gather(0, index.unsqueeze(-1).expand_as(x))
+    return x.gather(0, index.view(index.shape + (1,) * (x.dim() - 2)).expand_as(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,15 +10,20 @@ from gatework.equations import Spec
 
 
 def draw(
-    spec: Spec, sizes: Mapping[str, int], steps: int, batch: int, training: bool, like: Tensor
+    spec: Spec,
+    sizes: Mapping[str, int],
+    steps: int,
+    batch: Sequence[int],
+    training: bool,
+    like: Tensor,
 ) -> dict[str, Tensor]:
-    """The masks of a cell by name, (T, B, size); an axis of one goes for all steps or rows.
+    """The masks of a cell by name, (T, *batch, size); an axis of one goes for all.
 
     Args:
         spec: the cell.
         sizes: the sizes by their letters.
         steps: T.
-        batch: B.
+        batch: the axes between time and features: (B,), or (B, *space).
         training: whether they are drawn, by torch's generator.
         like: a tensor of their dtype and device.
     """
@@ -26,10 +31,11 @@ def draw(
     for mask in spec.masks:
         if training:
             rows = steps if mask.each == "step" else 1
-            empty = like.new_empty(rows, batch, _width(mask.size, sizes))
+            empty = like.new_empty(rows, *batch, _width(mask.size, sizes))
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
         else:
-            found[mask.name] = like.new_full((1, 1, _width(mask.size, sizes)), mask.mean)
+            one = (1,) * (1 + len(batch))
+            found[mask.name] = like.new_full((*one, _width(mask.size, sizes)), mask.mean)
     return found
 
 

@@ -215,7 +215,7 @@ class _Layer:
         x, spec = given[0].x, given[0].spec
         first = given[0].first
         sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
-        masks = draw(spec, sizes, 1, 1, False, x)
+        masks = draw(spec, sizes, 1, (1,), False, x)
         given = [replace(one, masks=masks) for one in given]
         calls = len(given) if are_at_once(given) else 1
         self.shape = shape = shape_of(library, given[0], keep=False, calls=calls)

@@ -5,7 +5,7 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -35,14 +35,20 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
     return [run_steps(one, record) for one in given]
 
 
-def run_steps(given: Given, record: bool = False) -> Steps:
-    """All steps in order: the equations that are wanted, (T, B, size) each, and final states."""
+def run_steps(
+    given: Given, record: bool = False, product: Callable[[Tensor, Tensor], Tensor] = linear
+) -> Steps:
+    """All steps in order: the equations that are wanted, (T, B, size) each, and final states.
+
+    ``product`` is what ``@`` stands for, as ``product(operand, matrix)``; other products than
+    the matrix product may have more axes between B and the features.
+    """
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
     states = tuple(given.first.values())
-    step = reference.compiled(spec, "torch", packed=True)
+    step = reference.compiled(spec, "torch", packed=True, product=product)
     products = reference.packed_products(spec)
     # The products with the input need no earlier step: one large product for all steps.
-    ready = [linear(x, groups[g]).unbind(0) for g, leaf in products.items() if leaf == spec.input]
+    ready = [product(x, groups[g]).unbind(0) for g, leaf in products.items() if leaf == spec.input]
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     inputs = [x.unbind(0)] if reference.uses_input(spec) else []
     nexts = [s.name + NEXT for s in spec.states]

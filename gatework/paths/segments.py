@@ -84,7 +84,7 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
     found, features = [], call.x.shape[2]
     for masks in brought:
         sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
-        own = draw(call.spec, sizes | {"F": features}, 1, call.x.shape[1], call.training, call.x)
+        own = draw(call.spec, sizes | {"F": features}, 1, call.x.shape[1:-1], call.training, call.x)
         whole = {m.name: own[m.name] for m in call.spec.masks if m.each == "sequence"}
         found.append(whole | dict(masks))
         features = call.states[0].shape[-1]

@@ -87,13 +87,21 @@ def source(cell: CellLike, backend: str = "numpy", *, packed: bool = False) -> s
 
 
 @lru_cache(maxsize=256)
-def compiled(spec: Spec, backend: str, packed: bool = False) -> Callable[..., dict[str, Any]]:
-    """The function of ``source``: takes its arguments in the order that the text shows."""
+def compiled(
+    spec: Spec,
+    backend: str,
+    packed: bool = False,
+    product: Callable[[Any, Any], Any] | None = None,
+) -> Callable[..., dict[str, Any]]:
+    """The function of ``source``: takes its arguments in the order that the text shows.
+
+    ``product`` stands in for ``linear`` in torch's text.
+    """
     namespace: dict[str, Any] = {"np": np}
     if backend == "torch":
         import torch  # noqa: PLC0415  (a NumPy step needs no torch)
 
-        namespace = {"torch": torch, "linear": torch.nn.functional.linear}
+        namespace = {"torch": torch, "linear": product or torch.nn.functional.linear}
     # The text is made from a checked Spec: names are identifiers, operations are table rows.
     exec(compile(source(spec, backend, packed=packed), f"<{spec.name}>", "exec"), namespace)
     function: Callable[..., dict[str, Any]] = namespace["step"]
