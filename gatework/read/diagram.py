@@ -8,6 +8,7 @@ for light and dark pages, and needs no font and no script.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -28,40 +29,9 @@ COLOURS = (  # of the states, in light and in dark
     ("#7a35c9", "#bb9bf5"), ("#b3196a", "#f291c2"), ("#0b7285", "#5fc9dc"),
 )  # fmt: skip
 LETTERS = {
-    name: chr(code)
-    for name, code in zip(
-        [
-            "alpha",
-            "beta",
-            "gamma",
-            "delta",
-            "epsilon",
-            "zeta",
-            "eta",
-            "theta",
-            "iota",
-            "kappa",
-            "lambda",
-            "mu",
-            "nu",
-            "xi",
-            "omicron",
-            "pi",
-            "rho",
-            "finalsigma",
-            "sigma",
-            "tau",
-            "upsilon",
-            "phi",
-            "chi",
-            "psi",
-            "omega",
-        ],
-        range(0x3B1, 0x3CA),
-        strict=True,
-    )
-    if name in GREEK
+    name: unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}") for name in GREEK - {"lambda"}
 }
+LETTERS["lambda"] = "λ"
 
 
 def diagram(cell: CellLike) -> str:
@@ -101,7 +71,8 @@ def diagram(cell: CellLike) -> str:
 
 def _style(states: int) -> str:
     """Colours for light and dark; those of states go round where there are many."""
-    light, dark = [], []
+    light: list[str] = []
+    dark: list[str] = []
     for state in range(states):
         for scheme, colour in zip((light, dark), COLOURS[state % len(COLOURS)], strict=True):
             scheme.append(f".cell .s{state} {{ --wire: {colour}; }}")
@@ -137,7 +108,7 @@ def _box(node: Node) -> Box:
     if node.kind == "layer":
         slots = [PAD / 2 + ROW * (k + 0.5) - height / 2 for k in range(count)]
     else:
-        slots = [BETWEEN * (k - (count - 1) / 2) for k in range(count)]
+        slots = [_between(node) * (k - (count - 1) / 2) for k in range(count)]
     return Box(width, height, tuple(p.source for p in node.ports), tuple(slots), end)
 
 
@@ -153,7 +124,7 @@ def _size(node: Node) -> tuple[float, float]:
 def _shape(node: Node) -> tuple[float, float]:
     """Of a join, a map or an end: the outline without what stands beside it."""
     if node.kind == "join":
-        return 24.0, max(24.0, BETWEEN * (len(node.ports) - 1) + 18)
+        return 24.0, max(24.0, _between(node) * (len(node.ports) - 1) + 18)
     return max(_width(_shown(node), SIZE) + 2 * PAD, 26.0), 24.0
 
 
@@ -167,6 +138,11 @@ def _shown(node: Node) -> str:
 
 def _mark_room(node: Node) -> float:
     return 12.0 if node.kind == "join" and any(p.mark for p in node.ports) else 0.0
+
+
+def _between(node: Node) -> float:
+    """Between two ports of a join: room for the mark of one under the wire of the other."""
+    return BETWEEN + 6 if _mark_room(node) else BETWEEN
 
 
 def _marks_width(node: Node) -> float:
@@ -185,7 +161,7 @@ def _title_width(node: Node) -> float:
 def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
     """Parts of a text: what stands on the line, its class, and what stands below."""
     for word, other in re.findall(r"([^\W\d]\w*(?:,t−1|,t|−1)?)|([^A-Za-z]+|.)", text):
-        if other or word in PRIMITIVES or (len(word) == 1 and word in "σ"):
+        if other or word in (*PRIMITIVES, "σ"):
             yield other or word, "", ""
             continue
         stem, _, below = word.partition("_")
@@ -237,7 +213,7 @@ def _drawn(node: Node, x: float, y: float, layout: Layout, nodes: Sequence[Node]
         if shape_left > at:
             yield f'<path class="wire {kind}" d="M{at:.1f} {level:.1f}H{shape_left:.1f}"/>'
         if node.kind == "join" and node.ports[port].mark:
-            yield _label(node.ports[port].mark, at + 3, level - 6, SMALL)
+            yield _label(node.ports[port].mark, at + 3, level - 7, SMALL)
         yield (f'<path class="tip {kind}" d="M{shape_left:.1f} {level:.1f}l-7 -3.5v7z"/>')
 
 

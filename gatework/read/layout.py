@@ -66,7 +66,7 @@ class Layout:
     height: float
 
 
-@dataclass
+@dataclass(eq=False)
 class _Item:
     """A box in its column, or the place of a wire that passes it (``box`` is the wire's source)."""
 
@@ -87,7 +87,7 @@ def arrange(boxes: Sequence[Box]) -> Layout:
     """
     firsts = [b for b, box in enumerate(boxes) if box.end < 0]
     tried = [_Arrangement(boxes, order) for order in _orders(firsts)]
-    return min(tried, key=lambda one: one.cost()).layout()
+    return min(tried, key=lambda one: one.crossings()).layout()
 
 
 def _orders(firsts: list[int]) -> list[tuple[int, ...]]:
@@ -176,19 +176,38 @@ class _Arrangement:
         item.ports = {port: slot for (_, port), slot in zip(order, slots, strict=True)}
 
     def straighten(self) -> None:
-        """Take away the small bends that are left, where a port may move by as much."""
+        """Take away the bends that are left, where an item or a port can move by as much."""
         for column in self.columns[1:]:
             for item in column:
-                for source, port in item.before:
-                    if item.passes:
-                        continue
-                    bend = source.y - item.y - item.ports[port]
-                    others = [y for p, y in item.ports.items() if p != port]
-                    moved = item.ports[port] + bend
-                    room = item.height / 2 - 4
-                    free = all(abs(moved - y) >= LANE for y in others)
-                    if abs(bend) <= NEAR + 1 and abs(moved) <= room and free:
-                        item.ports[port] = moved
+                if len(item.before) == 1:
+                    ((source, port),) = item.before
+                    self.move(column, item, source.y - item.ports.get(port, 0.0))
+        for column in self.columns[-2:0:-1]:
+            for item in column:
+                if item.passes and len(item.after) == 1 and item.y != item.before[0][0].y:
+                    ((target, port),) = item.after
+                    self.move(column, item, target.y + target.ports.get(port, 0.0))
+        for item in self.items:
+            self.move_ports(item)
+
+    def move(self, column: list[_Item], item: _Item, wanted: float) -> None:
+        """Move an item of a column to another height, if that is free."""
+        place = column.index(item)
+        above, below = column[place - 1] if place else None, [*column, None][place + 1]
+        if above and wanted - above.y < _apart(above, item):
+            return
+        if below and below.y - wanted < _apart(item, below):
+            return
+        item.y = wanted
+
+    def move_ports(self, item: _Item) -> None:
+        """Move ports a little to where their wires come from."""
+        for source, port in item.before:
+            moved = source.y - item.y
+            free = all(abs(moved - y) >= LANE for p, y in item.ports.items() if p != port)
+            near = abs(moved - item.ports[port]) <= NEAR + 1
+            if near and free and abs(moved) <= item.height / 2 - NEAR:
+                item.ports[port] = moved
 
     def crossings(self) -> float:
         """Wires that cross between columns, and a little for their lengths."""
@@ -199,10 +218,6 @@ class _Arrangement:
             for (a, b), (c, d) in itertools.combinations(pairs, 2):
                 count += (a - c) * (b - d) < 0
         return count + length / 1e4
-
-    def cost(self) -> float:
-        """As ``crossings``, with the lengths of the end."""
-        return self.crossings()
 
     def layout(self) -> Layout:
         top = min(i.y - i.height / 2 for c in self.columns for i in c)
@@ -287,9 +302,7 @@ def _place(column: Sequence[_Item], wanted: Sequence[float]) -> None:
     offsets, at = [], 0.0
     for number, item in enumerate(column):
         if number:
-            before = column[number - 1]
-            both_pass = item.passes and before.passes
-            at += (before.height + item.height) / 2 + (0.0 if both_pass else GAP)
+            at += _apart(column[number - 1], item)
         offsets.append(at)
     blocks: list[list[float]] = []  # of each: the sum of what is wanted, and how many
     for height, offset in zip(wanted, offsets, strict=True):
@@ -300,6 +313,12 @@ def _place(column: Sequence[_Item], wanted: Sequence[float]) -> None:
     levels = [_mean(block) for block in blocks for _ in range(int(block[1]))]
     for item, level, offset in zip(column, levels, offsets, strict=True):
         item.y = level + offset
+
+
+def _apart(above: _Item, below: _Item) -> float:
+    """How far the middles of two neighbours are apart at least."""
+    both_pass = above.passes and below.passes
+    return (above.height + below.height) / 2 + (0.0 if both_pass else GAP)
 
 
 def _mean(block: Sequence[float]) -> float:
