@@ -40,7 +40,7 @@ class Fixed(gw.Cell):
     k_next = decay + b
 
 
-RANDOM = [cell_of(seed) for seed in range(6)]
+RANDOM = [cell_of(seed) for seed in range(8)]
 DRAWN = [*CELLS, EveryPrimitive, LayerNormPeephole, Masked, Fixed, *RANDOM]
 each_drawn = pytest.mark.parametrize("cell", DRAWN, ids=lambda c: name_of(resolve(c)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
 
 GAP = 14.0  # between two boxes of a column
@@ -18,6 +18,7 @@ LANE = 9.0  # between two wires side by side
 SIDE = 16.0  # from a box to the nearest track
 SWEEPS = 12
 NEAR = 4.0  # wires of different values keep that far apart
+TRIES = 8  # to keep them so in one channel
 
 
 @dataclass(frozen=True)
@@ -243,22 +244,44 @@ class _Arrangement:
 
     def channel(self, depth: int, left: float) -> tuple[list[Wire], float]:
         """The wires from one column to the next, and where that one begins."""
-        nets: dict[int, _Net] = {}
+        for _ in range(TRIES):
+            nets = self.nets(depth)
+            tracks = _tracks([n for n in nets if not n.is_straight])
+            clashes = [c for a, b in itertools.combinations(tracks, 2) for c in _clashes(a, b)]
+            if not clashes:
+                break
+            self.give_way(self.columns[depth + 1], *clashes[0])
+        right = left + 2 * SIDE + LANE * max(len(tracks) - 1, 0)
+        places = {id(n): left + SIDE + LANE * t for t, n in enumerate(tracks)}
+        wires = []
+        for n in nets:
+            ends = [
+                End(right, _level(item, port), *(() if item.passes else (item.box, port)))
+                for item, port in n.ends
+            ]
+            wires.append(Wire(n.source, left, n.begin, places.get(id(n), left), tuple(ends)))
+        return wires, right
+
+    def nets(self, depth: int) -> list[_Net]:
+        """The wires behind a column, each with all its ends in the next one."""
+        found: dict[int, _Net] = {}
         for item in self.columns[depth + 1]:
             for source, port in item.before:
-                net = nets.setdefault(id(source), _Net(source.box, source.y))
-                if item.passes:
-                    net.ends.append(End(0.0, item.y))
-                else:
-                    net.ends.append(End(0.0, item.y + item.ports[port], item.box, port))
-        bent = [n for n in nets.values() if not n.is_straight]
-        right = left + 2 * SIDE + LANE * max(len(bent) - 1, 0)
-        tracks = {id(n): left + SIDE + LANE * t for t, n in enumerate(_tracks(bent))}
-        wires = []
-        for n in nets.values():
-            ends = tuple(replace(end, x=right + end.x) for end in n.ends)
-            wires.append(Wire(n.source, left, n.begin, tracks.get(id(n), left), ends))
-        return wires, right
+                net = found.setdefault(id(source), _Net(source.box, source.y))
+                net.ends.append((item, port))
+        return list(found.values())
+
+    def give_way(self, column: list[_Item], item: _Item, port: int, height: float) -> None:
+        """Move the end of a wire away from a height at which another one begins."""
+        for side in sorted((-1, 1), key=lambda s: abs(_level(item, port) - height - s)):
+            wanted = height + side * (NEAR + 1)
+            if not item.passes:
+                item.ports[port] = wanted - item.y
+                return
+            before = item.y
+            self.move(column, item, wanted)
+            if item.y != before:
+                return
 
     def width(self, column: list[_Item]) -> float:
         """Of the widest box."""
@@ -271,16 +294,25 @@ class _Net:
 
     source: int
     begin: float
-    ends: list[End] = field(default_factory=list)
+    ends: list[tuple[_Item, int]] = field(default_factory=list)
+
+    @property
+    def levels(self) -> list[float]:
+        return [_level(item, port) for item, port in self.ends]
 
     @property
     def is_straight(self) -> bool:
-        return all(abs(end.y - self.begin) < 0.1 for end in self.ends)
+        return all(abs(y - self.begin) < 0.1 for y in self.levels)
 
     @property
     def span(self) -> tuple[float, float]:
-        heights = [self.begin, *(end.y for end in self.ends)]
+        heights = [self.begin, *self.levels]
         return min(heights), max(heights)
+
+
+def _level(item: _Item, port: int) -> float:
+    """The height at which a wire enters."""
+    return item.y + item.ports.get(port, 0.0)
 
 
 def _straight(item: _Item, left: float, right: float) -> Wire:
@@ -352,10 +384,17 @@ def _total(places: Sequence[int], trouble: Mapping[tuple[int, int], int]) -> int
 def _trouble(left: _Net, right: _Net) -> int:
     """Crossings of two wires, the first one's track left of the other's; much where they touch."""
     found = 0
-    crossed = [(right.begin, left)] + [(end.y, right) for end in left.ends]
+    crossed = [(right.begin, left)] + [(y, right) for y in left.levels]
     for height, other in crossed:
         low, high = other.span
         found += low - NEAR < height < high + NEAR
         found += 50 * any(abs(height - y) < NEAR for y in (low, high))
-    on_each_other = any(abs(right.begin - end.y) < NEAR for end in left.ends)
-    return found + 1000 * on_each_other
+    return found + 1000 * len(_clashes(left, right))
+
+
+def _clashes(left: _Net, right: _Net) -> list[tuple[_Item, int, float]]:
+    """Ends of the wire with the left track that lie on the beginning of the other one."""
+    near = [
+        (item, port) for item, port in left.ends if abs(_level(item, port) - right.begin) < NEAR
+    ]
+    return [(item, port, right.begin) for item, port in near]
