@@ -35,8 +35,11 @@ def html(cell: CellLike) -> str:
     equations = [
         (Markup(_mathml(left)), Markup(_mathml(f"= {right}"))) for left, right in sides(spec)
     ]
-    drawing = Markup(diagram(spec))
-    return _rendered("page.html.j2", spec, equations=equations, diagram=drawing)
+    drawing = diagram(spec)
+    width = re.search(r' width="(\d+)"', drawing)
+    assert width is not None  # which every diagram has
+    more = {"equations": equations, "diagram": Markup(drawing), "width": int(width[1])}
+    return _rendered("page.html.j2", spec, **more)
 
 
 def markdown(cell: CellLike, picture: str) -> str:
@@ -96,4 +99,4 @@ def _facts(spec: Spec) -> dict[str, Any]:
 
 
 def _mathml(text: str) -> str:
-    return str(convert(text))
+    return str(convert(text)).replace("<math ", '<math displaystyle="true" ', 1)
