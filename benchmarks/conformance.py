@@ -27,7 +27,7 @@ from gatework.inspect.speed import (
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-import agreement  # noqa: E402  the folder of the tests is no package
+import agreement
 
 SHAPE: Shape = (50, 32, 64, 128)
 BASE = PLAIN[0]  # torch.nn.LSTM
@@ -35,6 +35,15 @@ HEAD = (
     "| cell | witness | values | gradients | path | inference | training |",
     "|---|---|---:|---:|---|---:|---:|",
 )
+
+INTRO = """Written by `make conformance` (`python benchmarks/conformance.py --write \
+docs/conformance.md`). Each cell is computed in float64, with random and unequal weights, beside \
+somebody else's computation of it; *values* and *gradients* are the largest deviations from all \
+that were asked, relative for numbers above 1, and the tests hold them below 1e-12. A tilde stands \
+where the witness gives no gradients and differences of its values, with a step of 1e-5, take \
+their place. *path* is what `path="auto"` chooses in inference, and in training behind the comma \
+where that is another. The last two columns are the time of `torch.nn.LSTM` divided by the cell's, \
+above 1 is faster: """
 
 
 def deviations(name: str) -> tuple[str, str]:
@@ -69,15 +78,8 @@ def page(rounds: int) -> str:
     lines = [
         "# Conformance",
         "",
-        f"Written by `make conformance` (`python benchmarks/conformance.py --write "
-        f"docs/conformance.md`). Each cell is computed in float64, with random and unequal weights, "
-        f"beside somebody else's computation of it; *values* and *gradients* are the largest "
-        f"deviations from all that were asked, relative for numbers above 1, and the tests hold "
-        f"them below 1e-12. A tilde stands where the witness gives no gradients and differences of "
-        f'its values, with a step of 1e-5, take their place. *path* is what `path="auto"` chooses '
-        f"in inference, and in training behind the comma where that is another. The last two "
-        f"columns are the time of `torch.nn.LSTM` divided by the cell's, above 1 is faster: "
-        f"(T, B, F, H) = {SHAPE}, float32, medians of one rotation of {rounds} rounds; {machine()}.",
+        f"{INTRO}(T, B, F, H) = {SHAPE}, float32, medians of one rotation of {rounds} rounds; "
+        f"{machine()}.",
         "",
         *HEAD,
     ]

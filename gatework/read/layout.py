@@ -273,15 +273,13 @@ class _Arrangement:
 
     def give_way(self, column: list[_Item], item: _Item, port: int, height: float) -> None:
         """Move the end of a wire away from a height at which another one begins."""
-        for side in sorted((-1, 1), key=lambda s: abs(_level(item, port) - height - s)):
-            wanted = height + side * (NEAR + 1)
-            if not item.passes:
-                item.ports[port] = wanted - item.y
-                return
-            before = item.y
-            self.move(column, item, wanted)
-            if item.y != before:
-                return
+        if item.passes:
+            down = height + NEAR + 1 - item.y
+            for lower in column[column.index(item) :]:
+                lower.y += down
+        else:
+            side = 1 if _level(item, port) > height else -1
+            item.ports[port] = height + side * (NEAR + 1) - item.y
 
     def width(self, column: list[_Item]) -> float:
         """Of the widest box."""
