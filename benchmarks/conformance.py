@@ -7,6 +7,7 @@ speed. Nothing else may run on the machine while this does.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -74,12 +75,14 @@ def timed(rounds: int) -> tuple[dict[str, Layer], Measured]:
 
 def page(rounds: int) -> str:
     """Measure everything and write it down."""
+    load = os.getloadavg()[0]
     layers, measured = timed(rounds)
     lines = [
         "# Conformance",
         "",
         f"{INTRO}(T, B, F, H) = {SHAPE}, float32, medians of one rotation of {rounds} rounds; "
-        f"{machine()}.",
+        f"{machine()}; load of the machine before: {load:.1f} (above 1 it did other work, and the "
+        f"times are to be measured again).",
         "",
         *HEAD,
     ]
