@@ -15,7 +15,7 @@ import gatework as gw
 import gatework.equations as eq
 from gatework.cells import name_of, resolve
 from gatework.read import reference
-from gatework.read.diagram import _box, diagram
+from gatework.read.diagram import box_of, diagram
 from gatework.read.flow import flow
 from gatework.read.layout import arrange
 
@@ -148,7 +148,7 @@ def refs(expr):
 
 
 def laid_out(cell):
-    boxes = [_box(node) for node in flow(resolve(cell))]
+    boxes = [box_of(node) for node in flow(resolve(cell))]
     return boxes, arrange(boxes)
 
 

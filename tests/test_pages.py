@@ -15,6 +15,7 @@ from gatework.compile import make_plan
 from gatework.read.page import html, markdown
 from gatework.read.table import amounts, cost
 
+CHROMIUM = Path("/usr/bin/chromium")
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -94,3 +95,29 @@ def test_the_command_writes_a_page(tmp_path, monkeypatch, capsys):
         assert ended.value.code in status
     assert path.read_text(encoding="utf-8") == html("gru")
     assert "a page is of one cell" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"there is no {CHROMIUM}")
+def test_a_page_fits_small_screens_and_its_diagram_can_be_read():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("lstm", "layer_norm_lstm"):
+            page.set_content(html(name))
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            scale = page.evaluate(
+                "(s => s.clientWidth / s.viewBox.baseVal.width)(document.querySelector('svg'))"
+            )
+            assert 0.55 < scale <= 1
+            backs = []
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                backs.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+                shown = "getComputedStyle(document.querySelector('svg text')).fill"
+                backs.append(page.evaluate(shown))
+            assert len({*backs}) == 4
+        browser.close()
+    assert asked == []

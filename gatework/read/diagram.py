@@ -45,7 +45,7 @@ def diagram(cell: CellLike) -> str:
     """
     spec = resolve(cell)
     nodes = flow(spec)
-    layout = arrange([_box(node) for node in nodes])
+    layout = arrange([box_of(node) for node in nodes])
     width, height = layout.width + 2 * MARGIN, layout.height + 2 * MARGIN
     about = f"One step of {spec.name}: states before it left, after it right, the input below."
     lines = [
@@ -101,7 +101,8 @@ def _style(states: int) -> str:
 # Boxes: what must be known before they are placed.
 
 
-def _box(node: Node) -> Box:
+def box_of(node: Node) -> Box:
+    """A node's box for the layout: its size, and where its ports may be."""
     width, height = _size(node)
     end = {"state": -1, "input": -1, "next": 1}.get(node.kind, 0)
     count = len(node.ports)
