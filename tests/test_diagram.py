@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -147,6 +148,7 @@ def refs(expr):
 # How it is drawn.
 
 
+@cache
 def laid_out(cell):
     boxes = [box_of(node) for node in flow(resolve(cell))]
     return boxes, arrange(boxes)

@@ -111,7 +111,7 @@ def test_a_page_fits_small_screens_and_its_diagram_can_be_read():
             scale = page.evaluate(
                 "(s => s.clientWidth / s.viewBox.baseVal.width)(document.querySelector('svg'))"
             )
-            assert 0.55 < scale <= 1
+            assert 0.79 < scale <= 1
             backs = []
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
