@@ -41,7 +41,10 @@ def test_each_row_names_the_witnesses_and_keeps_their_tolerance():
 
 @pytest.mark.parametrize("name", ["gru_reset_before", "mgu"])
 def test_the_script_measures_what_the_tests_measure(name, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    folder = ROOT / "benchmarks"
+    if not folder.is_dir():
+        pytest.skip("the benchmarks do not come with the package")
+    monkeypatch.syspath_prepend(folder)
     script = importlib.import_module("conformance")
     values, gradients = script.deviations(name)
     assert float(values) <= EXACT["atol"]
