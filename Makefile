@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint results bench sanitize clean
+.PHONY: demo test lint docs conformance results bench sanitize clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -17,6 +17,14 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+# The page of every cell in docs/cells, made anew.
+docs: $(VENV)/installed
+	$(BIN)/python docs/cells.py
+
+# docs/conformance.md, measured anew; nothing else may run on the machine.
+conformance: $(VENV)/installed-test
+	$(BIN)/python benchmarks/conformance.py --write docs/conformance.md
 
 # The figures of docs/results.md, measured anew.
 results: $(VENV)/installed-test

@@ -56,9 +56,11 @@ def test_a_cell_is_found_by_name_class_and_description(cell):
 
 
 @each_cell
-def test_a_cell_names_paper_year_and_convention(cell):
+def test_a_cell_names_paper_year_convention_and_its_use(cell):
     assert re.search(r"(19|20)\d\d", cell.spec.source)
     assert cell.spec.convention
+    assert re.fullmatch(r"[A-Z].{40,}\.", cell.spec.use)
+    assert re.fullmatch(r"\S.{10,}\.", cell.spec.deviations)
     assert cell.spec.doc.partition("\n")[0].endswith(".")
 
 

@@ -10,7 +10,7 @@ import pytest
 from gatework.cli.main import run
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OTHERS = ("keras", "onnx")  # frameworks that the package does without
 
 

@@ -5,66 +5,24 @@ from dataclasses import replace
 import pytest
 import torch
 import witnesses
-import witnesses_gru
-import witnesses_lstm
-from shared import CELLS, each_cell, projection
+from agreement import (
+    DIFFERENTIABLE,
+    IDS,
+    PAIRS,
+    VALUES,
+    differences_of,
+    gradients_of,
+    leaves,
+    ours,
+    problem,
+    values_of,
+)
+from shared import CELLS, each_cell
 from tolerances import DIFFERENCES, EXACT
 
 from gatework.cells import name_of, resolve
 from gatework.equations.expr import Apply, Expr, Number, Product, Ref, children, walk
 from gatework.equations.ops import PRIMITIVES
-from gatework.read import reference
-
-STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 5, 4
-
-DIFFERENTIABLE = (
-    witnesses.DIFFERENTIABLE | witnesses_lstm.DIFFERENTIABLE | witnesses_gru.DIFFERENTIABLE
-)
-VALUES = witnesses.VALUES | witnesses_lstm.VALUES | witnesses_gru.VALUES
-PAIRS = [(name, run) for t in (DIFFERENTIABLE, VALUES) for name, run in t.items()]
-IDS = [f"{name}-{run.__qualname__.split('.')[0]}" for name, run in PAIRS]
-
-
-def problem(cell, seed=3, matrices=2.0, vectors=2.0):
-    """Named weights, input and states: float64, random, all unequal, all to be differentiated."""
-    spec = resolve(cell)
-    size = projection(cell)
-    arrays = reference.random_weights(cell, FEATURES, HIDDEN, **size, seed=seed)
-    scaled = {n: (matrices if a.ndim > 1 else vectors) * a for n, a in arrays.items()}
-    weights = {n: torch.from_numpy(a).requires_grad_() for n, a in scaled.items()}
-    random = torch.Generator().manual_seed(seed)
-    widths = {"H": HIDDEN, "P": size.get("proj_size")}
-    shapes = [(STEPS, BATCH, FEATURES), *((BATCH, widths[s.size]) for s in spec.states)]
-    x, *states = (
-        torch.randn(s, dtype=torch.float64, generator=random).requires_grad_() for s in shapes
-    )
-    return weights, x, tuple(states)
-
-
-def ours(spec, weights, x, states):
-    """The reference over all steps."""
-    step = reference.compiled(spec, "torch")
-    outputs = []
-    for row in x:
-        gates = step(row, *states, *(weights[p.name] for p in spec.parameters))
-        states = tuple(gates[f"{s.name}_next"] for s in spec.states)
-        outputs.append(states[0])
-    return torch.stack(outputs), states
-
-
-def loss(output, states):
-    """One number in which every output and final state has a weight of its own."""
-    flat = torch.cat([output.flatten(), *(s.flatten() for s in states)])
-    return flat @ torch.linspace(-1, 1, len(flat), dtype=flat.dtype)
-
-
-def leaves(weights, x, states):
-    return [*weights.values(), x, *states]
-
-
-def gradients(computed, given):
-    """The loss by every leaf; zero by an old output that the cell does not read."""
-    return torch.autograd.grad(loss(*computed), leaves(*given), materialize_grads=True)
 
 
 def test_every_cell_has_a_witness():
@@ -73,45 +31,20 @@ def test_every_cell_has_a_witness():
 
 @pytest.mark.parametrize(("name", "witness"), PAIRS, ids=IDS)
 def test_values_are_the_witness_s(name, witness):
-    given = problem(name)
-    output, states = ours(resolve(name), *given)
-    expected, finals = witness(*given)
-    torch.testing.assert_close(output, expected, **EXACT)
-    for state, final in zip(states, finals, strict=True):
-        torch.testing.assert_close(state, final, **EXACT)
+    for got, expected in values_of(name, witness):
+        torch.testing.assert_close(got, expected, **EXACT)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_gradients_are_the_witness_s(name):
-    given = problem(name)
-    got = gradients(ours(resolve(name), *given), given)
-    expected = gradients(DIFFERENTIABLE[name](*given), given)
-    for ours_, theirs in zip(got, expected, strict=True):
-        torch.testing.assert_close(ours_, theirs, **EXACT)
+    for got, expected in gradients_of(name, DIFFERENTIABLE[name]):
+        torch.testing.assert_close(got, expected, **EXACT)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_gradients_are_the_differences_of_the_witness(name):
-    weights, x, states = given = problem(name)
-    got = gradients(ours(resolve(name), *given), given)
-    for tensor, gradient in zip(leaves(weights, x, states), got, strict=True):
-        expected = differences(lambda: loss(*VALUES[name](*given)), tensor)
-        torch.testing.assert_close(gradient, expected, **DIFFERENCES)
-
-
-@torch.no_grad()
-def differences(function, tensor, step=1e-5):
-    """Central differences of a function with respect to every element of a tensor."""
-    found = torch.zeros_like(tensor)
-    for position in range(tensor.numel()):
-        value = tensor.view(-1)[position].item()
-        ends = []
-        for moved in (value + step, value - step):
-            tensor.view(-1)[position] = moved
-            ends.append(function())
-        tensor.view(-1)[position] = value
-        found.view(-1)[position] = (ends[0] - ends[1]) / (2 * step)
-    return found
+    for got, expected in differences_of(name, VALUES[name]):
+        torch.testing.assert_close(got, expected, **DIFFERENCES)
 
 
 @pytest.mark.parametrize("name", sorted({*VALUES} - {*DIFFERENTIABLE}))

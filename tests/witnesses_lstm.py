@@ -206,3 +206,29 @@ DIFFERENTIABLE = {
     "nas_cell": nas,
 }
 VALUES = {}
+
+# From tensorflow/contrib/rnn/python/kernel_tests/rnn_cell_test.py of TensorFlow 1, float32: every
+# matrix 0.5, no biases, gains 1, forget_bias 1. By cell: x, h, c, and h, c after one step.
+PUBLISHED = {
+    "coupled_forget_lstm": (
+        [[1.0] * 4, [2.0] * 4, [3.0] * 4],
+        [[0.1] * 2] * 3,
+        [[0.1] * 2] * 3,
+        [[0.121753] * 2, [0.103349] * 2, [0.100178] * 2],
+        [[0.137523] * 2, [0.105450] * 2, [0.100742] * 2],
+    ),
+    "layer_norm_basic_lstm": (
+        [[1.0] * 3],
+        [[0.2, 0.3]],
+        [[0.0, 0.1]],
+        [[-0.38079708, 0.38079708]],
+        [[-1.0, 1.0]],
+    ),
+    "nas_cell": (
+        [[1.0] * 4, [2.0] * 4, [3.0] * 4],
+        [[0.1] * 6] * 3,
+        [[0.1] * 6] * 3,
+        [[0.57675087] * 6, [0.6189357] * 6, [0.62739348] * 6],
+        [[0.71579772] * 6, [0.78041625] * 6, [0.79457647] * 6],
+    ),
+}

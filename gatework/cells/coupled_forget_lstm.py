@@ -11,6 +11,14 @@ class CoupledForgetLSTM(Cell):
         "the forget gate stays and i = 1 - f, as TensorFlow 1's CoupledInputForgetGateLSTMCell("
         "use_peepholes=True), whose forget_bias is part of b_f here; the paper keeps i"
     )
+    use = (
+        "For a peephole LSTM with one gate fewer, and for models of TensorFlow 1 that have it. "
+        "Greff et al. found no significant loss by coupling the two gates."
+    )
+    deviations = (
+        "The paper and ONNX keep the input gate, f = 1 - i (coupled_peephole_lstm here). "
+        "TensorFlow 1 adds its forget_bias to the gate in each step; here that is part of b_f."
+    )
 
     x, h, c = Input(), State(), State()
     W_f, W_g, W_o = matrix(3, x)

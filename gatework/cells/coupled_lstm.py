@@ -8,6 +8,15 @@ class CoupledLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "the input gate stays and f = 1 - i, as ONNX; no peepholes"
+    use = (
+        "For a lighter LSTM: one gate decides what is written and what goes, so a quarter of the "
+        "products is saved. Greff et al. found no significant loss by it, with peepholes."
+    )
+    deviations = (
+        "The paper has peepholes (coupled_peephole_lstm here). TensorFlow 1 keeps the forget gate "
+        "instead, i = 1 - f. The reference operator of the onnx package ignores input_forget; ONNX "
+        "Runtime does not."
+    )
 
     x, h, c = Input(), State(), State()
     W_i, W_g, W_o = matrix(3, x)

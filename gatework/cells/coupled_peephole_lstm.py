@@ -8,6 +8,11 @@ class CoupledPeepholeLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "the input gate stays and f = 1 - i; all else as in the peephole LSTM"
+    use = (
+        "For a peephole LSTM with one gate fewer. Greff et al. found no significant loss by "
+        "coupling the two gates."
+    )
+    deviations = "TensorFlow 1 keeps the forget gate instead, i = 1 - f (coupled_forget_lstm here)."
 
     x, h, c = Input(), State(), State()
     W_i, W_g, W_o = matrix(3, x)

@@ -10,6 +10,13 @@ class FullGateLSTM(Cell):
     convention = (
         "R_fi takes f into i, as in the paper; q are the gates of the last step, 0 before the first"
     )
+    use = (
+        "To study an LSTM whose gates see each other, as they could in 1997. Greff et al. advise "
+        "against it: nine more matrices, and no gain."
+    )
+    deviations = (
+        "The LSTMs of torch, Keras, ONNX and TensorFlow 1 have no recurrence between the gates."
+    )
 
     x, h, c = Input(), State(), State()
     q_i, q_f, q_o = State(), State(), State()

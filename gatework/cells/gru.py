@@ -8,6 +8,16 @@ class GRU(Cell):
 
     source = "Cho et al. 2014, arXiv:1406.1078v1"
     convention = "reset after the product, z keeps the old state; as torch.nn.GRU and cuDNN"
+    use = (
+        "Where an LSTM is too large: one state and three products of it instead of four; Chung et "
+        "al. 2014 (arXiv:1412.3555) found the two comparable. This form has kernels in torch and "
+        "cuDNN."
+    )
+    deviations = (
+        "Version 3 of the paper has the reset before the product, as Keras with reset_after=False "
+        "(gru_reset_before here). torch, Keras and Flax let z keep the old state, as here; some "
+        "others swap z and 1 - z."
+    )
     torch_kernel = "gru"
 
     x, h = Input(), State()

@@ -8,6 +8,15 @@ class GRUResetBefore(Cell):
 
     source = "Cho et al. 2014, arXiv:1406.1078v3"
     convention = "reset before the product, z keeps the old state; as Keras reset_after=False"
+    use = (
+        "For models in the form of the published paper, such as those of Keras with "
+        "reset_after=False. Its second product waits for the reset gate, so a step takes longer "
+        "than one of gru."
+    )
+    deviations = (
+        "torch, cuDNN and Keras by default have the reset after the product, and a bias of its own "
+        "there (gru here). ONNX has both: this one is linear_before_reset=0."
+    )
 
     x, h = Input(), State()
     W_r, W_z, W_n = matrix(3, x)

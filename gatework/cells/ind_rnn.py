@@ -8,6 +8,15 @@ class IndRNN(Cell):
 
     source = "Li et al. 2018, arXiv:1803.04831"
     convention = "relu, as the paper; torchrecurrent has tanh unless told otherwise"
+    use = (
+        "For long sequences and deep stacks: each unit has one recurrent weight, by which its "
+        "gradient over time can be bounded. Units meet in the next layer only, so stack two or "
+        "more."
+    )
+    deviations = (
+        "torchrecurrent has tanh unless told otherwise. The paper bounds u by the length of the "
+        "sequences; here that is left to training."
+    )
 
     x, h = Input(), State()
     W = Matrix(x)

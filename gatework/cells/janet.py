@@ -8,6 +8,11 @@ class JANET(Cell):
 
     source = "van der Westhuizen & Lasenby 2018, arXiv:1804.04849"
     convention = "one state, as the paper's h is its c; beta = 1 is fixed, torchrecurrent learns it"
+    use = (
+        "Where one gate must do: half of an LSTM's parameters. Its authors report results as good "
+        "as the LSTM's, with b_f begun by the length of the sequences."
+    )
+    deviations = "torchrecurrent learns beta and gives the one state twice, as h and c."
 
     x, h = Input(), State()
     beta = Constant(1)

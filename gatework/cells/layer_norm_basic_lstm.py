@@ -23,6 +23,14 @@ class LayerNormBasicLSTM(Cell):
         "as TensorFlow 1's LayerNormBasicLSTMCell, whose forget_bias is part of b_f here; the "
         "paper normalises all gates together, h and x apart, and carries c as it was before"
     )
+    use = (
+        "For models of TensorFlow 1's contrib.rnn. For new ones there is layer_norm_lstm, which is "
+        "the paper's."
+    )
+    deviations = (
+        "The paper normalises all gates together, h and x apart, and carries c as it was; here, as "
+        "in TensorFlow 1, each gate is normalised by itself and c goes on normalised."
+    )
 
     x, h, c = Input(), State(), State()
     epsilon = Constant(1e-12)

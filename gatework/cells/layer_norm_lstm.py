@@ -23,6 +23,15 @@ class LayerNormLSTM(Cell):
         "the first two over all gates together, c itself carried on; the paper's two shifts and "
         "bias of a gate are one b; epsilon within the root as in the authors' code"
     )
+    use = (
+        "Where an LSTM trains slowly or unsteadily: each step is normalised over its own units, so "
+        "batches and lengths may be of any size."
+    )
+    deviations = (
+        "TensorFlow 1's LayerNormBasicLSTMCell normalises gate by gate and carries the normalised "
+        "c (layer_norm_basic_lstm here). The paper's two shifts and a bias of a gate only add up; "
+        "here they are one b."
+    )
 
     x, h, c = Input(), State(), State()
     epsilon = Constant(1e-5)

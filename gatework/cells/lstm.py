@@ -10,6 +10,15 @@ class LSTM(Cell):
     convention = (
         "gates in the order i, f, g, o, as torch.nn.LSTM; no peepholes (NP of Greff et al.)"
     )
+    use = (
+        "The first choice where something must be remembered for long, and the best served: torch, "
+        "cuDNN and oneDNN have kernels for it. Begin with a forget gate that is open "
+        "(forget_bias=1.0), as Jozefowicz et al. 2015 advise."
+    )
+    deviations = (
+        "torch has two biases for each gate, which add up. TensorFlow 1 and Haiku add 1 to the "
+        "forget gate in each step, which a conversion of weights must not lose or count twice."
+    )
     torch_kernel = "lstm"
     torch_backend = "oneDNN"
 

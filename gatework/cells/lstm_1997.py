@@ -8,6 +8,15 @@ class LSTM1997(Cell):
 
     source = "Hochreiter & Schmidhuber 1997, Neural Computation 9(8)"
     convention = "tanh for g and h where the paper has scaled logistic functions; full gradients"
+    use = (
+        "To study the constant error carousel, along which a gradient does not change. Nothing is "
+        "ever forgotten, so on long streams c may grow without bound: the forget gate was invented "
+        "for that."
+    )
+    deviations = (
+        "The paper squashes by the scaled logistic functions 4 sigma - 2 and 2 sigma - 1 and cuts "
+        "gradients off after a step; here it is tanh, with full gradients, as in later code."
+    )
 
     x, h, c = Input(), State(), State()
     W_i, W_g, W_o = matrix(3, x)

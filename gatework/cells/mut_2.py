@@ -11,6 +11,14 @@ class MUT2(Cell):
         "W_r x where the paper has x, so that sizes may differ; that makes it the GRU with the "
         "reset before the product, with z the other way round: z takes in"
     )
+    use = (
+        "To compare with the search that found it beside mut_1 and mut_3. With W_r x it is "
+        "gru_reset_before, so take that one for anything else."
+    )
+    deviations = (
+        "The paper has the bare x in the reset gate, for which F must be H; here and in "
+        "torchrecurrent it is W_r x. z takes in, while that of the GRU keeps."
+    )
 
     x, h = Input(), State()
     W_r, W_z, W_n = matrix(3, x)

@@ -8,6 +8,14 @@ class NASCell(Cell):
 
     source = "Zoph & Le 2017, arXiv:1611.01578"
     convention = "no biases and no projection, as in the paper; the fourth pair is multiplied"
+    use = (
+        "For language models, on which it was searched for. Eight matrices of each kind make it "
+        "twice as large as an LSTM of the same size."
+    )
+    deviations = (
+        "torchrecurrent adds the fourth pair where the paper multiplies it; TensorFlow 1 "
+        "multiplies, and offers biases and a projection."
+    )
 
     x, h, c = Input(), State(), State()
     W_1, W_2, W_3, W_4, W_5, W_6, W_7, W_8 = matrix(8, x)

@@ -8,6 +8,13 @@ class NoForgetGateLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "f = 1; all else as in the peephole LSTM. Without peepholes it is the LSTM of 1997"
+    use = (
+        "To measure what the forget gate does. Greff et al. found it, with the output activation, "
+        "the part of the LSTM that matters most."
+    )
+    deviations = (
+        "The LSTMs of the frameworks do not offer it. Without the peepholes it is lstm_1997."
+    )
 
     x, h, c = Input(), State(), State()
     W_i, W_g, W_o = matrix(3, x)

@@ -8,6 +8,11 @@ class NoInputActivationLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "g(x) = x; all else as in the peephole LSTM, p_o sees c_next"
+    use = (
+        "To measure what the squashing of the candidate does. Greff et al. found that without it "
+        "speech and handwriting are recognised significantly worse, and music modelled as well."
+    )
+    deviations = "The LSTMs of the frameworks do not offer it."
 
     x, h, c = Input(), State(), State()
     W_i, W_f, W_g, W_o = matrix(4, x)

@@ -8,6 +8,14 @@ class NoOutputActivationLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "h(x) = x; all else as in the peephole LSTM, p_o sees c_next"
+    use = (
+        "To measure what the squashing of the output does. Greff et al. found it, with the forget "
+        "gate, the part of the LSTM that matters most: without it nothing bounds the output."
+    )
+    deviations = (
+        "The LSTMs of the frameworks do not offer it. Keras has one activation argument for both "
+        "the candidate and the output."
+    )
 
     x, h, c = Input(), State(), State()
     W_i, W_f, W_g, W_o = matrix(4, x)

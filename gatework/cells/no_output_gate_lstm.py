@@ -8,6 +8,11 @@ class NoOutputGateLSTM(Cell):
 
     source = "Greff et al. 2015, arXiv:1503.04069"
     convention = "o = 1; all else as in the peephole LSTM"
+    use = (
+        "To measure what the output gate does. Greff et al. found that without it speech and "
+        "handwriting are recognised significantly worse, and music modelled as well."
+    )
+    deviations = "The LSTMs of the frameworks do not offer it."
 
     x, h, c = Input(), State(), State()
     W_i, W_f, W_g = matrix(3, x)

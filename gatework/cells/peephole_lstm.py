@@ -8,6 +8,14 @@ class PeepholeLSTM(Cell):
 
     source = "Gers & Schmidhuber 2002, JMLR 3"
     convention = "diagonal peepholes; p_o sees c_next, as in the paper, ONNX and TensorFlow 1"
+    use = (
+        "For exact timing and counting: the gates see the cell state even while the output gate "
+        "hides it. Elsewhere Greff et al. found no significant gain over the LSTM."
+    )
+    deviations = (
+        "Some code shows the output gate the old c, or makes the peepholes full matrices; the "
+        "paper, ONNX and TensorFlow 1 do neither."
+    )
 
     x, h, c = Input(), State(), State()
     W_i, W_f, W_g, W_o = matrix(4, x)

@@ -8,6 +8,14 @@ class ProjectedLSTM(Cell):
 
     source = "Sak, Senior & Beaufays 2014, arXiv:1402.1128"
     convention = "gates in the order i, f, g, o; as torch.nn.LSTM(proj_size=...)"
+    use = (
+        "For many units at little cost: the products of the state and the layer above take P "
+        "numbers instead of H."
+    )
+    deviations = (
+        "The paper has peepholes, and a second projection that is not fed back; torch has neither, "
+        "as here. TensorFlow 1 can clip the projection (proj_clip)."
+    )
     torch_kernel = "lstm"
 
     x, h, c = Input(), State("P"), State()

@@ -8,6 +8,15 @@ class QRNN(Cell):
 
     source = "Bradbury et al. 2017, arXiv:1611.01576"
     convention = "a window of one step; a wider causal convolution stands before the layer"
+    use = (
+        "For long texts on parallel hardware: the gates see the input alone, so a step has no "
+        "product and is linear in c."
+    )
+    deviations = (
+        "The paper's gates come of a causal convolution over several steps; here its window is one "
+        "step, and a wider one stands before the layer. Of the paper's poolings f, fo and ifo this "
+        "is fo."
+    )
 
     x, h, c = Input(), State(), State()
     W_z, W_f, W_o = matrix(3, x)

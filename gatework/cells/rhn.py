@@ -12,6 +12,14 @@ class RHN(Cell):
 
     source = "Zilly et al. 2017, arXiv:1607.03474"
     convention = "the carry gate is coupled, c = 1 - t; the input enters at the first depth alone"
+    use = (
+        "Where a step in time needs several in depth; the paper has language models at the level "
+        "of characters and words. Each depth waits for the one before, so steps are slow."
+    )
+    deviations = (
+        "The paper also writes the carry gate as one of its own; here it is coupled, as in its "
+        "experiments."
+    )
 
     x, h = Input(), State()
     W_y, W_t = matrix(2, x)
@@ -40,7 +48,8 @@ def rhn(depth: int) -> type[Cell]:
 
     def body(names: dict[str, Any]) -> None:
         names["__doc__"] = f"Recurrent highway network of depth {depth}."
-        names["source"], names["convention"] = RHN.source, RHN.convention
+        for text in ("source", "convention", "use", "deviations"):
+            names[text] = getattr(RHN, text)
         names["x"], names["h"] = x, h = Input(), State()
         names["W_y"], names["W_t"] = W_y, W_t = matrix(2, x)
         levels = [str(level) for level in range(1, depth + 1)]

@@ -11,6 +11,14 @@ class SCRN(Cell):
         "h is fed back, not y (torchrecurrent feeds y back); y is what the paper's softmax takes; "
         "s has the size P; alpha = 0.95 is fixed and there are no biases, as the paper"
     )
+    use = (
+        "For slow context, such as the topic of a text, beside fast detail: s averages the input "
+        "over about 1 / (1 - alpha) = 20 steps. It has no gates."
+    )
+    deviations = (
+        "torchrecurrent feeds back y where the paper feeds back h, squashes y by tanh, and has an "
+        "s as long as h."
+    )
 
     x, y, h, s = Input(), State(), State(), State("P")
     alpha = Constant(0.95)

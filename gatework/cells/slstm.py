@@ -22,6 +22,15 @@ class SLSTM(Cell):
         "one head; sigmoid forget gate, of the two that the paper allows; m is the stabiliser, "
         "i and f are the paper's i' and f'"
     )
+    use = (
+        "Where what is stored must be revised: an exponential input gate can outweigh all that "
+        "came before. As h is read back, it is no scan, unlike the mLSTM of the same paper."
+    )
+    deviations = (
+        "The authors have several heads, whose U are blocks; here is one. Their code leaves the "
+        "old m out of the maximum while all n are 0, which changes c, n and m by a factor and h "
+        "not at all."
+    )
 
     x, h, c, n, m = Input(), State(), State(), State(), State()
     W_i, W_f, W_z, W_o = matrix(4, x)

@@ -11,6 +11,15 @@ class SRU(Cell):
         "the highway carries W_s x, as its authors' code where sizes differ, and needs no alpha; "
         "c is not squashed, as in v5; r sees the old c"
     )
+    use = (
+        "For fast training on long sequences: all products see the input alone, and what remains "
+        "of a step is elementwise."
+    )
+    deviations = (
+        "The paper's highway carries alpha x, for which F must be H; here it is W_s x, as in the "
+        "authors' code for other sizes. Earlier versions of the paper have gates that do not see "
+        "c, and squash c."
+    )
 
     x, h, c = Input(), State(), State()
     W_f, W_r, W_c, W_s = matrix(4, x)

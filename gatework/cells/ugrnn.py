@@ -8,6 +8,11 @@ class UGRNN(Cell):
 
     source = "Collins, Sohl-Dickstein & Sussillo 2017, arXiv:1611.09913"
     convention = "g keeps; 1 is added to it, TensorFlow 1's forget_bias; torchrecurrent adds none"
+    use = (
+        "For a small gated cell: one gate, one candidate, two products of the state, two thirds of "
+        "a GRU."
+    )
+    deviations = "TensorFlow 1 takes the 1 as an argument, forget_bias; torchrecurrent adds none."
 
     x, h = Input(), State()
     W_g, W_c = matrix(2, x)

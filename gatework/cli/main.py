@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -40,12 +41,25 @@ app.command("bench", epilog=bench.BENCH_EXAMPLE)(bench.bench)
 def cells(
     name: Annotated[str | None, typer.Argument(help="A cell's name, or file.py:Class.")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print the equations as LaTeX.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write its page: equations, diagram, cost; HTML.")
+    ] = None,
 ) -> None:
     """List the cells of the catalogue, or show one: equations, parameters, cost per step."""
     from gatework.cells import all_cells, name_of
     from gatework.read.latex import latex as to_latex
     from gatework.read.table import summary
 
+    if page is not None:
+        if name is None:
+            raise typer.BadParameter(
+                "a page is of one cell; name it, as in: cells gru --page g.html"
+            )
+        from gatework.read.page import html
+
+        page.write_text(html(name), encoding="utf-8")
+        typer.echo(page)
+        return
     if name is not None:
         typer.echo(to_latex(name) if latex else summary(name))
         return

@@ -12,7 +12,7 @@ from gatework.equations.refusal import Body, is_public, where_from
 from gatework.equations.spec import NEXT
 from gatework.errors import CellError
 
-TEXTS = ("source", "convention", "torch_kernel", "torch_backend")
+TEXTS = ("source", "convention", "use", "deviations", "torch_kernel", "torch_backend")
 
 
 class ClassBody(Body):

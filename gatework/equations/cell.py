@@ -81,9 +81,9 @@ class CellMeta(type):
 class Cell(metaclass=CellMeta):
     """Base of every cell: a class body of symbols and equations.
 
-    ``source`` names the paper, ``convention`` which of several forms this is. For each state
-    ``h`` there is an equation ``h_next``; the first state is the output. ``Cell.spec`` is the
-    finished description.
+    ``source`` names the paper, ``convention`` which of several forms this is, ``use`` when to take
+    it, ``deviations`` who computes it otherwise. For each state ``h`` there is an equation
+    ``h_next``; the first state is the output. ``Cell.spec`` is the finished description.
 
     Raises:
         CellError: at the definition, when the equations cannot be right.
@@ -91,6 +91,8 @@ class Cell(metaclass=CellMeta):
 
     source: str = ""
     convention: str = ""
+    use: str = ""
+    deviations: str = ""
     torch_kernel: str = ""
     torch_backend: str = ""
 

@@ -94,6 +94,8 @@ class Spec:
     constants: tuple[tuple[str, float], ...]
     equations: tuple[Equation, ...]
     masks: tuple[MaskSymbol, ...] = ()
+    use: str = field(default="", compare=False)
+    deviations: str = field(default="", compare=False)
     torch_kernel: str = field(default="", compare=False)
     torch_backend: str = field(default="", compare=False)  # the tuned library of that kernel
     # Parameters that are stored as one tensor, by stem: see ``_grouped``.
@@ -171,6 +173,8 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "doc": spec.doc,
         "source": spec.source,
         "convention": spec.convention,
+        "use": spec.use,
+        "deviations": spec.deviations,
         "input": spec.input,
         "states": [[s.name, s.size] for s in spec.states],
         "parameters": [[p.name, *p.shape] for p in spec.parameters],
@@ -204,6 +208,8 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             doc=str(data["doc"]),
             source=str(data["source"]),
             convention=str(data["convention"]),
+            use=str(data.get("use", "")),  # which older files lack, as the next
+            deviations=str(data.get("deviations", "")),
             input=_name(data["input"]),
             states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
             parameters=tuple(

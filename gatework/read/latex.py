@@ -23,11 +23,16 @@ def latex(cell: CellLike) -> str:
     Args:
         cell: a cell class, description, name or ``file.py:Class``.
     """
+    lines = [f"{left} &= {right}" for left, right in sides(cell)]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def sides(cell: CellLike) -> list[tuple[str, str]]:
+    """The two sides of each equation, and of each constant, as LaTeX."""
     spec = resolve(cell)
     spelling = _spelling(spec)
-    lines = [f"{spelling.name(e.name)} &= {render(e.expr, spelling)}" for e in spec.equations]
-    lines += [f"{symbol(name)} &= {value:g}" for name, value in spec.constants]
-    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+    found = [(spelling.name(e.name), render(e.expr, spelling)) for e in spec.equations]
+    return found + [(symbol(name), f"{value:g}") for name, value in spec.constants]
 
 
 def symbol(name: str, time: str = "") -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref
@@ -22,20 +24,54 @@ class Cost:
     elementwise: int  # primitives, one per unit
 
 
-def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) -> Cost:
-    """Parameters and operations per step and sequence at the given sizes."""
+@dataclass(frozen=True)
+class Amount:
+    """A number that grows with the sizes: how often each product of size letters is in it."""
+
+    terms: Mapping[str, Fraction]  # "FH" -> 4 is 4 F H; "" is a plain number
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The number at these sizes."""
+        return int(sum(n * math.prod(sizes[c] for c in term) for term, n in self.terms.items()))
+
+    def __str__(self) -> str:
+        """As a formula, the largest products first: ``4 F H + 4 H² + 4 H``."""
+        order = sorted(self.terms, key=lambda term: (-len(term), term))
+        parts = (_times(self.terms[term], term) for term in order)
+        return " + ".join(parts) or "0"
+
+
+def _times(count: Fraction, letters: str) -> str:
+    power = f"{letters[0]}²" if len(letters) == 2 and len({*letters}) == 1 else " ".join(letters)
+    return " ".join(part for part in ("" if count == 1 and letters else str(count), power) if part)
+
+
+def amounts(cell: CellLike) -> tuple[Amount, Amount, Amount]:
+    """What ``cost`` counts, for all sizes: parameters, multiply-adds, elementwise operations."""
     spec = resolve(cell)
-    sizes = {"F": input_size, "H": hidden_size, "P": proj_size}
     shapes = {p.name: p.shape for p in spec.parameters}
-    products = elementwise = 0
+    products: defaultdict[str, Fraction] = defaultdict(Fraction)
+    elementwise: defaultdict[str, Fraction] = defaultdict(Fraction)
     for equation in spec.equations:
         for node, letter in _sized(equation.expr, equation.size, shapes):
             if isinstance(node, Product) and isinstance(node.matrix, Ref):
-                products += math.prod(sizes[axis] for axis in shapes[node.matrix.name])
+                products[_term(shapes[node.matrix.name])] += 1
             elif isinstance(node, Apply):
-                elementwise += sizes.get(letter, 1)
-    count = sum(math.prod(sizes[s] for s in p.shape) // p.blocks for p in spec.parameters)
-    return Cost(count, products, elementwise)
+                elementwise[letter if letter.isupper() else ""] += 1
+    parameters: defaultdict[str, Fraction] = defaultdict(Fraction)
+    for p in spec.parameters:  # of a block-diagonal matrix the blocks are kept
+        parameters[_term(p.shape)] += Fraction(1, p.blocks)
+    return Amount(parameters), Amount(products), Amount(elementwise)
+
+
+def _term(shape: Iterable[str]) -> str:
+    return "".join(sorted(shape))
+
+
+def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) -> Cost:
+    """Parameters and operations per step and sequence at the given sizes."""
+    sizes = {"F": input_size, "H": hidden_size, "P": proj_size}
+    return Cost(*(amount.at(sizes) for amount in amounts(cell)))
 
 
 def _sized(
