@@ -77,6 +77,11 @@ def emit_probe() -> str:
     return "\n\n".join(map(_header, names))
 
 
+def emit_scan() -> str:
+    """C text of ``scan`` and ``scan_back``, which run the recurrence of any linear cell."""
+    return "\n\n".join(map(_header, ("vectors.h", "runtime.h", "scan.h")))
+
+
 def _header(name: str) -> str:
     return (files("gatework.compile") / name).read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from gatework.errors import PathError
-from gatework.paths import native, operators, reference, vendor
+from gatework.paths import native, operators, reference, scan, vendor
 from gatework.paths.call import Call, Result, Weights
 
 log = logging.getLogger("gatework")
@@ -33,7 +33,8 @@ class Path(Protocol):
 
 # In the order of preference.
 VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
-PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
+SCAN = scan.ScanPath()
+PATHS: tuple[Path, ...] = (VENDOR, NATIVE, SCAN, REFERENCE)
 MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
 FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
