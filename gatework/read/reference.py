@@ -201,10 +201,10 @@ def packed_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
             whole, axis = stem, 0
         if len(names) > 1:
             parts = PARTS[backend].format(whole=whole, count=len(names), axis=axis)
-            lines.append(f"{', '.join(names)} = {parts}")
+            unpacking.append(f"{', '.join(names)} = {parts}")
         elif names != [whole]:
-            lines.append(f"{names[0]} = {whole}")
-    return _text(spec, backend, arguments, lines, replaced)
+            unpacking.append(f"{names[0]} = {whole}")
+    return _text(spec, backend, arguments, unpacking, replaced, lines)
 
 
 def _text(
