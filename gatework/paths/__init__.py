@@ -101,7 +101,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
     times the products of what torch has for the same switch; that is reckoned, not measured.
     """
     if native.precision_of(call) in ("high", "medium"):
-        return (NATIVE, VENDOR, REFERENCE)
+        return (NATIVE, VENDOR, SCAN, REFERENCE)
     rows = call.x.shape[0] * call.x.shape[1]
     is_half = native.is_half(call)
     if torch.is_autocast_enabled("cpu") and not is_half:
@@ -113,7 +113,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
         is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
         is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
-    return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS
+    return (NATIVE, VENDOR, SCAN, REFERENCE) if is_faster else PATHS
 
 
 def choose_for_step(call: Call, name: str = AUTO) -> str:

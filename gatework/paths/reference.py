@@ -61,4 +61,8 @@ def run_steps(given: Given, record: bool = False) -> Steps:
         states = after
         for name in wanted:
             history[name].append(gates[name])
-    return {name: torch.stack(values) for name, values in history.items()}, states
+    # Nor has an equation.
+    rows = x.shape[1]
+    return {
+        name: torch.stack([v.expand(rows, -1) for v in values]) for name, values in history.items()
+    }, states

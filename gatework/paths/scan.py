@@ -23,9 +23,9 @@ from gatework.equations.expr import Ref, walk
 from gatework.equations.ops import ZERO
 from gatework.equations.spec import NEXT
 from gatework.paths import recurrence
-from gatework.paths.call import Call, Given, Result
+from gatework.paths import reference as stepwise
+from gatework.paths.call import Call, Given, Result, is_plain
 from gatework.paths.layerwise import Steps, run_layers
-from gatework.paths.native import is_plain
 from gatework.read import reference
 
 
@@ -60,6 +60,12 @@ def proven(spec: Spec) -> Linear | str:
 
 def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
     return [run_steps(one, record) for one in given]
+
+
+def steps_in_torch(given: Given) -> Steps:
+    """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
+    is_linear = isinstance(proven(given.spec), Linear)
+    return run_steps(given) if is_linear else stepwise.run_steps(given)
 
 
 def run_steps(given: Given, record: bool = False) -> Steps:
