@@ -164,15 +164,15 @@ def test_kernels_come_first_and_python_last(caplog, monkeypatch):
     monkeypatch.setattr(paths.native, "unbuildable", lambda *_: "there is no C compiler")
     assert paths.choose(layer.prepare(x)[0]).name == "scan"
     assert caplog.messages[-1] == (
-        "MinGRU runs on the scan path (vendor: torch has no kernel with these equations; "
-        "native: there is no C compiler)"
+        "MinGRU runs on the scan path (native: there is no C compiler; "
+        "vendor: torch has no kernel with these equations)"
     )
 
 
 def test_what_cannot_run_at_once_says_why():
     layer = recurrent("min_gru", FEATURES, HIDDEN, path="scan")
     with pytest.raises(PathError, match="scan: the input is empty"):
-        layer(torch.zeros(0, BATCH, FEATURES, dtype=torch.float64))
+        layer(torch.zeros(STEPS, 0, FEATURES, dtype=torch.float64))
     with pytest.raises(PathError, match=r"scan: the recurrence needs tensors .* torch.func"):
         torch.func.jacrev(lambda x: layer(x)[0].sum())(inputs(layer)[0].detach())
     with (
@@ -258,7 +258,9 @@ def test_the_kernels_second_derivatives_are_the_scan_s(monkeypatch):
     layer = recurrent("min_gru", FEATURES, HIDDEN)
     x, states = inputs(layer, 4)
     called = []
-    monkeypatch.setattr(scan, "run_steps", lambda *a, run=scan.run_steps: called.append(1) or run(*a))
+    monkeypatch.setattr(
+        scan, "run_steps", lambda *a, run=scan.run_steps: called.append(1) or run(*a)
+    )
     found = []
     for layer.path in ("native", "reference"):
         (once,) = torch.autograd.grad(layer(x, states[0])[0].sin().sum(), x, create_graph=True)

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ log = logging.getLogger("gatework")
 
 FLOATS = (torch.float32, torch.float64)  # of the compiled loop
 WORTH_A_THREAD = 20_000  # numbers below which a second thread costs more than it brings
+LEAST = 16  # units for a thread: a line of the cache
 
 
 def scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
@@ -74,12 +77,12 @@ def _(a: Tensor, first: Tensor, states: Tensor, gradient: Tensor) -> tuple[Tenso
     return states.new_empty(states.shape), states.new_empty(states.shape)
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     a, _, first = inputs
     ctx.save_for_backward(a, first, output)
 
 
-def _back(ctx, gradient):  # type: ignore[no-untyped-def]
+def _back(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     a, first, states = ctx.saved_tensors
     by_a, by_b = torch.ops.gatework.scan_back(a, first, states, gradient)
     return by_a, by_b, a[0] * by_b[0]
@@ -88,12 +91,12 @@ def _back(ctx, gradient):  # type: ignore[no-untyped-def]
 _scan.register_autograd(_back, setup_context=_keep)
 
 
-def _keep_back(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep_back(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     a, first, states, _ = inputs
     ctx.save_for_backward(a, first, states, output[1])
 
 
-def _back_again(ctx, to_a, to_b):  # type: ignore[no-untyped-def]
+def _back_again(ctx: Any, to_a: Tensor, to_b: Tensor) -> tuple[Tensor, ...]:
     """by_b is linear in the gradient, with the same recurrence; by_a is by_b * states before."""
     a, first, states, by_b = ctx.saved_tensors
     before = _before(states, first)
@@ -150,10 +153,13 @@ def _library(real_bytes: int) -> ctypes.CDLL | None:
         return None
 
 
-def _call(function: ctypes._NamedFuncPointer, strided: tuple[Tensor, ...], arrays: tuple[Tensor, ...]) -> None:
+def _call(
+    function: Callable[..., Any], strided: Sequence[Tensor], arrays: Sequence[Tensor]
+) -> None:
+    """Run a function of the loop; ``strided`` are the two arrays whose steps may lie anywhere."""
     steps, batch, units = strided[0].shape
     strides = [stride for tensor in strided for stride in tensor.stride()[:2]]
-    wanted = min(threads(), steps * batch * units // WORTH_A_THREAD, batch * units // 16)
+    wanted = min(threads(), steps * batch * units // WORTH_A_THREAD, batch * units // LEAST)
     sizes = _Sizes(steps, batch, units, *strides, max(1, wanted))
     function(ctypes.byref(sizes), *(ctypes.c_void_p(t.data_ptr()) for t in arrays), team())
 

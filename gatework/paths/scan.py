@@ -75,9 +75,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     x, inside = given.x.to(dtype), given.inside()
     products = reference.packed_products(spec)
     # Under autocast these are in the lower precision, and nothing else is.
-    ready = [
-        product(x, groups[g]).to(dtype) for g, leaf in products.items() if leaf == spec.input
-    ]
+    ready = [product(x, groups[g]).to(dtype) for g, leaf in products.items() if leaf == spec.input]
     inputs = [x] if reference.uses_input(spec) else []
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     starts = [_Start(first, len(x), inside) for first in given.first.values()]
@@ -143,7 +141,10 @@ def _compiled(spec: Spec) -> Callable[..., dict[str, Any]]:
     assert isinstance(form, Linear)
     rows = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
     read = {
-        node.name for e in spec.equations if e.name in form.after for node in walk(e.expr)
+        node.name
+        for e in spec.equations
+        if e.name in form.after
+        for node in walk(e.expr)
         if isinstance(node, Ref)
     }
     lines = [rows[name] for name in form.before]
