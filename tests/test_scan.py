@@ -14,7 +14,7 @@ from gatework import paths
 from gatework.compile.linear import Linear
 from gatework.equations import Cell, Input, Matrix, State, Vector, exp, sigmoid, tanh
 from gatework.errors import PathError
-from gatework.paths import recurrence, scan
+from gatework.paths import operators, recurrence, reference, scan
 
 STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 4, 5
 LENGTHS = (None, [4, 0, 6])
@@ -49,8 +49,8 @@ each_linear = pytest.mark.parametrize(
 def way(request, monkeypatch):
     """Both ways to run the recurrence; the compiled one on three threads, as far as there are."""
     if request.param == "in torch":
-        monkeypatch.setattr(recurrence, "_library", lambda real_bytes: None)
-    elif recurrence._library(8) is None:
+        monkeypatch.setattr(recurrence, "library", lambda real_bytes: None)
+    elif recurrence.library(8) is None:
         pytest.skip("there is no C compiler")
     monkeypatch.setattr(recurrence, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(recurrence, "threads", lambda: 3)
@@ -267,6 +267,28 @@ def test_the_kernels_second_derivatives_are_the_scan_s(monkeypatch):
         found.append(torch.autograd.grad(once.square().sum(), [x, *layer.parameters()]))
     same(*found)
     assert called
+
+
+def test_the_operators_scan_where_they_have_no_kernel(monkeypatch):
+    layer = recurrent("qrnn", FEATURES, HIDDEN)
+    x, states = inputs(layer)
+    monkeypatch.setattr(operators, "_has_kernel", lambda spec, x: False)
+    monkeypatch.setattr(reference, "run_steps", None)
+    output, _ = operators.run(layer.prepare(x, states)[0])
+    given = [x, *states, *layer.parameters()]
+    found = torch.autograd.grad(output.sin().sum(), given, materialize_grads=True)
+    monkeypatch.undo()
+    layer.path = "reference"
+    expected, _ = layer(x, states)
+    same([output], [expected])
+    same(found, torch.autograd.grad(expected.sin().sum(), given, materialize_grads=True))
+
+
+def test_a_scan_runs_beside_a_compiled_graph():
+    layer = recurrent("min_gru", FEATURES, HIDDEN, path="scan")
+    x, _ = inputs(layer)
+    compiled = torch.compile(lambda x: layer(2 * x)[0] + 1, backend="eager")
+    same([compiled(x)], [layer(2 * x)[0] + 1])
 
 
 def test_torch_s_own_check_of_operators_passes():

@@ -69,12 +69,13 @@ def installed(folder):
 
 WITHOUT_COMPILER = """
 import sys, torch, gatework as gw
-from gatework.paths import build
+from gatework.paths import build, recurrence
 
 site, name = sys.argv[1:]
 assert gw.__file__.startswith(site) and build.instruction_set().name == name
 assert build.compiler() is None or "ziglang" in build.compiler()
 for real, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+    assert recurrence.library(real.itemsize) is not None
     for layer in (gw.LSTM(5, 37, dtype=real), gw.Recurrent("peephole_lstm", 5, 37, dtype=real)):
         x, found = torch.randn(9, 4, 5, dtype=real), []
         for layer.path in ("native", "reference"):

@@ -141,11 +141,12 @@ def _library_for(like: Tensor) -> ctypes.CDLL | None:
     """The compiled loop for such numbers, where there is one."""
     if like.device.type != "cpu" or like.dtype not in FLOATS or not like.numel():
         return None
-    return _library(like.element_size())
+    return library(like.element_size())
 
 
 @cache
-def _library(real_bytes: int) -> ctypes.CDLL | None:
+def library(real_bytes: int) -> ctypes.CDLL | None:
+    """The compiled loop for such numbers; ``None`` where it cannot be built."""
     try:
         return build.load(emit_scan(), real_bytes)
     except PathError as error:

@@ -20,7 +20,6 @@ from torch.nn.functional import linear as product
 from gatework.compile.linear import Linear, linear
 from gatework.equations import Spec
 from gatework.equations.expr import Ref, walk
-from gatework.equations.ops import ZERO
 from gatework.equations.spec import NEXT
 from gatework.paths import recurrence
 from gatework.paths import reference as stepwise
@@ -139,20 +138,19 @@ def _compiled(spec: Spec) -> Callable[..., dict[str, Any]]:
     """The packed step of a cell, for all steps at once, its states' places holding starts."""
     form = proven(spec)
     assert isinstance(form, Linear)
-    rows = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
-    read = {
-        node.name
-        for e in spec.equations
-        if e.name in form.after
-        for node in walk(e.expr)
-        if isinstance(node, Ref)
-    }
-    lines = [rows[name] for name in form.before]
-    for scan in form.scans:
-        lines.append((scan.state + NEXT, f"scan__({{}}, {{}}, {scan.state})", (scan.a, scan.b)))
-    for scan in form.scans:
-        if scan.state in read:
-            lines.append((scan.state, f"before__({scan.state}, {scan.state}{NEXT})", ()))
-    lines += [rows[name] for name in form.after]
+    rows: dict[str, reference.Line] = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
+    after = [e.expr for e in spec.equations if e.name in form.after]
+    read = {node.name for expr in after for node in walk(expr) if isinstance(node, Ref)}
+    names = {scan.state: scan.state + NEXT for scan in form.scans}
+    lines: list[reference.Line] = [
+        *(rows[name] for name in form.before),
+        *((names[s.state], f"scan__({{}}, {{}}, {s.state})", (s.a, s.b)) for s in form.scans),
+        *(
+            (name, f"before__({name}, {later})", ())
+            for name, later in names.items()
+            if name in read
+        ),
+        *(rows[name] for name in form.after),
+    ]
     text = reference.packed_source(spec, "torch", lines)
     return reference.function_of(spec, "torch", text, {"scan__": _scan, "before__": _before})
