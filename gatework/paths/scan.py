@@ -67,6 +67,7 @@ def steps_in_torch(given: Given) -> Steps:
     return run_steps(given) if is_linear else stepwise.run_steps(given)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the text cannot be made in a trace
 def run_steps(given: Given, record: bool = False) -> Steps:
     """All steps at once: the equations that are wanted, (T, B, size) each, and final states."""
     spec, groups = given.spec, given.groups
