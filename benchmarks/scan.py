@@ -27,8 +27,7 @@ from gatework.inspect.speed import (
 
 LSTM, CELLS = "nn.LSTM", ("min_gru", "min_lstm", "qrnn")
 SHAPES: tuple[Shape, ...] = (
-    (16384, 1, 256, 256), (16384, 1, 16, 256), (1000, 32, 256, 256), (50, 64, 128, 128),
-    (1, 1, 128, 128),
+    (16384, 1, 256, 256), (1000, 32, 256, 256), (50, 64, 128, 128), (1, 1, 128, 128),
 )  # fmt: skip
 RECORDED: Shape = (1000, 4, 64, 64)
 RECORDING = "recording"
