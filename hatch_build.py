@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from gatework.cells import resolve  # noqa: E402
 from gatework.compile import make_plan, toolchain  # noqa: E402
-from gatework.compile.emit_c import emit  # noqa: E402
+from gatework.compile.emit_c import emit, emit_scan  # noqa: E402
 from gatework.errors import PathError  # noqa: E402
 
 
@@ -44,7 +44,7 @@ class KernelHook(BuildHookInterface):
 
 
 def compile_all(cells: list[str], folder: Path) -> None:
-    """Compile every cell in every real for every instruction set.
+    """Compile every cell, and the scan of linear ones, for every real and instruction set.
 
     Raises:
         PathError: there is no compiler, or it fails on one of them.
@@ -53,13 +53,13 @@ def compile_all(cells: list[str], folder: Path) -> None:
     if command is None or sys.platform != "linux":
         raise PathError("They are compiled on Linux, where there is a C compiler.")
 
-    def build(cell: str, target: toolchain.InstructionSet, real_bytes: int) -> None:
-        _, text = emit(make_plan(resolve(cell)), target.registers)
+    def build(cell: str | None, target: toolchain.InstructionSet, real_bytes: int) -> None:
+        text = emit(make_plan(resolve(cell)), target.registers)[1] if cell else emit_scan()
         options = toolchain.options(target, real_bytes)
         library = folder / toolchain.library_name(text, *options)
         toolchain.compile_library(command, options, text, library)
 
-    jobs = product(cells, toolchain.instruction_sets(), toolchain.REALS)
+    jobs = product([*cells, None], toolchain.instruction_sets(), toolchain.REALS)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for job in [pool.submit(build, *job) for job in jobs]:
             job.result()

@@ -64,7 +64,9 @@ def __getattr__(name: str) -> Any:
     module = importlib.import_module(_HOME[name])
     if module.__name__ == f"gatework.{name}":
         return module
-    return getattr(module, name)
+    if hasattr(module, name):
+        return getattr(module, name)
+    return importlib.import_module(f"{module.__name__}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -253,7 +253,7 @@ def test_a_path_that_cannot_run_says_why():
             paths.choose(replace(call, **asked), "vendor")
     for made in (gw.LSTM, gw.GRU, gw.RNN, lambda *a, **k: gw.Recurrent("gru", *a, **k)):
         with pytest.raises(
-            PathError, match="no path 'fast'; choose one of auto, vendor, native, ref"
+            PathError, match="no path 'fast'; choose one of auto, vendor, native, scan, ref"
         ):
             made(3, 4, path="fast")
 

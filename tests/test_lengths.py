@@ -9,13 +9,15 @@ from tolerances import EXACT
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_pairs import BATCH, FEATURES, HIDDEN, KINDS, STEPS, make
 
-from gatework.paths import PATHS, choose
+from gatework.paths import PATHS, SCAN, choose
 from gatework.read import reference
 
 LENGTHS = (3, 5, 0, 1, 5)
 LONGEST = max(LENGTHS)
 NAN = float("nan")
 each_path = pytest.mark.parametrize("path", [p.name for p in PATHS])
+# No cell of torch is linear.
+each_path_of_torch_cells = pytest.mark.parametrize("path", [p.name for p in PATHS if p is not SCAN])
 both_ways = pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "both"])
 
 
@@ -96,14 +98,14 @@ def test_a_batch_is_its_sequences_alone(cell, path, bidirectional, num_layers):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@each_path
+@each_path_of_torch_cells
 @both_ways
 def test_a_drop_in_s_batch_is_its_sequences_alone(kind, path, bidirectional):
     check_against_alone(make(kind, num_layers=2, bidirectional=bidirectional, path=path)[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@each_path
+@each_path_of_torch_cells
 def test_lengths_are_torch_s_packing(kind, path):
     theirs, ours = make(kind, num_layers=2, bidirectional=True, batch_first=True, path=path)
     x = randoms((BATCH, STEPS, FEATURES))[0]
@@ -117,14 +119,14 @@ def test_lengths_are_torch_s_packing(kind, path):
         torch.testing.assert_close(a, b, **EXACT)
 
 
-@each_path
+@each_path_of_torch_cells
 def test_full_lengths_are_no_lengths(path):
     layer = recurrent("gru", FEATURES, HIDDEN, 2, bidirectional=True, path=path)
     x = randoms((STEPS, BATCH, FEATURES))[0]
     torch.testing.assert_close(layer(x, lengths=[STEPS] * BATCH), layer(x), **EXACT)
 
 
-@each_path
+@each_path_of_torch_cells
 def test_one_sequence_may_have_a_length(path):
     layer = recurrent("lstm", FEATURES, HIDDEN, path=path)
     x = randoms((STEPS, FEATURES))[0]
@@ -134,7 +136,7 @@ def test_one_sequence_may_have_a_length(path):
     assert not output[2:].any()
 
 
-@each_path
+@each_path_of_torch_cells
 @both_ways
 def test_a_batch_of_empty_sequences_keeps_its_states_and_trains_nothing(path, bidirectional):
     layer = recurrent("lstm", FEATURES, HIDDEN, path=path, bidirectional=bidirectional)
@@ -152,7 +154,7 @@ def test_a_cell_with_every_primitive_keeps_to_its_lengths():
     check_against_alone(recurrent(EveryPrimitive, FEATURES, HIDDEN, 2, bidirectional=True))
 
 
-@each_path
+@each_path_of_torch_cells
 @both_ways
 def test_dropout_between_layers_keeps_to_the_lengths(path, bidirectional):
     options = {"dropout": 0.5, "bidirectional": bidirectional, "path": path}

@@ -124,7 +124,7 @@ each_linear = pytest.mark.parametrize(
 
 def test_which_cells_of_the_catalogue_are_linear():
     found = {cell.__name__ for cell in CELLS if isinstance(FORMS[cell.__name__], Linear)}
-    assert found == {"MinGRU", "MinLSTM", "QRNN"}
+    assert found == {"MinGRU", "MinLSTM", "QRNN", "SRU2017"}
 
 
 def test_the_form_of_a_cell_with_an_output():

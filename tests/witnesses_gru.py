@@ -182,6 +182,15 @@ def torch_sru(weights, x, states):
     return output, (output[-1], last)
 
 
+def torch_sru_2017(weights, x, states):
+    cs, last = torch_pooling(
+        linear(x, weights["W_f"], weights["b_f"]), linear(x, weights["W_c"]), states[1]
+    )
+    highway = linear(x, weights["W_r"], weights["b_r"])
+    output = each_step(highway, linear(x, weights["W_s"]), cs.tanh())
+    return output, (output[-1], last)
+
+
 def torch_qrnn(weights, x, states):
     z, f, o = (linear(x, weights[f"W_{k}"], weights[f"b_{k}"]) for k in "zfo")
     cs, last = torch_pooling(f, z.tanh(), states[1])
@@ -215,6 +224,7 @@ DIFFERENTIABLE = {
     "rhn": torch_rhn(3),
     "scrn": recurrent_scrn,
     "sru": torch_sru,
+    "sru_2017": torch_sru_2017,
     "ugrnn": torch_ugrnn,
 }
 VALUES = {

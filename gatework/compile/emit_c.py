@@ -77,6 +77,11 @@ def emit_probe() -> str:
     return "\n\n".join(map(_header, names))
 
 
+def emit_scan() -> str:
+    """C text of ``scan`` and ``scan_back``, which run the recurrence of any linear cell."""
+    return "\n\n".join(map(_header, ("vectors.h", "runtime.h", "scan.h")))
+
+
 def _header(name: str) -> str:
     return (files("gatework.compile") / name).read_text(encoding="utf-8")
 
@@ -143,6 +148,13 @@ class _Writer:
             first_tile += len(segment.tiles)
         return "\n".join([*lines, "", *self.driver()])
 
+    @property
+    def keeps_to_columns(self) -> bool:
+        """Whether no column ever reads what another one computes: then threads need not meet."""
+        operands = {o for s in self.segments for tile in s.tiles for o in tile.operands}
+        means = any(let.reduces for s in self.segments for let in s.lets)
+        return len(self.segments) == 1 and not means and operands <= {self.places.plan.spec.input}
+
     def driver(self) -> list[str]:
         """The exported function, and what each of its threads does."""
         name = self.name
@@ -151,14 +163,16 @@ class _Writer:
             if self.places.is_backward
             else "long t = e->from; t < e->to; t++"
         )
+        place = "    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));"
         lines = [
             f"static void {name}_part({name}_env *e, long part)",
             "{",
             "    const long r = part / e->C, c = part % e->C;",
             "    const long begin = e->B * r / e->R, end = e->B * (r + 1) / e->R;",
-            "    int *place = e->meeting + 2 * r * (CACHE_LINE / sizeof(int));",
+            *([] if self.keeps_to_columns else [place]),
             f"    for ({order}) {{",
         ]
+        meeting = "            if (e->C > 1) meet(place, e->C);"
         for number, segment in enumerate(self.segments):
             width, most = segment.repeat, self.products.most_rows(segment)
             lines += [
@@ -182,7 +196,7 @@ class _Writer:
             lines += [
                 "                    }",
                 "                }",
-                "            if (e->C > 1) meet(place, e->C);",
+                *([] if self.keeps_to_columns else [meeting]),
                 "        }",
             ]
         lines += ["    }", *(["    tile_give_back();"] if self.products.tiles else []), "}", ""]

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from gatework.errors import PathError
-from gatework.paths import native, operators, reference, vendor
+from gatework.paths import native, operators, reference, scan, vendor
 from gatework.paths.call import Call, Result, Weights
 
 log = logging.getLogger("gatework")
@@ -33,7 +33,8 @@ class Path(Protocol):
 
 # In the order of preference.
 VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.ReferencePath()
-PATHS: tuple[Path, ...] = (VENDOR, NATIVE, REFERENCE)
+SCAN = scan.ScanPath()
+PATHS: tuple[Path, ...] = (VENDOR, NATIVE, SCAN, REFERENCE)
 MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
 FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
@@ -100,7 +101,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
     times the products of what torch has for the same switch; that is reckoned, not measured.
     """
     if native.precision_of(call) in ("high", "medium"):
-        return (NATIVE, VENDOR, REFERENCE)
+        return (NATIVE, VENDOR, SCAN, REFERENCE)
     rows = call.x.shape[0] * call.x.shape[1]
     is_half = native.is_half(call)
     if torch.is_autocast_enabled("cpu") and not is_half:
@@ -112,7 +113,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
         is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
         is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
-    return (NATIVE, VENDOR, REFERENCE) if is_faster else PATHS
+    return (NATIVE, VENDOR, SCAN, REFERENCE) if is_faster else PATHS
 
 
 def choose_for_step(call: Call, name: str = AUTO) -> str:

@@ -47,6 +47,12 @@ def inside(x: Tensor, lengths: Tensor) -> Tensor:
     return found.view(found.shape + (1,) * (x.dim() - 2))
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
+    plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
 @dataclass(frozen=True)
 class Call:
     """A stack of layers over a batch of sequences."""

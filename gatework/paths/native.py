@@ -22,8 +22,8 @@ from gatework.compile.emit_c import emit
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT
 from gatework.errors import PathError, PlanError
-from gatework.paths import build, kernel_run, reference, vendor
-from gatework.paths.call import Call, Given, Result
+from gatework.paths import build, kernel_run, reference, scan, vendor
+from gatework.paths.call import Call, Given, Result, is_plain
 from gatework.paths.kernel_run import Pass, Run
 from gatework.paths.kernel_shape import Shape, are_at_once, shape_of
 from gatework.paths.layerwise import Steps, run_layers
@@ -93,12 +93,6 @@ def is_half(call: Call) -> bool:
 def _in_single(call: Call) -> Call:
     """What an earlier layer left in bfloat16, as the kernels take it."""
     return replace(call, x=call.x.float(), states=tuple(s.float() for s in call.states))
-
-
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
-    plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
-    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 @cache
@@ -267,8 +261,8 @@ def backward(passes: Sequence[Pass], wants_input: bool) -> list[list[Tensor | No
 
 
 def by_reference(given: Given, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """Gradients that can be differentiated again: through the reference path."""
-    gates, finals = reference.run_steps(given)
+    """Gradients that can be differentiated again: through torch's own operations."""
+    gates, finals = scan.steps_in_torch(given)
     sequences = [gates[state + NEXT] for state in given.sequences]
     results = zip((*sequences, *finals), gradients, strict=True)
     outputs, incoming = zip(*(pair for pair in results if pair[0].requires_grad), strict=True)

@@ -3,7 +3,8 @@
 One operator runs all steps of one layer in one direction, another one goes back through them. To
 a compiler both are opaque, with output shapes that follow from the input's; the number of steps
 and of rows stays free. A cell is named by its text, so that an exported program runs in a process
-that has never seen the cell. What runs inside is the native path, else the reference.
+that has never seen the cell. What runs inside is the native path, else what torch
+has: the scan path's steps for a linear cell, the reference's for others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from gatework.equations import Spec
 from gatework.equations.spec import NEXT, from_text
-from gatework.paths import native, reference
+from gatework.paths import native, reference, scan
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
@@ -104,7 +105,7 @@ def steps(*arguments: Any) -> list[Tensor]:
         ((sequences, finals, held),) = native.forward([given], keep)
         return [*sequences, *finals, *held]
     with torch.no_grad():
-        gates, finals = reference.run_steps(given)
+        gates, finals = scan.steps_in_torch(given)
     return [
         *(gates[state + NEXT] for state in given.sequences),
         *(f.clone(memory_format=torch.contiguous_format) for f in finals),

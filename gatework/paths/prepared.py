@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from gatework.paths import native
-from gatework.paths.call import Call, Given, Result, Weights
+from gatework.paths.call import Call, Given, Result, Weights, is_plain
 from gatework.paths.kernel_run import Launch, Results, Run, all_steps, brought
 from gatework.paths.kernel_shape import are_at_once, shape_of
 from gatework.paths.masks import draw
@@ -118,7 +118,7 @@ def put_back(layer: Any, x: Tensor, hx: Any, prepared: Prepared) -> None:
 def _is_like(now: Tensor, before: Tensor) -> bool:
     """Whether a tensor can be compared byte by byte with what it was."""
     return (
-        native.is_plain(now)
+        is_plain(now)
         and now.device.type == "cpu"
         and now.shape == before.shape
         and now.dtype == before.dtype
@@ -142,7 +142,7 @@ def is_plain_inference(x: Tensor, hx: Any) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and forward_ad._current_level < 0
         and torch._C._get_tracing_state() is None
-        and all(map(native.is_plain, (x, *states_of(hx))))
+        and all(map(is_plain, (x, *states_of(hx))))
         and x.dim() == 3
         and x.stride(-1) == 1
     )

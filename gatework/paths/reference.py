@@ -67,7 +67,11 @@ def run_steps(
         states = after
         for name in wanted:
             history[name].append(gates[name])
-    return {name: torch.stack(values) for name, values in history.items()}, states
+    # Nor has an equation.
+    rows = x.shape[1]
+    return {
+        name: torch.stack([v.expand(rows, -1) for v in values]) for name, values in history.items()
+    }, states
 
 
 def all_equations(given: Given, after: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ Shapes: B batch, F input features, H hidden units, P projected units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gatework.cells import CellLike, name_of, resolve
-from gatework.equations.expr import Apply, Product, Ref, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import PRIMITIVES, Primitive
 from gatework.equations.spec import Spec
 from gatework.errors import CellError, ShapeError
 from gatework.read.render import Spelling, render
 
 PRODUCTS = {"numpy": "{operand} @ {matrix}.T", "torch": "linear({operand}, {matrix})"}
+# A line of a text: the names that it sets, a form for what they are set to, what stands in its gaps
+Line = tuple[str, str, tuple[Expr, ...]]
 PARTS = {"numpy": "np.split({whole}, {count}, {axis})", "torch": "{whole}.chunk({count}, {axis})"}
 
 
@@ -83,7 +85,8 @@ def source(cell: CellLike, backend: str = "numpy", *, packed: bool = False) -> s
     with the input are taken as ready (``W__x``), as a layer computes them for all steps at once.
     """
     spec = resolve(cell)
-    return _packed_source(spec, backend) if packed else _plain_source(spec, backend)
+    lines = tuple((e.name, "{}", (e.expr,)) for e in spec.equations)
+    return packed_source(spec, backend, lines) if packed else _plain_source(spec, backend, lines)
 
 
 @lru_cache(maxsize=256)
@@ -97,13 +100,21 @@ def compiled(
 
     ``product`` stands in for ``linear`` in torch's text.
     """
-    namespace: dict[str, Any] = {"np": np}
+    text = source(spec, backend, packed=packed)
+    return function_of(spec, backend, text, {} if product is None else {"linear": product})
+
+
+def function_of(
+    spec: Spec, backend: str, text: str, more: Mapping[str, Any]
+) -> Callable[..., dict[str, Any]]:
+    """The function that a text defines; ``more`` is what it calls by other names than ours."""
+    namespace: dict[str, Any] = {"np": np, **more}
     if backend == "torch":
         import torch  # noqa: PLC0415  (a NumPy step needs no torch)
 
-        namespace = {"torch": torch, "linear": product or torch.nn.functional.linear}
+        namespace = {"torch": torch, "linear": torch.nn.functional.linear, **more}
     # The text is made from a checked Spec: names are identifiers, operations are table rows.
-    exec(compile(source(spec, backend, packed=packed), f"<{spec.name}>", "exec"), namespace)
+    exec(compile(text, f"<{spec.name}>", "exec"), namespace)
     function: Callable[..., dict[str, Any]] = namespace["step"]
     return function
 
@@ -175,15 +186,16 @@ def uses_input(spec: Spec) -> bool:
     return any(reads(e.expr) for e in spec.equations)
 
 
-def _plain_source(spec: Spec, backend: str) -> str:
+def _plain_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
     arguments = [spec.input, *spec.given, *(p.name for p in spec.parameters)]
-    return _text(spec, backend, arguments, [], {})
+    return _text(spec, backend, arguments, [], {}, lines)
 
 
-def _packed_source(spec: Spec, backend: str) -> str:
+def packed_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
+    """The packed text with these lines for the equations; together they must give them all."""
     products = packed_products(spec)
     arguments = packed_arguments(spec)
-    lines = []
+    unpacking = []
     replaced: dict[tuple[str, str], str] = {}
     for stem, members in spec.groups.items():
         names = [p.name for p in members]
@@ -198,10 +210,10 @@ def _packed_source(spec: Spec, backend: str) -> str:
             whole, axis = stem, 0
         if len(names) > 1:
             parts = PARTS[backend].format(whole=whole, count=len(names), axis=axis)
-            lines.append(f"{', '.join(names)} = {parts}")
+            unpacking.append(f"{', '.join(names)} = {parts}")
         elif names != [whole]:
-            lines.append(f"{names[0]} = {whole}")
-    return _text(spec, backend, arguments, lines, replaced)
+            unpacking.append(f"{names[0]} = {whole}")
+    return _text(spec, backend, arguments, unpacking, replaced, lines)
 
 
 def _text(
@@ -210,6 +222,7 @@ def _text(
     arguments: list[str],
     unpacking: list[str],
     products: Mapping[tuple[str, str], str],
+    equations: Sequence[Line],
 ) -> str:
     used = {node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)}
     helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
@@ -226,9 +239,10 @@ def _text(
     lines += [f"def step({', '.join(arguments)}):"]
     lines += [f"    {name} = {value!r}" for name, value in spec.constants]
     lines += [f"    {line}" for line in unpacking]
-    lines += [f"    {e.name} = {render(e.expr, spelling)}" for e in spec.equations]
-    names = ", ".join(f"{e.name!r}: {e.name}" for e in spec.equations)
-    return "\n".join([*lines, f"    return {{{names}}}", ""])
+    for names, form, exprs in equations:
+        lines.append(f"    {names} = {form.format(*(render(e, spelling) for e in exprs))}")
+    found = ", ".join(f"{e.name!r}: {e.name}" for e in spec.equations)
+    return "\n".join([*lines, f"    return {{{found}}}", ""])
 
 
 def _python_apply(row: Primitive, args: list[str]) -> str:

@@ -1,0 +1,157 @@
+"""The scan path: cells whose memory is proven linear, all steps at once.
+
+What reads no state is computed for all steps, then the scanned states by their recurrence, then
+the rest, again for all steps. So a step costs no call, and every equation of every step is there
+to be recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.functional import linear as product
+
+from gatework.compile.linear import Linear, linear
+from gatework.equations import Spec
+from gatework.equations.expr import Ref, walk
+from gatework.equations.spec import NEXT
+from gatework.paths import recurrence
+from gatework.paths import reference as stepwise
+from gatework.paths.call import Call, Given, Result, is_plain
+from gatework.paths.layerwise import Steps, run_layers
+from gatework.read import reference
+
+
+class ScanPath:
+    """Linear cells, on every device and in every dtype."""
+
+    name = "scan"
+
+    def supports(self, call: Call) -> str | None:
+        """``None`` where the cell's memory is linear, else what in it is not."""
+        form = proven(call.spec)
+        if isinstance(form, str):
+            return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
+        if not call.x.numel():
+            return "the input is empty"
+        if forward_ad._current_level >= 0:
+            return "the recurrence has no forward-mode derivatives"
+        if not all(map(is_plain, (call.x, *call.states, *call.weights.tensors()))):
+            return "the recurrence needs tensors with memory of their own (no torch.func)"
+        return None
+
+    def run(self, call: Call) -> Result:
+        """Layer by layer, direction by direction; all steps at once."""
+        return run_layers(call, _run_directions)
+
+
+@cache
+def proven(spec: Spec) -> Linear | str:
+    """The linear form of a cell, or why it has none."""
+    return linear(spec)
+
+
+def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
+    return [run_steps(one, record) for one in given]
+
+
+def steps_in_torch(given: Given) -> Steps:
+    """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
+    is_linear = isinstance(proven(given.spec), Linear)
+    return run_steps(given) if is_linear else stepwise.run_steps(given)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the text cannot be made in a trace
+def run_steps(given: Given, record: bool = False) -> Steps:
+    """All steps at once: the equations that are wanted, (T, B, size) each, and final states."""
+    spec, groups = given.spec, given.groups
+    dtype = next(iter(given.first.values())).dtype
+    x, inside = given.x.to(dtype), given.inside()
+    products = reference.packed_products(spec)
+    # Under autocast these are in the lower precision, and nothing else is.
+    ready = [product(x, groups[g]).to(dtype) for g, leaf in products.items() if leaf == spec.input]
+    inputs = [x] if reference.uses_input(spec) else []
+    kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
+    starts = [_Start(first, len(x), inside) for first in given.first.values()]
+    with torch.autocast(x.device.type, enabled=False):
+        gates = _compiled(spec)(*ready, *inputs, *starts, *given.masks.values(), *kept)
+    nexts = [s.name + NEXT for s in spec.states]
+    wanted = [e.name for e in spec.equations] if record else nexts
+    # What is made of vectors alone has no steps and rows of its own.
+    full = {n: gates[n].expand(*x.shape[:2], -1) for n in wanted}
+    finals = tuple(
+        _last(full[n], first, given.lengths)
+        for n, first in zip(nexts, given.first.values(), strict=True)
+    )
+    return full if record else {s + NEXT: full[s + NEXT] for s in given.sequences}, finals
+
+
+def _last(values: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
+    """The state at each sequence's end."""
+    if lengths is None:
+        return values[-1]
+    ends = lengths.to(values.device).view(1, -1, 1)
+    index = (ends - 1).clamp(min=0).expand(1, *first.shape)
+    return torch.where(ends[0] > 0, values.gather(0, index)[0], first)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a scan begins with, in the place of a state.
+
+    Attributes:
+        first: the state before all steps, (B, H).
+        steps: how many there are, T.
+        inside: where a step belongs to its sequence, (T, B, 1); ``None``: everywhere.
+    """
+
+    first: Tensor
+    steps: int
+    inside: Tensor | None
+
+    def full(self, value: Tensor | float, outside: float) -> Tensor:
+        """A factor or a summand as (T, B, H)."""
+        if not isinstance(value, Tensor):
+            value = self.first.new_full((), value)
+        if self.inside is not None:
+            value = torch.where(self.inside, value, outside)
+        return value.expand(self.steps, *self.first.shape)
+
+
+def _scan(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
+    """The states after each step; a sequence that has ended keeps its state."""
+    return recurrence.scan(start.full(a, 1.0), start.full(b, 0.0), start.first)
+
+
+def _before(start: _Start, after: Tensor) -> Tensor:
+    """The states before each step."""
+    return torch.cat([start.first.unsqueeze(0), after[:-1]])
+
+
+@cache
+def _compiled(spec: Spec) -> Callable[..., dict[str, Any]]:
+    """The packed step of a cell, for all steps at once, its states' places holding starts."""
+    form = proven(spec)
+    assert isinstance(form, Linear)
+    rows: dict[str, reference.Line] = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
+    after = [e.expr for e in spec.equations if e.name in form.after]
+    read = {node.name for expr in after for node in walk(expr) if isinstance(node, Ref)}
+    names = {scan.state: scan.state + NEXT for scan in form.scans}
+    lines: list[reference.Line] = [
+        *(rows[name] for name in form.before),
+        *((names[s.state], f"scan__({{}}, {{}}, {s.state})", (s.a, s.b)) for s in form.scans),
+        *(
+            (name, f"before__({name}, {later})", ())
+            for name, later in names.items()
+            if name in read
+        ),
+        *(rows[name] for name in form.after),
+    ]
+    text = reference.packed_source(spec, "torch", lines)
+    return reference.function_of(spec, "torch", text, {"scan__": _scan, "before__": _before})
