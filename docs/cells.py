@@ -22,7 +22,7 @@ FAMILIES = {
     "LSTM with layer normalisation": ("layer_norm_lstm", "layer_norm_basic_lstm"),
     "GRU": ("gru", "gru_reset_before", "mgu"),
     "Found by a search": ("mut_1", "mut_2", "mut_3", "nas_cell"),
-    "No product with the state": ("sru", "qrnn", "min_gru", "min_lstm"),
+    "No product with the state": ("sru", "sru_2017", "qrnn", "min_gru", "min_lstm"),
 }  # fmt: skip
 OTHERS = "Others"
 

@@ -25,6 +25,8 @@ FUNCTIONS = {
     "sigma": torch.sigmoid, "root": torch.sqrt, "mean": lambda a: a.mean(-1, keepdim=True),
     "tanh": torch.tanh, "relu": torch.relu, "exp": torch.exp, "log": torch.log, "abs": torch.abs,
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)), "sign": torch.sign,
+    "maximum": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
+    "minimum": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
     "positive": lambda a: (a > 0).to(a.dtype),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}

@@ -8,6 +8,14 @@ class SRU2017(Cell):
 
     source = "Lei & Zhang 2017, arXiv:1709.02755v1"
     convention = "the highway carries W_s x, as for the SRU; g is tanh"
+    use = (
+        "Where all steps shall be one scan: no gate sees a state, so the memory is linear. The "
+        "later SRU sees its own unit of c and gives that up."
+    )
+    deviations = (
+        "The paper's highway carries x, for which F must be H; here it is W_s x. The paper leaves "
+        "g open (identity, tanh or relu)."
+    )
 
     x, h, c = Input(), State(), State()
     W_f, W_r, W_c, W_s = matrix(4, x)

@@ -68,9 +68,9 @@ def run_steps(
         for name in wanted:
             history[name].append(gates[name])
     # Nor has an equation.
-    rows = x.shape[1]
+    rows = x.shape[1:-1]
     return {
-        name: torch.stack([v.expand(rows, -1) for v in values]) for name, values in history.items()
+        name: torch.stack([v.expand(*rows, -1) for v in values]) for name, values in history.items()
     }, states
 
 

@@ -250,7 +250,7 @@ typedef struct {
     uint16_t *factors;
     real *gradients;
     real *by_x;
-    real *by_output;
+    real *by_seq_h;
     real *first_h;
     real *seq_h;
     real *run_h;
@@ -269,7 +269,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_n = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
             const vec v_g__0 = v_d__h_next * v_n;
             const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
@@ -313,7 +313,7 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__t__4 = s0[r][0][q];
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__5 = v_d__h_next * v_h;
             const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
@@ -386,7 +386,7 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
             const vec v_g__17 = v_g__6 + v_g__9;
             const vec v_d__h = v_g__17 + v_back__h;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Hp + u, live ? v_d__h : v_d__h_next);
             (void)live;
         }

@@ -412,7 +412,8 @@ typedef struct {
     uint16_t *factors;
     real *gradients;
     real *by_x;
-    real *by_output;
+    real *by_seq_h;
+    real *by_seq_c;
     real *first_h;
     real *seq_h;
     real *first_c;
@@ -435,7 +436,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_t__46 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (0) + u);
             const vec v_g__0 = v_d__h_next * v_t__46;
             const vec v_i = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp) + u);
@@ -548,7 +549,7 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_d__m_c = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp) + u);
             const vec v_g__21 = v_d__c_next + v_d__m_c;
             const vec v_g__20 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
@@ -877,8 +878,8 @@ INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__92 = v_g__26 + v_g__87;
             const vec v_g__90 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
             const vec v_d__c = v_g__92 + v_g__90;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
-            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Hp + u, live ? v_back__h : v_d__h_next);
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
             (void)live;

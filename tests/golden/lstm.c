@@ -183,7 +183,8 @@ typedef struct {
     uint16_t *factors;
     real *gradients;
     real *by_x;
-    real *by_output;
+    real *by_seq_h;
+    real *by_seq_c;
     real *first_h;
     real *seq_h;
     real *first_c;
@@ -207,7 +208,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_t__11 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
             const vec v_g__0 = v_d__h_next * v_t__11;
             const vec v_o = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
@@ -215,7 +216,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__2 = v_t__11 * v_t__11;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__5 = v_d__c_next + v_g__4;
             const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
             const vec v_g__6 = v_g__5 * v_g;
@@ -320,7 +321,7 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__h = s0[r][0][q];
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_output + (t * e->B + row) * e->Hp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Hp + u, live ? v_back__h : v_d__h_next);
             (void)live;
         }

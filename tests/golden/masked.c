@@ -382,7 +382,8 @@ typedef struct {
     uint16_t *factors;
     real *gradients;
     real *by_x;
-    real *by_output;
+    real *by_seq_h;
+    real *by_seq_c;
     real *first_h;
     real *seq_h;
     real *first_c;
@@ -405,7 +406,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
             vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (0) + u, v_d__h_next);
             vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (e->Hp) + u, live ? v_d__h_next : vec_all(0));
             (void)live;
@@ -468,7 +469,7 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__c_next = s0[r][0][q];
-            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__0 = v_d__c_next + v_back__c_next;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__10 = (real)0.5 * v_c;
@@ -606,7 +607,7 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_back__t__3 = s0[r][0][q];
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
             const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES + LANES) + 0);
             const vec v_g__11 = v_d__h_next * v_t__20;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
@@ -711,7 +712,7 @@ INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__27 = v_g__16 + v_g__17;
             const vec v_g__23 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u);
             const vec v_d__h = v_g__27 + v_g__23;
-            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_output + (t * e->B + row) * e->Pp + u);
+            const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Pp + u, live ? v_d__h : v_d__h_next);
             (void)live;
         }
@@ -732,7 +733,7 @@ INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__29 = v_g__18 + v_g__19;
             const vec v_g__22 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0);
             const vec v_d__c = v_g__29 + v_g__22;
-            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u);
+            const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
             (void)live;
         }
