@@ -25,11 +25,20 @@ FUNCTIONS = {
     "sigma": torch.sigmoid, "root": torch.sqrt, "mean": lambda a: a.mean(-1, keepdim=True),
     "tanh": torch.tanh, "relu": torch.relu, "exp": torch.exp, "log": torch.log, "abs": torch.abs,
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)), "sign": torch.sign,
-    "maximum": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
-    "minimum": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
+    "max": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
+    "min": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
     "positive": lambda a: (a > 0).to(a.dtype),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}
+
+
+class Largest(gw.Cell):
+    """Functions of two values that both move."""
+
+    x, h = eq.Input(), eq.State()
+    W, U = eq.Matrix(x), eq.Matrix(h)
+    a = W @ x
+    h_next = eq.maximum(a, U @ h) + eq.minimum(0.5 * h, a)
 
 
 class Fixed(gw.Cell):
@@ -44,7 +53,7 @@ class Fixed(gw.Cell):
 
 
 RANDOM = [cell_of(seed) for seed in range(8)]
-DRAWN = [*CELLS, EveryPrimitive, LayerNormPeephole, Masked, Fixed, *RANDOM]
+DRAWN = [*CELLS, EveryPrimitive, LayerNormPeephole, Masked, Fixed, Largest, *RANDOM]
 each_drawn = pytest.mark.parametrize("cell", DRAWN, ids=lambda c: name_of(resolve(c)))
 
 
@@ -87,6 +96,8 @@ def joined(node, values):
         if node.text == "+":
             v = -v if port.mark == "−" else v
             result = v if result is None else result + v
+        elif node.text in FUNCTIONS:
+            result = v if result is None else FUNCTIONS[node.text](result, v)
         else:
             v = 1 / v if port.mark == "÷" else v
             result = v if result is None else result * v

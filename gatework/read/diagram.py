@@ -125,7 +125,8 @@ def _size(node: Node) -> tuple[float, float]:
 def _shape(node: Node) -> tuple[float, float]:
     """Of a join, a map or an end: the outline without what stands beside it."""
     if node.kind == "join":
-        return 24.0, max(24.0, _between(node) * (len(node.ports) - 1) + 18)
+        width = max(24.0, _width(node.text, SIZE) + PAD)
+        return width, max(24.0, _between(node) * (len(node.ports) - 1) + 18)
     return max(_width(_shown(node), SIZE) + 2 * PAD, 26.0), 24.0
 
 
@@ -162,7 +163,7 @@ def _title_width(node: Node) -> float:
 def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
     """Parts of a text: what stands on the line, its class, and what stands below."""
     for word, other in re.findall(r"([^\W\d]\w*(?:,t−1|,t|−1)?)|([^A-Za-z]+|.)", text):
-        if other or word in (*PRIMITIVES, "σ"):
+        if other or word in (*PRIMITIVES, "σ", "max", "min"):
             yield other or word, "", ""
             continue
         stem, _, below = word.partition("_")

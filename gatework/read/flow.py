@@ -133,6 +133,8 @@ class _Flow:
             moving = [t for t in terms if self.moves(t[1])]
             if len(moving) > 1:
                 fixed = [t for t in terms if not self.moves(t[1])]
+                if expr.op not in SIGNS:  # a function of two values
+                    return expr, around
                 return expr, _put(around, HOLE, _joined(expr.op, fixed))
             ((_, inner),) = moving
             around = _put(around, HOLE, _put(expr, inner, HOLE))
@@ -168,6 +170,9 @@ class _Flow:
 
     def join(self, expr: Expr) -> int:
         assert isinstance(expr, Apply)
+        if expr.op not in SIGNS:
+            ports = [Port(self.node(arg)) for arg in expr.args]
+            return self.new(Node("join", _text(expr).partition("(")[0], tuple(ports)))
         mark = {"-": "−", "/": "÷"}[SIGNS[expr.op]]
         terms = [(inverse, t) for inverse, t in _terms(expr) if self.moves(t)]
         ports = [Port(self.node(t), mark if inverse else "") for inverse, t in terms]
@@ -185,7 +190,7 @@ def _terms(expr: Expr) -> Terms:
         return [(False, expr)]
     kind = SIGNS.get(expr.op)
     if kind is None:
-        return [(False, expr.args[0])]
+        return [(False, arg) for arg in expr.args]
     found: Terms = []
     for place, arg in enumerate(expr.args):
         inverse = expr.op in INVERSE and place == len(expr.args) - 1
@@ -220,7 +225,7 @@ def _text(expr: Expr, tight: bool = False) -> str:
         if row.infix:
             sign = SHOWN[row.infix]
             return sign + args[0] if row.arity == 1 else f"{space}{sign}{space}".join(args)
-        return _FORMS.get(row.name, row.name + "({0})").format(*args)
+        return _FORMS.get(row.name, f"{row.name}({', '.join(args)})").format(*args)
 
     spelling = Spelling(
         name=lambda name: name,
@@ -234,6 +239,7 @@ def _text(expr: Expr, tight: bool = False) -> str:
 
 
 _FORMS = {"sigmoid": "σ({0})", "sqrt": "√({0})", "square": "({0})²", "abs": "|{0}|"}
+_FORMS |= {"maximum": "max({0}, {1})", "minimum": "min({0}, {1})"}
 
 
 def _short(formula: str) -> str:
