@@ -43,6 +43,7 @@ def case():
 def by_hand(layer, x, hx, resets, live, origins):
     """The loop that users write today."""
     states, outputs, sequences = hx, [], []
+    resets = resets & (live.flip(0).cumsum(0).flip(0) > 0)  # behind the last seen step is nothing
     for t in range(T):
         begins, seen = resets[t].view(1, B, 1), live[t].view(1, B, 1)
         states = tuple(torch.where(begins, o, s) for s, o in zip(states, origins, strict=True))
@@ -116,6 +117,30 @@ def test_skipped_steps_are_as_if_they_were_not_there_in_both_directions():
     recorded = gw.record(layer, x, mask=live).at(1, 1)
     assert list(recorded) == [e.name for e in layer.spec.equations]
     torch.testing.assert_close(recorded["h" + NEXT], output[..., H:], **EXACT)
+
+
+def test_a_reset_behind_the_last_seen_step_of_a_row_begins_nothing():
+    layer, (x, _, _) = layer_of("gru", bidirectional=True), case()
+    hx, given = torch.rand(2, 2, B, H, dtype=torch.float64)
+    live, resets = torch.ones(2, T, B, dtype=torch.bool)
+    live[3:, 0] = live[1:, 1] = False
+    lengths, options = live.sum(0), {"resets": resets, "reset_to": given}
+    alone = layer(x, hx, mask=live, **options)
+    torch.testing.assert_close(alone, layer(x, hx, lengths=lengths, **options), **EXACT)
+    live[2, 2] = False  # so the mask is no padding, which the other rows must not notice
+    beside = layer(x, hx, mask=live, **options)
+    for one, other in zip(beside, alone, strict=True):
+        torch.testing.assert_close(one[:, :2], other[:, :2], **EXACT)
+
+
+def test_interruptions_take_no_random_numbers():
+    layer, (x, resets, live) = layer_of("gru", num_layers=2, dropout=0.5).train(), case()
+    outputs = []
+    for options in ({}, {"resets": resets & False}, {"mask": live | True, "resets": resets & False}):
+        torch.manual_seed(5)
+        outputs.append(layer(x, **options)[0])
+    for one in outputs[1:]:
+        torch.testing.assert_close(one, outputs[0], **EXACT)
 
 
 def test_masks_and_resets_have_the_axes_of_the_input():

@@ -81,12 +81,13 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
     brought = call.brought or ({},) * call.num_layers
     if not any(m.each == "sequence" for m in call.spec.masks):
         return brought
+    whole = replace(call.spec, masks=tuple(m for m in call.spec.masks if m.each == "sequence"))
+    sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
     found, features = [], call.x.shape[2]
     for masks in brought:
-        sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
-        own = draw(call.spec, sizes | {"F": features}, 1, call.x.shape[1:-1], call.training, call.x)
-        whole = {m.name: own[m.name] for m in call.spec.masks if m.each == "sequence"}
-        found.append(whole | dict(masks))
+        batch = call.x.shape[1:-1]
+        own = draw(whole, sizes | {"F": features}, 1, batch, call.training, call.x, masks)
+        found.append(own | dict(masks))
         features = call.states[0].shape[-1]
     return tuple(found)
 
