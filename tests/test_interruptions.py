@@ -219,6 +219,8 @@ def test_states_have_names_and_can_be_cut_moved_and_chosen():
     after = gru.state(gru(x)[1])
     torch.testing.assert_close(gru(x, after.index([0, 1, 2]))[0], gru(x, after.h)[0], **EXACT)
     assert gru.state(batch=2).h.shape == (1, 2, H)
+    with pytest.raises(ShapeError, match=r"index\(rows\) wants states of a batch"):
+        gru.state().index([0])
 
 
 @pytest.mark.parametrize("cell", all_cells(), ids=name_of)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from gatework.equations import Spec
+from gatework.errors import ShapeError
+
+BATCHED = 3  # axes of the states of a batch
 
 
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
@@ -54,10 +57,22 @@ def _to(self: Any, *args: Any, **options: Any) -> Any:
 
 
 def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
-    """Some rows of the batch, which is the last axis but one."""
-    return _of_each(
-        self, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
-    )
+    """Some rows of the batch, which is the last axis but one.
+
+    Raises:
+        ShapeError: the states have no such axis.
+    """
+
+
+    def chosen(state: Tensor) -> Tensor:
+        if state.dim() < BATCHED:
+            raise ShapeError(
+                f"index(rows) wants states of a batch, (layers * directions, B, size); got "
+                f"{tuple(state.shape)}, those of one sequence."
+            )
+        return state.index_select(-2, torch.as_tensor(rows, device=state.device))
+
+    return _of_each(self, chosen)
 
 
 def _of_each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
