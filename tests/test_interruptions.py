@@ -252,6 +252,8 @@ def test_interrupted_layers_compile_whole():
     compiled = torch.compile(loss, fullgraph=True)
     one, other = loss(x), compiled(x)
     assert_same((one,), (other,), [x, *layer.parameters()])
+    layer = gw.LSTM(F, [H, 2], dtype=torch.float64)
+    torch.compile(layer, fullgraph=True, backend="eager")(x, resets=resets)
     torch._dynamo.reset()
 
 
