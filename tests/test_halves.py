@@ -156,3 +156,16 @@ def test_recordings_and_states_come_with_lowered_results():
     assert output.dtype == torch.bfloat16
     for found in (sequences["h"], recorded["h_next"], recorded["o"] * sequences["c"].tanh()):
         torch.testing.assert_close(found, output.float(), rtol=0.01, atol=0.01)
+
+
+def test_segments_run_again_in_the_precision_of_the_first_run():
+    torch.manual_seed(0)
+    layer, x = gw.GRU(3, 16, path="native"), torch.randn(6, 2, 3, requires_grad=True)
+    found = []
+    for layer.checkpoint in (None, 2):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = layer(x)[0].square().sum()
+        found.append(torch.autograd.grad(loss, x)[0])  # outside, as is the rule
+    exact = torch.autograd.grad(layer(x)[0].square().sum(), x)[0]
+    assert (found[0] - exact).abs().max() > 1e-4
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)
