@@ -43,7 +43,7 @@ def record(
         ShapeError: as the layer's ``forward``.
     """
     if not isinstance(layer, StackForward):
-        raise CellError(_refusal(layer))
+        raise CellError(refusal(layer))
     call, form = layer.prepare(input, hx, lengths, mask, resets, reset_to)
     call = replace(call, record=True)
     try:
@@ -56,7 +56,7 @@ def record(
     return Recording(layer.spec, rows, call.num_directions)
 
 
-def _refusal(layer: object) -> str:
+def refusal(layer: object) -> str:
     """Why something cannot be recorded, and what to do instead."""
     if isinstance(layer, nn.RNNBase):
         name = layer.mode.partition("_")[0]  # RNN_TANH is an RNN

@@ -33,7 +33,7 @@ def _type(names: tuple[str, ...]) -> Any:
     made = make("States", names)
     made.detach = _detach
     made.to = _to
-    made.index = _index
+    made.index = rows_of
     made.__reduce__ = lambda self: (_again, (names, *self))
     made.__doc__ = named_states.__doc__
     return made
@@ -45,23 +45,24 @@ def _again(names: tuple[str, ...], *states: Any) -> Any:
 
 def _detach(self: Any) -> Any:
     """The same numbers, cut off from the steps that made them."""
-    return _of_each(self, lambda state: state.detach())
+    return map_states(self, lambda state: state.detach())
 
 
 def _to(self: Any, *args: Any, **options: Any) -> Any:
     """On another device or of another dtype, as ``Tensor.to``."""
-    return _of_each(self, lambda state: state.to(*args, **options))
+    return map_states(self, lambda state: state.to(*args, **options))
 
 
-def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
-    """Some rows of the batch, which is the last axis but one."""
-    return _of_each(
-        self, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
+def map_states(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same change of every tensor in states of any form; ``None`` stays."""
+    if states is None or isinstance(states, Tensor):
+        return None if states is None else change(states)
+    parts = [map_states(s, change) for s in states]
+    return type(states)(*parts) if hasattr(states, "_fields") else type(states)(parts)
+
+
+def rows_of(states: Any, rows: Tensor | Sequence[int]) -> Any:
+    """Some rows of the batch, which is the last axis but one, in this order."""
+    return map_states(
+        states, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
     )
-
-
-def _of_each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(states, Tensor):
-        return change(states)
-    parts = [_of_each(s, change) for s in states]
-    return type(states)(*parts) if hasattr(states, "_fields") else tuple(parts)
