@@ -36,7 +36,8 @@ VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.
 SCAN = scan.ScanPath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, SCAN, REFERENCE)
 MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
-FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
+FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up, in training
+FEWEST_ROWS = 8  # the same in inference
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"
 RUNS = "runs it"
@@ -129,7 +130,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
         much = torch.is_grad_enabled() and rows * elements >= MUCH_WORK
         is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
-        is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
+        is_faster = elements <= SMALL_WEIGHTS if is_tuned else rows >= FEWEST_ROWS
     return (NATIVE, VENDOR, SCAN, REFERENCE) if is_faster else PATHS
 
 
