@@ -12,7 +12,7 @@ from gatework.cells import all_cells, name_of
 from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 
-T, B, F, H = 5, 3, 3, 4
+T, B, F, H = 5, 3, 3, 11  # units that do not fit into one vector
 
 
 def layer_of(cell, hidden=H, **options):
