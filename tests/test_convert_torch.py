@@ -117,8 +117,9 @@ def test_weights_are_copied_and_random_numbers_left_alone():
 
 @pytest.mark.parametrize("made", [gw.LSTM, lambda *sizes, **o: gw.Recurrent("lstm", *sizes, **o)])
 def test_what_acts_in_training_only_is_told(made):
-    module = gw.convert.to_torch(made(FEATURES, HIDDEN, weight_drop=0.25))
-    assert "weight_drop=0.25 acts in training only" in gw.convert.explain(module)
+    module = gw.convert.to_torch(made(FEATURES, HIDDEN, weight_drop=0.25, checkpoint="sqrt"))
+    for switch in ("weight_drop=0.25", "checkpoint='sqrt'"):
+        assert f"{switch} acts in training only" in gw.convert.explain(module)
 
 
 def test_notes_are_logged(caplog):
@@ -157,6 +158,11 @@ REFUSED_TO = {
         "torch has no kernel with the equations of PeepholeLSTM",
     ),
     "residual": (lambda: gw.LSTM(3, 3, residual=True), "adds its input to its output"),
+    "learned states": (
+        lambda: gw.Recurrent("lstm", 2, 3, learned_states=True),
+        "has learned its initial states",
+    ),
+    "a drop-in's": (lambda: gw.GRU(2, 3, learned_states=True), "pass layer.state(batch=B) as hx"),
     "several widths": (lambda: gw.LSTM(2, [3, 4]), "no stack of several widths, got [3, 4]"),
     "a switch": (lambda: gw.LSTM(2, 3, cell_clip=1.0), "torch has no kernel with the equations"),
     "torch's": (lambda: nn.LSTM(2, 3), "to_torch takes a layer of Gatework"),

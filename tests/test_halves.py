@@ -146,3 +146,13 @@ def test_the_instruction_and_its_replacement_agree(tmp_path):
         function(*(ctypes.c_void_p(t.data_ptr()) for t in (weights, pair, sums[-1])))
     torch.testing.assert_close(*sums, rtol=1e-6, atol=1e-6)
     assert native.library(resolve("rnn"), torch.float32, "half").parts == 1
+
+
+def test_recordings_and_states_come_with_lowered_results():
+    layer, x = gw.LSTM(3, 4, path="native"), torch.randn(5, 2, 3)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output, _, sequences = layer(x, return_states=True)
+        recorded = gw.record(layer, x)
+    assert output.dtype == torch.bfloat16
+    for found in (sequences["h"], recorded["h_next"], recorded["o"] * sequences["c"].tanh()):
+        torch.testing.assert_close(found, output.float(), rtol=0.01, atol=0.01)

@@ -43,6 +43,7 @@ def case():
 def by_hand(layer, x, hx, resets, live, origins):
     """The loop that users write today."""
     states, outputs, sequences = hx, [], []
+    resets = resets & (live.flip(0).cumsum(0).flip(0) > 0)  # behind the last seen step is nothing
     for t in range(T):
         begins, seen = resets[t].view(1, B, 1), live[t].view(1, B, 1)
         states = tuple(torch.where(begins, o, s) for s, o in zip(states, origins, strict=True))
@@ -126,6 +127,34 @@ def test_skipped_steps_are_as_if_they_were_not_there_in_both_directions():
     torch.testing.assert_close(recorded["h" + NEXT], output[..., H:], **EXACT)
 
 
+def test_a_reset_behind_the_last_seen_step_of_a_row_begins_nothing():
+    layer, (x, _, _) = layer_of("gru", bidirectional=True), case()
+    hx, given = torch.rand(2, 2, B, H, dtype=torch.float64)
+    live, resets = torch.ones(2, T, B, dtype=torch.bool)
+    live[3:, 0] = live[1:, 1] = False
+    lengths, options = live.sum(0), {"resets": resets, "reset_to": given}
+    alone = layer(x, hx, mask=live, **options)
+    torch.testing.assert_close(alone, layer(x, hx, lengths=lengths, **options), **EXACT)
+    live[2, 2] = False  # so the mask is no padding, which the other rows must not notice
+    beside = layer(x, hx, mask=live, **options)
+    for one, other in zip(beside, alone, strict=True):
+        torch.testing.assert_close(one[:, :2], other[:, :2], **EXACT)
+
+
+def test_interruptions_take_no_random_numbers():
+    layer, (x, resets, live) = layer_of("gru", num_layers=2, dropout=0.5).train(), case()
+    outputs = []
+    for options in (
+        {},
+        {"resets": resets & False},
+        {"mask": live | True, "resets": resets & False},
+    ):
+        torch.manual_seed(5)
+        outputs.append(layer(x, **options)[0])
+    for one in outputs[1:]:
+        torch.testing.assert_close(one, outputs[0], **EXACT)
+
+
 def test_masks_and_resets_have_the_axes_of_the_input():
     layer, (x, resets, live) = layer_of("lstm"), case()
     turned = layer_of("lstm", batch_first=True)
@@ -202,6 +231,8 @@ def test_states_have_names_and_can_be_cut_moved_and_chosen():
     after = gru.state(gru(x)[1])
     torch.testing.assert_close(gru(x, after.index([0, 1, 2]))[0], gru(x, after.h)[0], **EXACT)
     assert gru.state(batch=2).h.shape == (1, 2, H)
+    with pytest.raises(ShapeError, match=r"index\(rows\) wants states of a batch"):
+        gru.state().index([0])
 
 
 @pytest.mark.parametrize("cell", all_cells(), ids=name_of)

@@ -34,6 +34,8 @@ def test_segments_change_no_number(path, directions, lengths):
     plain = trained(layer, x, hx, lengths=lengths)
     for steps in ("sqrt", 1, 5, T, 100):
         layer.checkpoint = steps
+        if directions == 1:
+            assert "Segments" in str(layer(x)[0].grad_fn)
         torch.testing.assert_close(trained(layer, x, hx, lengths=lengths), plain, **EXACT)
 
 
@@ -86,6 +88,8 @@ def test_a_second_derivative_and_odd_numbers_are_refused():
     (by_x,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         by_x.sum().backward()
+    with pytest.raises(PathError, match=r"checkpoint='sqrt' runs neither in torch.func nor"):
+        torch.func.grad(lambda x: layer(x)[0].sum())(x)
     for wrong in (0, -1, True, "root", 2.5):
         with pytest.raises(PathError, match="checkpoint is None, 'sqrt' or a number of steps"):
             gw.GRU(F, H, checkpoint=wrong)

@@ -126,6 +126,9 @@ def test_weight_drop_is_one_mask_for_forward_and_backward(kind, path):
         torch.testing.assert_close(one, other, **EXACT)
     with torch.no_grad():  # inference is set up once, masks are not
         assert not torch.equal(layer(x)[0], layer(x)[0])
+        for _ in range(2):
+            torch.manual_seed(5)
+            torch.testing.assert_close(layer(x, (hx, hx))[0], output, **EXACT)
     layer.eval()
     torch.testing.assert_close(layer(x)[0], plain(x)[0], **EXACT)
     layer.train()

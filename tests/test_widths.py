@@ -133,6 +133,35 @@ def test_dropout_lies_between_the_layers_and_in_training_only():
     assert torch.equal(layer(x)[0], layer(x)[0])
 
 
+@each_kind
+@both
+def test_states_by_name_and_the_final_output(kind, bidirectional):
+    layer, _ = chain(kind, bidirectional)
+    learned = getattr(gw, kind)(
+        F, WIDTHS, bidirectional=bidirectional, learned_states=True, dtype=torch.float64
+    )
+    learned.load_state_dict(layer.state_dict(), strict=False)
+    for parameter in learned.parameters():
+        parameter.data.uniform_(-1, 1)
+    (x,) = randoms((T, B, F), requires_grad=False)
+    directions = 1 + bidirectional
+    for one in (layer, learned):
+        output, states = one(x)
+        last = WIDTHS[-1]
+        ends = [output[-1, :, :last], output[0, :, last:]]
+        torch.testing.assert_close(
+            gw.final_output(one, states), torch.cat(ends[:directions], 1), **EXACT
+        )
+        first = one.state(batch=B)
+        assert [s.shape for s in first.h] == [(directions, B, width) for width in WIDTHS]
+        torch.testing.assert_close(one(x, first)[0], output, **EXACT)
+        after = one.state(states)
+        assert after.h is (states if KINDS[kind] == 1 else states.h)
+        chosen = after.detach().index([2, 0, 0])
+        want = one(x, states)[0][:, [2, 0, 0]]
+        torch.testing.assert_close(one(x[:, [2, 0, 0]], chosen)[0], want, **EXACT)
+
+
 def test_other_cells_and_switches_have_widths_too():
     layer = gw.Recurrent("peephole_lstm", F, WIDTHS, layer_norm=True, bidirectional=True)
     assert isinstance(layer, gw.Recurrent)

@@ -407,6 +407,9 @@ def test_what_are_no_states_is_refused():
     stack = mixed(residual=True)
     with pytest.raises(LayerError, match="goes around the last layer"):
         gw.final_output(stack, stack(batch(4))[1])
+    for made in (gw.GRU(4, 4, residual=True), gw.Recurrent("mgu", 4, 4, residual=True)):
+        with pytest.raises(LayerError, match="goes around the last layer"):
+            gw.final_output(made, made(batch(4).float())[1])
     with pytest.raises(ShapeError, match="are a pair"):
         gw.final_output(stack.layers[2], output)
     with pytest.raises(ShapeError, match="as many entries"):

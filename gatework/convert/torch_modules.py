@@ -68,6 +68,12 @@ def to_torch(layer: nn.Module) -> nn.Module:
             f"This {kind.__name__} adds its input to its output (residual=True), which no module "
             f"of torch.nn does. Convert one made with residual=False, and add them yourself."
         )
+    if getattr(layer, "learned_states", False):
+        raise ConvertError(
+            f"This {kind.__name__} has learned its initial states (learned_states=True), for which "
+            f"torch.nn has no place. Convert one made with learned_states=False, and pass "
+            f"layer.state(batch=B) as hx."
+        )
     if isinstance(layer, BASES) and getattr(layers, kind.__name__, None) is kind:
         same: nn.Module = _made(getattr(nn, kind.__name__), layer)
         same.load_state_dict(layer.state_dict())
@@ -106,8 +112,8 @@ def to_torch(layer: nn.Module) -> nn.Module:
 
 def _dropped(layer: Any) -> list[str]:
     """What acts in training only and has no place in torch."""
-    rate = getattr(layer, "weight_drop", 0)
-    return [f"weight_drop={rate} acts in training only and is left out"] if rate else []
+    found = {name: getattr(layer, name, None) for name in ("weight_drop", "checkpoint")}
+    return [f"{n}={v!r} acts in training only and is left out" for n, v in found.items() if v]
 
 
 def _made(kind: Any, like: Any, **extra: Any) -> Any:

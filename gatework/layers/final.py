@@ -33,6 +33,8 @@ def final_output(layer: nn.Module, states: Any) -> Any:
     own = getattr(layer, "final_output", None)
     if own is not None:
         return own(states)
+    if getattr(layer, "residual", False):
+        raise way_around(layer)
     rows = getattr(layer, "num_layers", None)
     size = output_size_of(layer)
     if rows is None or size is None:
@@ -54,3 +56,11 @@ def final_output(layer: nn.Module, states: Any) -> Any:
             f"{width}, ...) first, got {shape}. Pass what the layer returned beside its output."
         )
     return torch.cat(tuple(h[-directions:]), features - 1)
+
+
+def way_around(layer: nn.Module) -> LayerError:
+    """Why the states of a layer with a way around it are not its output."""
+    return LayerError(
+        f"The input that goes around the last layer of this {name_of_layer(layer)} is not in its "
+        f"states: read the final output from the output, with Pool.after(layer, 'last')."
+    )

@@ -135,7 +135,8 @@ class StackForward:
                 seen. Over others states stay as they are, and the output is zero.
             resets: True where a new sequence begins in the middle of a row, shaped as ``mask``:
                 before that step all states are set anew. A backward direction is set anew
-                where it comes to the other side of the border.
+                where it comes to the other side of the border. Behind the last step of a row
+                that is seen nothing begins.
             reset_to: what they are set to, in the form of ``hx``. Default 0, or what the layer
                 has learned.
             return_states: also give all states after every step.

@@ -22,7 +22,7 @@ from gatework.layers.any_layer import (
     run_layer,
     without_padding,
 )
-from gatework.layers.final import final_output
+from gatework.layers.final import final_output, way_around
 
 Each = bool | Sequence[bool]
 HIGHWAY_BIAS = -1.0  # carries the input on until training says otherwise
@@ -149,10 +149,7 @@ class Stack(nn.Module):
     def final_output(self, states: Sequence[Any]) -> Any:
         """The last layer's final output; see ``gw.final_output``."""
         if self.residual[-1] or self.highway[-1]:
-            raise LayerError(
-                "The input that goes around the last layer is not in its states: read the final "
-                "output of this Stack from its output, with Pool.after(stack, 'last')."
-            )
+            raise way_around(self)
         if len(states) != len(self.layers):
             raise ShapeError(
                 f"A Stack of {len(self.layers)} layers has as many entries of states, got "

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from gatework.equations import Spec
+from gatework.errors import ShapeError
+
+BATCHED = 3  # axes of the states of a batch
 
 
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
@@ -62,7 +65,18 @@ def map_states(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def rows_of(states: Any, rows: Tensor | Sequence[int]) -> Any:
-    """Some rows of the batch, which is the last axis but one, in this order."""
-    return map_states(
-        states, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
-    )
+    """Some rows of the batch, which is the second axis, in this order.
+
+    Raises:
+        ShapeError: the states have no such axis.
+    """
+
+    def chosen(state: Tensor) -> Tensor:
+        if state.dim() < BATCHED:
+            raise ShapeError(
+                f"index(rows) wants states of a batch, (layers * directions, B, size); got "
+                f"{tuple(state.shape)}, those of one sequence."
+            )
+        return state.index_select(1, torch.as_tensor(rows, device=state.device))
+
+    return map_states(states, chosen)

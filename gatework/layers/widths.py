@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatework import paths
 from gatework.cells import CellLike, name_of, resolve
 from gatework.errors import ShapeError
+from gatework.layers.final import final_output
 from gatework.layers.recording import Recording
 from gatework.layers.recurrent import Recurrent
 from gatework.layers.states import named_states
@@ -110,6 +111,20 @@ class Widths(Recurrent):
         for layer in self.each():
             layer.reset_parameters()
 
+    def state(self, states: Any = None, batch: int | None = None) -> Any:
+        """As ``Recurrent.state``; each state is a list with one tensor for each layer."""
+        is_single = len(self.spec.states) == 1 and not hasattr(states, "_fields")
+        return super().state([states] if is_single and states is not None else states, batch)
+
+    def _first_states(self, like: Tensor, batch: int | None) -> tuple[Any, ...]:
+        rows = [layer._first_states(like, batch) for layer in self.each()]
+        return tuple(map(list, zip(*rows, strict=True)))
+
+    def final_output(self, states: Any) -> Tensor:
+        """The last layer's final output; see ``gw.final_output``."""
+        output: Tensor = final_output(self.each()[-1], self._rows_of(states)[-1])
+        return output
+
     def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
         """One layer and direction by the names of the equations."""
         return self.each()[layer].named_weights(0, direction)
@@ -157,7 +172,7 @@ class Widths(Recurrent):
         if hx is None:
             return [None] * self.num_layers
         count = len(self.spec.states)
-        states = [hx] if count == 1 else list(hx)
+        states = [hx] if count == 1 and not hasattr(hx, "_fields") else list(hx)
         lengths = [len(s) if isinstance(s, (list, tuple)) else None for s in states]
         if lengths != [self.num_layers] * count:
             names = ", ".join(s.name for s in self.spec.states)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gatework.equations import Spec
 
@@ -51,6 +52,12 @@ def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is one of torch's own, not a stand-in that records or transforms."""
     plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def is_transformed() -> bool:
+    """Whether torch.func or forward mode is at work."""
+    is_func = torch._C._functorch.peek_interpreter_stack() is not None
+    return is_func or forward_ad._current_level >= 0
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     """The call whose states are set anew before the steps where resets (T, B) is True.
 
     A direction that runs backward is set anew where it enters a sequence from behind: after the
-    step before a reset.
+    step before a reset. Behind the last step of a row that is seen nothing begins.
 
     Args:
         call: the call.
@@ -52,13 +52,13 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     how = "resets" if origins is None else "origins"
     made: Interrupted = _rewritten(call.spec.text, how)
     goes_on = ~resets.unsqueeze(-1)
+    if (seen := call.seen()) is not None:
+        is_behind = seen.flip(0).cumsum(0).flip(0) == 0
+        goes_on = goes_on | is_behind.to(goes_on.device)
     brought = []
     for backward in range(call.num_directions):
         mine = goes_on
         if backward:
-            if call.lengths is not None:  # what stands behind the end is no sequence
-                steps = torch.arange(len(mine), device=mine.device).view(-1, 1, 1)
-                mine = mine | (steps >= call.lengths.to(mine.device).unsqueeze(-1))
             mine = torch.cat([mine[1:], torch.ones_like(mine[:1])])
         mine = _numbers(_of_direction(mine, call, backward), call)
         brought.append(dict.fromkeys(made.masks, mine))

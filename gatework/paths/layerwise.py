@@ -56,10 +56,9 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     masks: dict[str, Tensor] = {}
     if spec.masks:
         sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
-        masks = draw(spec, sizes, x.shape[0], x.shape[1:-1], call.training, x)
+        brought = call.brought[row] if call.brought else {}
+        masks = draw(spec, sizes, x.shape[0], x.shape[1:-1], call.training, x, brought)
     layer, direction = divmod(row, call.num_directions)
-    if call.brought:
-        masks |= call.brought[row]
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
     given = Given(spec, x, first, groups, masks, lengths, every_state=call.every_state)

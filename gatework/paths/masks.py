@@ -16,6 +16,7 @@ def draw(
     batch: Sequence[int],
     training: bool,
     like: Tensor,
+    brought: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The masks of a cell by name, (T, *batch, size); an axis of one goes for all.
 
@@ -26,9 +27,12 @@ def draw(
         batch: the axes between time and features: (B,), or (B, *space).
         training: whether they are drawn, by torch's generator.
         like: a tensor of their dtype and device.
+        brought: those that are there already, for which no random numbers are taken.
     """
-    found = {}
+    found = dict(brought or {})
     for mask in spec.masks:
+        if mask.name in found:
+            continue
         if training:
             rows = steps if mask.each == "step" else 1
             empty = like.new_empty(rows, *batch, _width(mask.size, sizes))
@@ -36,7 +40,7 @@ def draw(
         else:
             one = (1,) * (1 + len(batch))
             found[mask.name] = like.new_full((*one, _width(mask.size, sizes)), mask.mean)
-    return found
+    return {mask.name: found[mask.name] for mask in spec.masks}
 
 
 def _width(size: str, sizes: Mapping[str, int]) -> int:

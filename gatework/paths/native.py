@@ -67,7 +67,8 @@ class NativePath:
         single = run_layers(_in_single(call), partial(_run_steps, precision))
         if not vendor.is_lowered(call.spec):
             return single
-        return Result(single.output.bfloat16(), tuple(s.bfloat16() for s in single.states))
+        lowered = tuple(s.bfloat16() for s in single.states)
+        return replace(single, output=single.output.bfloat16(), states=lowered)
 
 
 def precision_of(call: Call) -> str:

@@ -48,6 +48,8 @@ def key_of(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
         layer.batch_first,
         layer.training,
         layer.dropout,
+        layer.residual,
+        layer.checkpoint,
         torch.get_num_threads(),
     )
 

@@ -84,7 +84,8 @@ def find(layer: Any, x: Tensor, hx: Any) -> Prepared | None:
 
 def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
     """The call set up for others like it, where that is possible and worth it."""
-    draws = call.training and (call.dropout > 0 or bool(call.spec.masks))
+    is_random = call.dropout > 0 or layer.weight_drop > 0 or bool(call.spec.masks)
+    draws = call.training and is_random
     if call.lengths is not None or draws or call.residual or not is_plain_inference(call.x, hx):
         return None
     stored = call.weights.tensors()

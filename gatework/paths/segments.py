@@ -22,7 +22,7 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from gatework.equations.spec import NEXT
 from gatework.errors import PathError
 from gatework.paths import vendor
-from gatework.paths.call import Call, Given, Groups, Result
+from gatework.paths.call import Call, Given, Groups, Result, is_transformed
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.paths.masks import draw
 
@@ -42,7 +42,15 @@ def run_segments(call: Call, steps: str | int, run: Run) -> Result:
     """Run a call in segments of so many steps, or of sqrt(T).
 
     A second direction begins at the end, so with two each layer runs for itself.
+
+    Raises:
+        PathError: torch.func or forward mode is at work.
     """
+    if is_transformed():
+        raise PathError(
+            f"{call.spec.name}: checkpoint={steps!r} runs neither in torch.func nor in forward "
+            f"mode. Set layer.checkpoint = None for that."
+        )
     if call.num_directions == 1:
         return _run_along(call, steps, run)
 
@@ -81,12 +89,13 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
     brought = call.brought or ({},) * call.num_layers
     if not any(m.each == "sequence" for m in call.spec.masks):
         return brought
+    whole = replace(call.spec, masks=tuple(m for m in call.spec.masks if m.each == "sequence"))
+    sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
     found, features = [], call.x.shape[2]
     for masks in brought:
-        sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
-        own = draw(call.spec, sizes | {"F": features}, 1, call.x.shape[1:-1], call.training, call.x)
-        whole = {m.name: own[m.name] for m in call.spec.masks if m.each == "sequence"}
-        found.append(whole | dict(masks))
+        batch = call.x.shape[1:-1]
+        own = draw(whole, sizes | {"F": features}, 1, batch, call.training, call.x, masks)
+        found.append(own | dict(masks))
         features = call.states[0].shape[-1]
     return tuple(found)
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from gatework.cells import all_cells
 from gatework.equations import Spec
-from gatework.paths.call import Call, Groups, Result
+from gatework.paths.call import Call, Groups, Result, is_transformed
 from gatework.paths.per_layer import MOST, PerLayer, key_of
 
 LOWERED = ("torch.lstm",)  # what torch's autocast for the CPU covers of these kernels
@@ -37,6 +38,11 @@ class VendorPath:
             return "torch's kernels add no input to the output"
         if call.record or call.every_state:
             return "torch's kernels do not show their gates, nor the states at every step"
+        if forward_ad._current_level >= 0:
+            return "torch's kernels have no forward-mode derivatives"
+        given = (call.x, *call.states, *call.weights.tensors())
+        if any(map(torch._C._functorch.is_batchedtensor, given)):
+            return "torch's kernels have no rule for vmap"
         return None
 
     def run(self, call: Call) -> Result:
@@ -65,7 +71,7 @@ def again(layer: Any, x: Tensor, hx: Any) -> Any:
     The checks of a short call take longer than the call.
     """
     calls = _known.get(layer)
-    if not calls or _key(layer, x, hx) not in calls:
+    if not calls or is_transformed() or _key(layer, x, hx) not in calls:
         return None
     flat, has_biases = layer.stack_weights().torch_flat()
     directions = 2 if layer.bidirectional else 1
