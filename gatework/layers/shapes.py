@@ -71,10 +71,11 @@ def check_states(
             )
         if tuple(state.shape) == shape:
             continue
-        letters = f"(layers * directions, {'B, ' if len(shape) == 3 else ''}size)"
+        is_batched = x.dim() == 3
+        letters = f"(layers * directions, {'B, ' if is_batched else ''}size)"
         if state.dim() != len(shape):
             raise ShapeError(
-                f"{layer}: For {'batched 3-D' if len(shape) == 3 else 'unbatched 2-D'} input, "
+                f"{layer}: For {'batched 3-D' if is_batched else 'unbatched 2-D'} input, "
                 f"{which} should also be {len(shape)}-D but got {state.dim()}-D: shape "
                 f"{tuple(state.shape)}, expected {shape} = {letters}."
             )

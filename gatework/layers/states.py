@@ -13,6 +13,16 @@ from torch import Tensor
 from gatework.equations import Spec
 
 
+def as_row(shape: Sequence[int], state: Tensor) -> Tensor:
+    """A state whose last axes are those of one row, with one axis in their place."""
+    return state.flatten(-len(shape)) if len(shape) > 1 else state
+
+
+def as_matrix(shape: Sequence[int], state: Tensor) -> Tensor:
+    """The way back: a state whose last axis is a row, with the axes that it has outside."""
+    return state.unflatten(-1, tuple(shape)) if len(shape) > 1 else state
+
+
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
     """States as a tuple with names: ``states.h``, ``states.c``, else as torch.nn gives them.
 
@@ -54,9 +64,9 @@ def _to(self: Any, *args: Any, **options: Any) -> Any:
 
 
 def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
-    """Some rows of the batch, which is the last axis but one."""
+    """Some rows of the batch, which is the second axis."""
     return _of_each(
-        self, lambda state: state.index_select(-2, torch.as_tensor(rows, device=state.device))
+        self, lambda state: state.index_select(1, torch.as_tensor(rows, device=state.device))
     )
 
 

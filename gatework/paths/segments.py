@@ -24,7 +24,7 @@ from gatework.errors import PathError
 from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Groups, Result
 from gatework.paths.layerwise import Steps, run_layers
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 
 Run = Callable[[Call], Result]
 SQRT = "sqrt"
@@ -83,8 +83,8 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
         return brought
     found, features = [], call.x.shape[2]
     for masks in brought:
-        sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
-        own = draw(call.spec, sizes | {"F": features}, 1, call.x.shape[1:-1], call.training, call.x)
+        sizes = sizes_of(call.spec, call.states, features)
+        own = draw(call.spec, sizes, 1, call.x.shape[1:-1], call.training, call.x)
         whole = {m.name: own[m.name] for m in call.spec.masks if m.each == "sequence"}
         found.append(whole | dict(masks))
         features = call.states[0].shape[-1]
