@@ -4,7 +4,6 @@ from gatework.equations import (
     Cell,
     Input,
     State,
-    abs_,
     dot,
     exp,
     matrix,
@@ -13,6 +12,7 @@ from gatework.equations import (
     sigmoid,
     softplus,
     sqrt,
+    times,
     units,
     vector,
 )
@@ -56,4 +56,4 @@ class MLSTM(Cell):
     f = exp(g - m_next)
     C_next = f * C + i * outer(v, k)
     n_next = f * n + i * k
-    h_next = o * (C_next @ q / maximum(abs_(dot(n_next, q)), exp(-m_next)))
+    h_next = o * (times(C_next, q) / maximum(abs(dot(n_next, q)), exp(-m_next)))

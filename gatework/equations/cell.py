@@ -31,7 +31,7 @@ from gatework.equations.expr import (
     walk,
 )
 from gatework.equations.ops import PRIMITIVES, Primitive
-from gatework.equations.sizes import MATRICES, VECTORS, joint, mixed, single
+from gatework.equations.sizes import VECTORS, joint, mixed, single
 from gatework.equations.spec import (
     NEXT,
     TAKEN,
@@ -234,10 +234,8 @@ class _Finisher:
         match expr:
             case Apply(op, args):
                 return Apply(op, tuple(self.finished(a) for a in args))
-            case Product(Matrix() as matrix, operand):
+            case Product(matrix, operand):
                 return Product(self.finished(matrix), self.finished(operand))
-            case Product(matrix, operand):  # which is no learned one
-                return Apply("times", (self.finished(matrix), self.finished(operand)))
         return expr
 
     def size(self, expr: Expr, where: str) -> str | None:
@@ -272,10 +270,8 @@ class _Finisher:
             )
         return size
 
-    def product_size(self, expr: Product, where: str) -> str | None:
+    def product_size(self, expr: Product, where: str) -> str:
         left, right = expr.matrix, expr.operand
-        if not isinstance(left, Matrix) and self.size(left, where) in MATRICES:
-            return self.apply_size(Apply("times", (left, right)), where)
         if isinstance(right, Matrix) and not isinstance(left, Matrix):
             self.fail(
                 f"{where}: in {self.label(expr)} the matrix stands on the wrong side. "
@@ -284,7 +280,7 @@ class _Finisher:
         if not isinstance(left, Matrix):
             self.fail(
                 f"{where}: the left side of @ is a declared matrix, got {self.label(left)}. "
-                f"For an elementwise product write *."
+                f"For an elementwise product write *, for a matrix among the states times(C, q)."
             )
         if id(left) not in self.names:
             self.fail(

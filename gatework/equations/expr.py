@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ParamSpec, TypeGuard, TypeVar, overload
@@ -352,9 +352,9 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def _checked_size(size: str, allowed: Iterable[str]) -> str:
+def _checked_size(size: str, allowed: Mapping[str, str]) -> str:
     if size not in allowed:
-        known = ", ".join(f"{letter!r} ({sizes.ALL[letter]})" for letter in allowed)
+        known = ", ".join(f"{letter!r} ({text})" for letter, text in allowed.items())
         raise refusal(
             f"Unknown size {shown(size)}; the sizes are {known}. "
             f"Their numbers are given to the layer."

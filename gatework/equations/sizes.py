@@ -14,8 +14,8 @@ VECTORS = {"F": "input features", "H": "hidden units", "P": "projected units"}
 MATRICES = {"HH": "a matrix of hidden by hidden units"}
 SINGLE = {letter.lower(): "one number of a row" for letter in VECTORS}
 ALL = VECTORS | MATRICES | SINGLE
-OF_STATE = ("H", "P", "HH", "h")
-OF_PARAMETER = (*VECTORS, "h")
+OF_STATE = {size: ALL[size] for size in ("H", "P", "HH", "h")}
+OF_PARAMETER = VECTORS | {"h": ALL["h"]}
 
 
 def single(size: str) -> str:

@@ -217,10 +217,8 @@ class ConvRecurrent(nn.Module):
         result = run_layers(call, partial(_run_directions, SameConvolution(self.dilation)))
         output = result.output.movedim(-1, 2)
         shapes = self._shapes_of_states()
-        states = tuple(
-            s.movedim(-1, 2).unflatten(2, shape)
-            for s, shape in zip(result.states, shapes, strict=True)
-        )
+        pairs = zip(result.states, shapes, strict=True)
+        states = tuple(torch.unflatten(s.movedim(-1, 2), 2, shape) for s, shape in pairs)
         return (
             output.transpose(0, 1) if self.batch_first else output,
             states[0] if len(states) == 1 else states,

@@ -351,7 +351,7 @@ class StackForward:
         rows = self.num_layers * (2 if self.bidirectional else 1)
         batch = (x.shape[1],) if form.is_batched else ()
         expected = [(rows, *batch, *shape) for shape in shapes]
-        check_states(name, states, expected, form.as_given(x), form.is_turned)
+        check_states(name, states, expected, form.as_given(x), form.is_turned, form.is_batched)
         return form.standard_states(states)
 
     def _shapes_of_states(self) -> list[tuple[int, ...]]:

@@ -20,7 +20,7 @@ def as_row(shape: Sequence[int], state: Tensor) -> Tensor:
 
 def as_matrix(shape: Sequence[int], state: Tensor) -> Tensor:
     """The way back: a state whose last axis is a row, with the axes that it has outside."""
-    return state.unflatten(-1, tuple(shape)) if len(shape) > 1 else state
+    return torch.unflatten(state, -1, shape) if len(shape) > 1 else state
 
 
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
