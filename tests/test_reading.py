@@ -33,9 +33,8 @@ class Crossed(Cell):
     h_next = tanh(V @ h + V @ c_next)
 
 
-more_cells = pytest.mark.parametrize(
-    "cell", [*CELLS, EveryPrimitive, EveryMatrix, Crossed], ids=name_of
-)
+MORE = [*CELLS, EveryPrimitive, EveryMatrix, Crossed]
+more_cells = pytest.mark.parametrize("cell", MORE, ids=name_of)
 
 
 def problem(cell, *batch):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
 import gatework as gw
+from gatework.equations.sizes import shape_of
 from gatework.errors import CellError, GateworkError, PathError, ShapeError
 
 STEPS, BATCH, FEATURES, HIDDEN = 5, 3, 2, 4
