@@ -4,11 +4,12 @@ import pickle
 
 import pytest
 import torch
+from shared import CELLS, COMPILED, EveryMatrix, each_cell
 from tolerances import EXACT
 
 import gatework as gw
 from gatework import paths
-from gatework.cells import all_cells, name_of
+from gatework.cells import name_of
 from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 
@@ -27,8 +28,8 @@ def layer_of(cell, hidden=H, **options):
 
 def states_like(layer, rows=1):
     # Positive, since the normaliser of an exponential gate is.
-    widths = [s.shape[-1] for s in layer.state()]
-    return tuple(torch.rand(rows, B, w, dtype=torch.float64, requires_grad=True) for w in widths)
+    shapes = [s.shape[1:] for s in layer.state()]
+    return tuple(torch.rand(rows, B, *s, dtype=torch.float64, requires_grad=True) for s in shapes)
 
 
 def case():
@@ -40,18 +41,23 @@ def case():
     return x, resets, live
 
 
+def chosen(rows, one, other):
+    """One state in some rows of the batch, the other one in the rest."""
+    return torch.where(rows.view(1, B, *(1,) * (one.dim() - 2)), one, other)
+
+
 def by_hand(layer, x, hx, resets, live, origins):
     """The loop that users write today."""
     states, outputs, sequences = hx, [], []
     resets = resets & (live.flip(0).cumsum(0).flip(0) > 0)  # behind the last seen step is nothing
     for t in range(T):
-        begins, seen = resets[t].view(1, B, 1), live[t].view(1, B, 1)
-        states = tuple(torch.where(begins, o, s) for s, o in zip(states, origins, strict=True))
+        begins, seen = resets[t], live[t]
+        states = tuple(chosen(begins, o, s) for s, o in zip(states, origins, strict=True))
         output, after = layer.step(x[t], states)
         after = after if isinstance(after, tuple) else (after,)
-        states = tuple(torch.where(seen, a, s) for a, s in zip(after, states, strict=True))
-        outputs.append(output * seen[0])
-        sequences.append([s[0] * seen[0] for s in states])
+        states = tuple(chosen(seen, a, s) for a, s in zip(after, states, strict=True))
+        outputs.append(output * seen.unsqueeze(1))
+        sequences.append([chosen(seen, s, torch.zeros_like(s))[0] for s in states])
     return torch.stack(outputs), states, [torch.stack(s) for s in zip(*sequences, strict=True)]
 
 
@@ -72,8 +78,11 @@ def assert_same(one, other, leaves):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("path", ["native", "reference"])
-@pytest.mark.parametrize("cell", all_cells(), ids=name_of)
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [*((c, "reference") for c in (*CELLS, EveryMatrix)), *((c, "native") for c in COMPILED)],
+    ids=lambda value: value if isinstance(value, str) else name_of(value),
+)
 def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path):
     layer, (x, resets, live) = layer_of(cell, path=path), case()
     hx, given = states_like(layer), states_like(layer)
@@ -235,7 +244,7 @@ def test_states_have_names_and_can_be_cut_moved_and_chosen():
         gru.state().index([0])
 
 
-@pytest.mark.parametrize("cell", all_cells(), ids=name_of)
+@each_cell
 def test_single_steps_are_the_batch_in_float32(cell):
     layer = layer_of(cell).float()
     x, states, outputs = case()[0].detach().float(), None, []

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import layer_norm
 from torchrecurrent import NASCell, PeepholeLSTMCell
 from witnesses import OPEN, rows, split_bias
+from xlstm.blocks.mlstm.backends import recurrent_step_stabilized_simple
 from xlstm.blocks.slstm.src.vanilla import slstm_forward, slstm_pointwise_function_registry
 
 
@@ -166,6 +167,39 @@ def xlstm(weights, x, states):
     return every[0, 1:], tuple(last)
 
 
+def matrix_inputs(weights, x):
+    """What the mLSTM's authors are given: q, k, v and the sums of the gates; and its o.
+
+    They divide k, our bias with it, by the root of the units.
+    """
+    q, k, v, o = (
+        x @ weights[f"W_{s}"].T
+        + weights[f"b_{s}"] * (len(weights["b_k"]) ** 0.5 if s == "k" else 1)
+        for s in "qkvo"
+    )
+    i, f = (x @ weights[f"w_{s}"].T + weights[f"b_{s}"] for s in "if")
+    return q, k, v, i, f, o.sigmoid()
+
+
+def xlstm_matrix(weights, x, states):
+    """The authors' own, step by step, with one head and nothing added to the divisor.
+
+    Their matrix is our transpose.
+    """
+
+    def step(x, h, C, n, m):
+        *given, o = matrix_inputs(weights, x)
+        given = [value.clone()[:, None, None] for value in given]
+        size = n.shape[-1]
+        C = C.view(-1, 1, size, size).mT
+        h, (C, n, m) = recurrent_step_stabilized_simple(
+            C, n[:, None, :, None], m[:, None, None], *given, eps=0.0
+        )
+        return o * h.flatten(1), C.mT.flatten(1), n.flatten(1), m.flatten(1)
+
+    return over_time(step, x, states)
+
+
 def nas(weights, x, states):
     """torchrecurrent's NASCell, which adds where the paper multiplies: the fourth pair.
 
@@ -203,6 +237,7 @@ DIFFERENTIABLE = {
     "layer_norm_lstm": ba_layer_norm,
     "layer_norm_basic_lstm": contrib_layer_norm,
     "slstm": xlstm,
+    "mlstm": xlstm_matrix,
     "nas_cell": nas,
 }
 VALUES = {}

@@ -25,15 +25,15 @@ from gatework.compile.emit_places import Places
 from gatework.compile.emit_products import Products
 from gatework.compile.kernel import Kernel, Segment, make_kernel
 from gatework.compile.plan import Let, Operand, Plan
-from gatework.equations.expr import SIZES
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import VECTORS
 
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
 # in the step, the steps to do, the distances between steps and rows of the input and of the masks
 # (0 where one row is for all), and the grid of threads.
 NUMBERS = (
-    "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "fused", "from", "to",
+    "T", "B", *VECTORS, *(f"{s}p" for s in VECTORS), "ring", "keep", "fused", "from", "to",
     "x_step", "x_row", "mask_step", "mask_row", "mask_once", "R", "C",
 )  # fmt: skip
 

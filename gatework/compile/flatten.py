@@ -11,6 +11,7 @@ from gatework.equations import Spec
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref, walk
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import VECTORS, shown
 from gatework.errors import PlanError
 
 FOLDED: dict[str, Callable[..., float]] = {
@@ -55,8 +56,29 @@ class Sequence:
 
 
 def flatten(spec: Spec) -> Plan:
-    """The forward half of a cell's plan."""
+    """The forward half of a cell's plan.
+
+    Raises:
+        PlanError: the cell has what no kernel can do.
+    """
+    if (what := without_kernel(spec)) is not None:
+        raise PlanError(f"{spec.name} has no kernel: {what}.")
     return _Flattener(spec).plan()
+
+
+def without_kernel(spec: Spec) -> str | None:
+    """What in a cell the kernels have no form for, or ``None``."""
+    for equation in spec.equations:
+        for node in walk(equation.expr):
+            if isinstance(node, nodes.Apply) and not PRIMITIVES[node.op].has_kernel:
+                return node.op
+    for symbol in spec.states:
+        if symbol.size not in VECTORS:
+            return f"the state {symbol.name} of size {shown(symbol.size)}"
+    for parameter in spec.parameters:
+        if parameter.rows not in VECTORS:
+            return f"the parameter {parameter.name} with one row"
+    return None
 
 
 def leaf_sizes(spec: Spec) -> dict[str, str]:

@@ -4,11 +4,13 @@ from gatework.equations.cell import Cell
 from gatework.equations.expr import Constant, Input, Mask, Matrix, State, Vector, matrix, vector
 from gatework.equations.ops import (
     abs_,
+    dot,
     exp,
     log,
     maximum,
     mean,
     minimum,
+    outer,
     positive,
     relu,
     sigmoid,
@@ -17,6 +19,8 @@ from gatework.equations.ops import (
     sqrt,
     square,
     tanh,
+    times,
+    units,
 )
 from gatework.equations.spec import Equation, Parameter, Spec
 
@@ -34,12 +38,14 @@ __all__ = [
     "State",
     "Vector",
     "abs_",
+    "dot",
     "exp",
     "log",
     "matrix",
     "maximum",
     "mean",
     "minimum",
+    "outer",
     "positive",
     "relu",
     "sigmoid",
@@ -48,5 +54,7 @@ __all__ = [
     "sqrt",
     "square",
     "tanh",
+    "times",
+    "units",
     "vector",
 ]

@@ -31,6 +31,7 @@ from gatework.equations.expr import (
     walk,
 )
 from gatework.equations.ops import PRIMITIVES, Primitive
+from gatework.equations.sizes import VECTORS, joint, mixed, single
 from gatework.equations.spec import (
     NEXT,
     TAKEN,
@@ -207,6 +208,8 @@ class _Finisher:
                 cols = self.size(value.source, name)
                 if cols is None or cols.islower():
                     self.fail(f"{name} multiplies a plain number. Use a vector instead.")
+                if cols not in VECTORS:
+                    self.fail(f"{name} multiplies a matrix. Multiply a vector made of it.")
                 found.append(Parameter(name, value.rows, cols))
         return found
 
@@ -277,7 +280,7 @@ class _Finisher:
         if not isinstance(left, Matrix):
             self.fail(
                 f"{where}: the left side of @ is a declared matrix, got {self.label(left)}. "
-                f"For an elementwise product write *."
+                f"For an elementwise product write *, for a matrix among the states times(C, q)."
             )
         if id(left) not in self.names:
             self.fail(
@@ -294,24 +297,35 @@ class _Finisher:
         return left.rows
 
     def apply_size(self, expr: Apply, where: str) -> str | None:
-        sizes = {s for a in expr.args if (s := self.size(a, where)) is not None}
-        if len({s.upper() for s in sizes}) > 1:
-            parts = ", ".join(
-                f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args
-            )
-            self.fail(
-                f"{where}: {expr.op} of different sizes: {parts}. Bring one to the other's size "
-                f"with a matrix."
-            )
-        if not sizes and not PRIMITIVES[expr.op].infix:
+        row, given = PRIMITIVES[expr.op], [self.size(a, where) for a in expr.args]
+        known = [s for s in given if s is not None]
+        if not known and not row.infix:
             self.fail(f"{where}: {expr.op} of a plain number. Write its value.")
         self.check_number(expr, where)
-        size = min(sizes, default=None)  # capitals first: one number goes with its vector
-        if PRIMITIVES[expr.op].reduces and size is not None:
+        if row.gives:
+            return self.mixed_size(expr, where, given)
+        size = joint(known) if known else None
+        if known and size is None:
+            parts = f"{self.parts(expr, where)}. Bring one to the other's size with a matrix"
+            self.fail(f"{where}: {expr.op} of different sizes: {parts}.")
+        if row.reduces and size is not None:
             if size.islower():
                 self.fail(f"{where}: {self.label(expr)} is taken of one number. Leave it out.")
-            return size.lower()
+            return single(size)
         return size
+
+    def mixed_size(self, expr: Apply, where: str, given: list[str | None]) -> str:
+        """The size of a product of vectors and matrices that no weight stands in."""
+        row = PRIMITIVES[expr.op]
+        size = mixed(row.takes, row.gives, given)
+        if size is None:
+            wanted = " and ".join({"n": "a vector H", "nn": "a matrix HH"}[n] for n in row.takes)
+            self.fail(f"{where}: {expr.op} takes {wanted}; {self.parts(expr, where)}.")
+        return size
+
+    def parts(self, expr: Apply, where: str) -> str:
+        """The sizes of the arguments, for an error."""
+        return ", ".join(f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args)
 
     def check_number(self, expr: Apply, where: str) -> None:
         """Refuse arithmetic on numbers and constants that gives no finite number."""

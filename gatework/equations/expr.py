@@ -4,9 +4,9 @@ In a class body the leaves are declared symbols (``Input``, ``State``, ``Matrix`
 ``Constant``, ``Mask``). When the cell is finished they are replaced by ``Ref(name)``, so that the
 finished equations are plain data: comparable, and writable as JSON.
 
-Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units. A small letter
-is one number for the whole vector, such as its mean. A size of ``None`` is a plain number, which
-goes with every size.
+Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units, ``HH`` a matrix.
+A small letter is one number for the whole vector, such as its mean. A size of ``None`` is a plain
+number, which goes with every size.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ParamSpec, TypeGuard, TypeVar, overload
 
+from gatework.equations import sizes
 from gatework.equations.misuse import Valueless, shown
 from gatework.equations.refusal import names_waiting, refusal
 
-SIZES = {"F": "input features", "H": "hidden units", "P": "projected units"}
 EACH = ("step", "sequence")
 # How each declaration is written, and what goes between its brackets, for the errors.
 FORMS = {
@@ -195,7 +195,8 @@ class Input(Symbol):
 class State(Symbol):
     """A state carried from step to step, (B, H); the first one declared is the output.
 
-    A state ``h`` needs an equation ``h_next``. ``State("P")`` has the projected size.
+    A state ``h`` needs an equation ``h_next``. ``State("P")`` has the projected size,
+    ``State("HH")`` is a matrix, ``State("h")`` one number.
     """
 
     __slots__ = ("size",)
@@ -204,11 +205,11 @@ class State(Symbol):
     def __init__(self, size: str = "H") -> None:
         if size == "F":
             raise refusal("A state has size 'H' or 'P': each layer has other input features.")
-        self.size = _checked_size(size)
+        self.size = _checked_size(size, sizes.OF_STATE)
 
 
 class Vector(Symbol):
-    """A learned vector: a bias, or a weight for each unit; (H,).
+    """A learned vector: a bias, or a weight for each unit; (H,). ``Vector("h")`` is one number.
 
     ``Vector(start=1.0)`` begins at this number where a layer is made, as the gain of a
     normalisation must; others begin as the layer's initialisation has it.
@@ -218,12 +219,15 @@ class Vector(Symbol):
 
     @_declaration
     def __init__(self, size: str = "H", start: float | None = None) -> None:
-        self.size = _checked_size(size)
+        self.size = _checked_size(size, sizes.OF_PARAMETER)
         self.start = None if start is None else finite(start)
 
 
 class Matrix(Symbol):
-    """A learned matrix that takes something shaped like ``source`` to ``rows`` values."""
+    """A learned matrix that takes something shaped like ``source`` to ``rows`` values.
+
+    ``Matrix(x, rows="h")`` has one row: it makes one number of a vector.
+    """
 
     __slots__ = ("rows", "source")
 
@@ -235,7 +239,7 @@ class Matrix(Symbol):
                 f"got {shown(source)}."
             )
         self.source = source
-        self.rows = _checked_size(rows)
+        self.rows = _checked_size(rows, sizes.OF_PARAMETER)
 
 
 class Constant(Symbol):
@@ -266,7 +270,7 @@ class Mask(Symbol):
             raise refusal(f"A probability lies in [0, 1]; got {shown(probability)}.")
         if each not in EACH:
             raise refusal(f"A mask is drawn each {' or '.join(EACH)}; got {shown(each)}.")
-        self.each, self.size = each, _checked_size(size)
+        self.each, self.size = each, _checked_size(size, sizes.ALL)
 
 
 @_declaration
@@ -348,9 +352,9 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def _checked_size(size: str) -> str:
-    if size not in SIZES:
-        known = ", ".join(f"{letter!r} ({text})" for letter, text in SIZES.items())
+def _checked_size(size: str, allowed: Mapping[str, str]) -> str:
+    if size not in allowed:
+        known = ", ".join(f"{letter!r} ({text})" for letter, text in allowed.items())
         raise refusal(
             f"Unknown size {shown(size)}; the sizes are {known}. "
             f"Their numbers are given to the layer."

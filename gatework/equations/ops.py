@@ -6,6 +6,9 @@ of ``real``, by the functions of ``compile/vectors.h``. ``latex`` takes the rend
 ``precedence`` tells the renderers when an argument needs brackets. ``slopes`` are the derivatives
 by each argument, written with the arguments ``a`` and ``b`` and the result ``y``. ``costly`` marks
 what is better kept than computed a second time, ``reduces`` what makes one number of a vector.
+``takes`` and ``gives`` are the sizes of what is not elementwise: ``n`` a vector, ``nn`` a matrix,
+``1`` one number. A matrix comes as the vector of its rows, see ``sizes.py``. What has neither a
+``c`` column nor another way into a kernel has no kernel.
 """
 
 from __future__ import annotations
@@ -35,6 +38,23 @@ class Primitive:
     precedence: int = ATOM
     costly: bool = False
     reduces: bool = False
+    takes: tuple[str, ...] = ()
+    gives: str = ""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a unit of the result is made of more than that unit of the arguments."""
+        return self.reduces or bool(self.gives)
+
+    @property
+    def sums(self) -> bool:
+        """Whether it multiplies and adds up, as a product with a matrix does."""
+        return len(self.takes) == 2 and len(self.gives.strip("1")) < max(map(len, self.takes))
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether the compiler of kernels knows it."""
+        return bool(self.infix or self.c or self.reduces)
 
     @property
     def arguments(self) -> str:
@@ -172,6 +192,50 @@ mean = Primitive(
     costly=True,
     reduces=True,
 )
+# Matrices of one row and step. Their slopes are torch's: no kernel has them.
+outer = Primitive(
+    "outer",
+    r"{0} {1}^\top",
+    (ONE, ONE),
+    numpy="np.repeat(a, b.shape[-1], -1) * np.tile(b, a.shape[-1])",
+    torch="(a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2)",
+    arity=2,
+    precedence=SIGN,
+    takes=("n", "n"),
+    gives="nn",
+)
+times = Primitive(
+    "times",
+    "{0} {1}",
+    (ONE, ONE),
+    numpy="np.matmul(a.reshape(*a.shape[:-1], -1, b.shape[-1]), b[..., None])[..., 0]",
+    torch="torch.matmul(a.unflatten(-1, (-1, b.shape[-1])), b.unsqueeze(-1)).squeeze(-1)",
+    arity=2,
+    precedence=SIGN,
+    takes=("nn", "n"),
+    gives="n",
+)
+dot = Primitive(
+    "dot",
+    r"{0}^\top {1}",
+    (B, A),
+    numpy="np.sum(a * b, -1, keepdims=True)",
+    torch="(a * b).sum(-1, keepdim=True)",
+    arity=2,
+    precedence=SIGN,
+    takes=("n", "n"),
+    gives="1",
+)
+# How many units a vector has: the d of a scale 1 / sqrt(d).
+units = Primitive(
+    "units",
+    r"\dim\left({0}\right)",
+    (ZERO,),
+    numpy="np.full_like(a[..., :1], a.shape[-1])",
+    torch="torch.full_like(a[..., :1], a.shape[-1])",
+    takes=("n",),
+    gives="1",
+)
 # Its transpose, which only gradients hold: one number for every unit.
 spread = Primitive("spread", "{0}", (ONE,), numpy="a", torch="a", c="a")
 
@@ -179,6 +243,6 @@ PRIMITIVES: dict[str, Primitive] = {
     row.name: row
     for row in (
         add, sub, mul, div, neg, sigmoid, tanh, positive, sign, relu, softplus, exp, log, sqrt,
-        square, abs_, maximum, minimum, mean, spread,
+        square, abs_, maximum, minimum, mean, outer, times, dot, units, spread,
     )
 }  # fmt: skip

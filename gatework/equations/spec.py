@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from gatework.equations.expr import EACH, SIZES, Apply, Expr, Number, Product, Ref, finite, walk
+from gatework.equations.expr import EACH, Apply, Expr, Number, Product, Ref, finite, walk
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import ALL, OF_PARAMETER, OF_STATE, VECTORS
 from gatework.errors import CellError
 
 NEXT = "_next"
@@ -211,19 +212,18 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             use=str(data.get("use", "")),  # which older files lack, as the next
             deviations=str(data.get("deviations", "")),
             input=_name(data["input"]),
-            states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
+            states=tuple(StateSymbol(_name(n), _size(s, OF_STATE)) for n, s in data["states"]),
             parameters=tuple(
                 _parameter(n, shape, starts.get(n), blocks.get(n, 1))
                 for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
-                MaskSymbol(_name(n), _size(s, single=True), _probability(p), finite(v), _each(e))
+                MaskSymbol(_name(n), _size(s), _probability(p), finite(v), _each(e))
                 for n, s, p, v, e in data.get("masks", ())  # which older files lack
             ),
             equations=tuple(
-                Equation(_name(n), _expr_from_data(e), _size(s, single=True))
-                for n, s, e in data["equations"]
+                Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]
             ),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -295,7 +295,8 @@ def _parameter(name: Any, shape: Sequence[Any], start: float | None, blocks: int
     rows, cols = shape if len(shape) > 1 else (*shape, None)
     if cols is None and blocks != 1:
         raise ValueError(f"the vector {name!r} has no blocks")
-    return Parameter(_name(name), _size(rows), None if cols is None else _size(cols), start, blocks)
+    columns = None if cols is None else _size(cols, VECTORS)
+    return Parameter(_name(name), _size(rows, OF_PARAMETER), columns, start, blocks)
 
 
 def _count(value: Any) -> int:
@@ -316,7 +317,7 @@ def _each(value: Any) -> str:
     return str(value)
 
 
-def _size(value: Any, single: bool = False) -> str:
-    if value not in SIZES and not (single and value in map(str.lower, SIZES)):
+def _size(value: Any, allowed: Iterable[str] = ALL) -> str:
+    if value not in allowed:
         raise ValueError(f"unknown size {value!r}")
     return str(value)

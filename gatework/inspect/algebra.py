@@ -123,7 +123,7 @@ class Algebra:
         match expr:
             case Ref(name):
                 return self.bare.get(name, frozenset())
-            case Apply(op, args) if not PRIMITIVES[op].reduces:
+            case Apply(op, args) if not PRIMITIVES[op].mixes:
                 return frozenset().union(*(self.bare_in(a) for a in args))
         return frozenset()
 

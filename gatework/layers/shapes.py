@@ -60,6 +60,7 @@ def check_states(
     expected: Sequence[tuple[int, ...]],
     x: Tensor,
     batch_first: bool,
+    is_batched: bool = True,
 ) -> None:
     """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
     for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
@@ -71,24 +72,24 @@ def check_states(
             )
         if tuple(state.shape) == shape:
             continue
-        letters = f"(layers * directions, {'B, ' if len(shape) == 3 else ''}size)"
+        letters = f"(layers * directions, {'B, ' if is_batched else ''}size)"
         if state.dim() != len(shape):
             raise ShapeError(
-                f"{layer}: For {'batched 3-D' if len(shape) == 3 else 'unbatched 2-D'} input, "
+                f"{layer}: For {'batched 3-D' if is_batched else 'unbatched 2-D'} input, "
                 f"{which} should also be {len(shape)}-D but got {state.dim()}-D: shape "
                 f"{tuple(state.shape)}, expected {shape} = {letters}."
             )
         raise ShapeError(
             f"{layer}: Expected {which} size {shape}, got {list(state.shape)}: expected {letters}."
-            f"{_hint_batch(state.shape, shape, x, batch_first)}"
+            f"{_hint_batch(state.shape, shape, x, batch_first) if is_batched else ''}"
         )
 
 
 def _hint_batch(got: Sequence[int], expected: tuple[int, ...], x: Tensor, batch_first: bool) -> str:
-    if len(expected) == 3 and tuple(got) == (expected[1], expected[0], expected[2]):
+    if tuple(got) == (expected[1], expected[0], *expected[2:]):
         return " Its first two axes are exchanged; batch_first does not apply to states."
     other = x.shape[1] if batch_first else x.shape[0]
-    if len(expected) == 3 and tuple(got) == (expected[0], other, expected[2]):
+    if tuple(got) == (expected[0], other, *expected[2:]):
         return _hint_batch_first(x, batch_first)
     return ""
 

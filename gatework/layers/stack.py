@@ -7,7 +7,7 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from gatework import paths
 from gatework.equations import Spec
+from gatework.equations.sizes import MATRICES, shape_of
 from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 from gatework.layers.initial import Initialiser, initialiser
 from gatework.layers.recording import Recording
 from gatework.layers.shapes import check_input, check_lengths, check_states
-from gatework.layers.states import named_states
+from gatework.layers.states import as_matrix, as_row, named_states
 from gatework.layers.stream import Stream
 from gatework.layers.switches import DEFAULTS, Switches, shown
 from gatework.layers.weight_drop import DroppedWeights
@@ -237,7 +238,7 @@ class StackForward:
             return result
         ready = prepared.find(self, input, hx)
         if ready is not None:
-            form = _Form(self.batch_first, len(self.spec.states))
+            form = _Form(self.batch_first, self.spec, self._shapes_of_states())
             x = form.standard(input)
         else:
             call, form = self.prepare(input, hx, None)
@@ -274,7 +275,7 @@ class StackForward:
     ) -> tuple[Call, _Form]:
         """The call that ``forward`` makes, and the way back from its result."""
         name = type(self).__name__
-        form = _Form(self.batch_first, len(self.spec.states))
+        form = _Form(self.batch_first, self.spec, self._shapes_of_states())
         weights = self.stack_weights()
         if lengths is not None and mask is not None:
             raise ShapeError(f"{name}: lengths= and mask= say the same thing; pass one of them.")
@@ -338,21 +339,26 @@ class StackForward:
 
     def _states(self, name: str, x: Tensor, hx: States | None, form: _Form) -> tuple[Tensor, ...]:
         """The initial states as (L*D, B, size), zero where none are given."""
-        rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        widths = [sizes[s.size] for s in self.spec.states]
         if hx is None:
-            return self._first_states(x, x.shape[1])
+            first = self._first_states(x, x.shape[1])
+            return tuple(map(as_row, self._shapes_of_states(), first))
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        if len(states) != len(widths):
+        shapes = self._shapes_of_states()
+        if len(states) != len(shapes):
             names = ", ".join(s.name for s in self.spec.states)
             raise ShapeError(
-                f"{name}: expected {len(widths)} initial state(s) ({names}), got {len(states)}."
+                f"{name}: expected {len(shapes)} initial state(s) ({names}), got {len(states)}."
             )
+        rows = self.num_layers * (2 if self.bidirectional else 1)
         batch = (x.shape[1],) if form.is_batched else ()
-        expected = [(rows, *batch, width) for width in widths]
-        check_states(name, states, expected, form.as_given(x), form.is_turned)
+        expected = [(rows, *batch, *shape) for shape in shapes]
+        check_states(name, states, expected, form.as_given(x), form.is_turned, form.is_batched)
         return form.standard_states(states)
+
+    def _shapes_of_states(self) -> list[tuple[int, ...]]:
+        """The axes of one row of each state: (H,), of a matrix (H, H)."""
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        return [shape_of(s.size, sizes) for s in self.spec.states]
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
         """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch."""
@@ -360,12 +366,11 @@ class StackForward:
         if self.learned_states:
             own = [getattr(self, f"first_{s.name}") for s in self.spec.states]
             return tuple(
-                s if batch is None else s.unsqueeze(1).expand(-1, batch, -1).contiguous()
+                s if batch is None else s[:, None].expand(-1, batch, *s.shape[1:]).contiguous()
                 for s in own
             )
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        return tuple(like.new_zeros(rows, *middle, sizes[s.size]) for s in self.spec.states)
+        return tuple(like.new_zeros(rows, *middle, *shape) for shape in self._shapes_of_states())
 
     def reset_first_states(self) -> None:
         """Set learned initial states, where there are any, to zero."""
@@ -379,9 +384,8 @@ class StackForward:
         if not self.learned_states:
             return
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        for state in self.spec.states:
-            zeros = torch.zeros(rows, sizes[state.size], device=device, dtype=dtype)
+        for state, shape in zip(self.spec.states, self._shapes_of_states(), strict=True):
+            zeros = torch.zeros(rows, *shape, device=device, dtype=dtype)
             name = f"first_{state.name}"
             self.register_parameter(name, nn.Parameter(zeros))  # type: ignore[attr-defined]
 
@@ -389,8 +393,8 @@ class StackForward:
 class _Form:
     """How the input came, so that the result goes back in the same form."""
 
-    def __init__(self, batch_first: bool, states: int) -> None:
-        self.batch_first, self.states = batch_first, states
+    def __init__(self, batch_first: bool, spec: Spec, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.batch_first, self.spec, self.shapes = batch_first, spec, shapes
         self.is_batched = True
         self.is_turned = False  # the input came as (B, T, F)
         self.packed: PackedSequence | None = None
@@ -416,6 +420,7 @@ class _Form:
 
     def standard_states(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Checked states as (L*D, B, size), in the packed order where there is one."""
+        states = tuple(map(as_row, self.shapes, states))
         if not self.is_batched:
             return tuple(s.unsqueeze(1) for s in states)
         order = None if self.packed is None else self.packed.sorted_indices
@@ -423,13 +428,23 @@ class _Form:
 
     def rows(self, recorded: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
         """What was recorded, with the axes of the input."""
-        if not self.is_batched:
-            return [{name: v.squeeze(1) for name, v in row.items()} for row in recorded]
-        return [{name: self.as_given(v) for name, v in row.items()} for row in recorded]
+        square = next((shape for shape in self.shapes if len(shape) > 1), ())
+        matrices = {e.name for e in self.spec.equations if e.size in MATRICES}
+        return [
+            {
+                name: as_matrix(
+                    square if name in matrices else (),
+                    self.as_given(v) if self.is_batched else v.squeeze(1),
+                )
+                for name, v in row.items()
+            }
+            for row in recorded
+        ]
 
     def restore(self, result: Result) -> tuple[Any, Any]:
         """Output and final states as torch.nn would return them for such an input."""
-        states = result.states[: self.states]  # a call may have further ones
+        pairs = zip(self.shapes, result.states, strict=False)  # a call may have further ones
+        states = tuple(as_matrix(shape, state) for shape, state in pairs)
         output: Any = self.as_given(result.output)
         if self.packed is not None:
             assert self.lengths is not None

@@ -55,7 +55,7 @@ class Stateful(nn.Module):
             self.states = None
             return
         if getattr(self.layer, "learned_states", False):
-            batch = states_of(self.states)[0].shape[-2]
+            batch = states_of(self.states)[0].shape[1]
             layer: Any = self.layer
             first = layer.state(batch=batch)
             pairs = zip(states_of(self.states), first, strict=True)
@@ -78,7 +78,8 @@ class Stateful(nn.Module):
 
 
 def _begins(state: Tensor, rows: Tensor | Sequence[int]) -> Tensor:
-    """True for these rows of a state (..., B, size), (B, 1)."""
-    found = torch.zeros(state.shape[-2], 1, dtype=torch.bool, device=state.device)
+    """True for these rows of a state (L*D, B, ...), (B, 1, ...)."""
+    size = (state.shape[1], *(1 for _ in state.shape[2:]))
+    found = torch.zeros(size, dtype=torch.bool, device=state.device)
     found[torch.as_tensor(rows, device=state.device)] = True
     return found

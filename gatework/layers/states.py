@@ -16,6 +16,16 @@ from gatework.errors import ShapeError
 BATCHED = 3  # axes of the states of a batch
 
 
+def as_row(shape: Sequence[int], state: Tensor) -> Tensor:
+    """A state whose last axes are those of one row, with one axis in their place."""
+    return state.flatten(-len(shape)) if len(shape) > 1 else state
+
+
+def as_matrix(shape: Sequence[int], state: Tensor) -> Tensor:
+    """The way back: a state whose last axis is a row, with the axes that it has outside."""
+    return torch.unflatten(state, -1, shape) if len(shape) > 1 else state
+
+
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
     """States as a tuple with names: ``states.h``, ``states.c``, else as torch.nn gives them.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from gatework import paths
 from gatework.errors import ShapeError
 from gatework.paths.kernel_step import KernelStep
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 from gatework.paths.native import library
 
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ class Stream:
             for row in range(layer.num_layers):
                 first = [s[row] for s in call.states]
                 groups = call.weights.groups(row, 0)
-                sizes = {"F": features} | {
-                    symbol.size: s.shape[-1]
-                    for symbol, s in zip(call.spec.states, first, strict=True)
-                }
+                sizes = sizes_of(call.spec, first, features)
                 masks = draw(call.spec, sizes, 1, (self.batch,), False, first[0])
                 self._steps.append(KernelStep(kernel, groups, masks, first, features, stride))
                 features, stride = self._size, kernel.padded(self._size)

@@ -114,7 +114,8 @@ class Widths(Recurrent):
     def state(self, states: Any = None, batch: int | None = None) -> Any:
         """As ``Recurrent.state``; each state is a list with one tensor for each layer."""
         is_single = len(self.spec.states) == 1 and not hasattr(states, "_fields")
-        return super().state([states] if is_single and states is not None else states, batch)
+        given: Any = [states] if is_single and states is not None else states
+        return super().state(given, batch)
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Any, ...]:
         rows = [layer._first_states(like, batch) for layer in self.each()]
