@@ -273,6 +273,17 @@ def test_interrupted_layers_compile_whole():
     compiled = torch.compile(loss, fullgraph=True)
     one, other = loss(x), compiled(x)
     assert_same((one,), (other,), [x, *layer.parameters()])
+    both, free = layer_of("gru", bidirectional=True), dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    given = {"resets": resets, "mask": live}
+    shapes = {"input": free, **dict.fromkeys(given, free)}
+    with torch.no_grad():
+        program = torch.export.export(both, (x,), given, dynamic_shapes=shapes).module()
+        for axis in (0, 1):
+            half = [v.narrow(axis, 0, 2) for v in (x, resets, live)]
+            options = {"resets": half[1], "mask": half[2]}
+            torch.testing.assert_close(program(half[0], **options), both(half[0], **options))
+    layer = gw.LSTM(F, [H, 2], dtype=torch.float64)
+    torch.compile(layer, fullgraph=True, backend="eager")(x, resets=resets)
     torch._dynamo.reset()
 
 

@@ -164,7 +164,7 @@ class StackForward:
         else:
             result = self._run(call)
         output, states = form.restore(result)
-        states = states if is_traced else self._named(states)
+        states = self._named(states)
         if not return_states:
             return output, states
         names = [s.name for s in self.spec.states]

@@ -35,7 +35,11 @@ def named_states(spec: Spec, states: Sequence[Any]) -> Any:
     - ``detach()``: cut off from the steps that made it (truncated back-propagation);
     - ``to(...)``: on another device or of another dtype, as ``Tensor.to``;
     - ``index(rows)``: some rows of the batch, in this order: for beams, for a batch that shrinks.
+
+    While torch compiles or exports they are a plain tuple: it cannot make a type there.
     """
+    if torch.compiler.is_compiling():
+        return tuple(states)
     return _type(tuple(s.name for s in spec.states))(*states)
 
 

@@ -59,7 +59,10 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     for backward in range(call.num_directions):
         mine = goes_on
         if backward:
-            mine = torch.cat([mine[1:], torch.ones_like(mine[:1])])
+            # Not mine[1:], whose length of one would be a case of its own to torch.export.
+            steps = mine.shape[0]
+            later = torch.arange(1, steps + 1, device=mine.device)
+            mine = mine[later.clamp(max=steps - 1)] | (later == steps).view(-1, 1, 1)
         mine = _numbers(_of_direction(mine, call, backward), call)
         brought.append(dict.fromkeys(made.masks, mine))
     states = call.states if origins is None else (*call.states, *origins)
