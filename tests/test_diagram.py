@@ -29,8 +29,9 @@ FUNCTIONS = {
     "max": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
     "min": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
     "positive": lambda a: (a > 0).to(a.dtype), "dot": lambda a, b: (a @ b).view(1),
-    "outer": lambda a, b: torch.outer(a, b).flatten(), "units": len,
+    "outer": lambda a, b: torch.outer(a, b).flatten(),
     "times": lambda a, b: a.view(len(b), len(b)) @ b,
+    "units": lambda a: torch.tensor(float(len(a))),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}
 

@@ -264,7 +264,7 @@ def carried(spec, gates, state):
 
 def meaning(words, at):
     """The value of an expression in words of the report."""
-    return eval(" ".join(words), {"__builtins__": {}}, {**FUNCTIONS, **at}) * np.ones(SIZE)
+    return eval(" ".join(words), {"__builtins__": {}}, {**FUNCTIONS, **at})
 
 
 @each
