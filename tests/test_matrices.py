@@ -69,7 +69,7 @@ def test_a_matrix_has_two_axes_wherever_it_is_seen(batch_first):
     recording = gw.record(layer, x)
     assert recording["C_next"].shape == (*axes, H, H)
     assert recording["i"].shape == (*axes, 1)
-    torch.testing.assert_close(recording.at(3)["C_next"], sequences.at(3)["C"], **EXACT)
+    torch.testing.assert_close(recording.at(1, 1)["C_next"], sequences.at(1, 1)["C"], **EXACT)
     assert [tuple(s.shape) for s in layer(x[0])[1]] == [(4, *s) for s in STATES]
     turned = states.index([1, 0])
     assert turned.C.shape == states.C.shape
@@ -180,7 +180,7 @@ class OneNumber(gw.Cell):
 def test_what_has_no_kernel_says_so_in_a_line():
     reasons = {
         "mlstm": "MLSTM has no kernel: units",
-        Delta: "Delta has no kernel: times",
+        Delta: "Delta has no kernel: outer",
         OneRow: "OneRow has no kernel: the parameter w with one row",
         OneNumber: "OneNumber has no kernel: the state m of size 1",
     }
@@ -207,7 +207,7 @@ MISTAKES = {
     "C_next = C + times(h, h)": "times takes a matrix HH and a vector H; h has H, h has H",
     "C_next = C + h": "add of different sizes: C has HH, h has H",
     "C_next = C + C @ h": r"the left side of @ is a declared matrix, got C.*times\(C, q\)",
-    "V = Matrix(C)\nC_next = C + V @ C": "V multiplies a matrix",
+    "V = Matrix(C)\nC_next = C + outer(V @ C, V @ C)": "V multiplies a matrix",
     "C_next = C + units(2)": "units of a plain number",
     "C_next = C + outer(x, x)": "outer takes a vector H",
     "D = State('FF')": "sizes are 'H' .hidden units., 'P'",
