@@ -39,9 +39,9 @@ class EveryMatrix(gw.Cell):
     source = "by hand"
     x, h, C, m = eq.Input(), eq.State(), eq.State("HH"), eq.State("h")
     W, U, w = eq.Matrix(x), eq.Matrix(h), eq.Matrix(x, rows="h")
-    s, b, e = eq.Vector(), eq.Vector(), eq.Vector("h")
+    s, b, b_m = eq.Vector(), eq.Vector(), eq.Vector("h")
     v, k = W @ x, eq.tanh(U @ h + b)
-    m_next = eq.sigmoid(w @ x + e) * m + eq.dot(v, k) / eq.units(v)
+    m_next = eq.sigmoid(w @ x + b_m) * m + eq.dot(v, k) / eq.units(v)
     C_next = m * C - eq.outer(v - h, s * k) * eq.tanh(eq.mean(C))
     h_next = eq.times(eq.tanh(C_next), k) + m_next * eq.times(C, h)
 

@@ -172,12 +172,10 @@ def matrix_inputs(weights, x):
 
     They divide k, our bias with it, by the root of the units.
     """
-    q, k, v, o = (
-        x @ weights[f"W_{s}"].T
-        + weights[f"b_{s}"] * (len(weights["b_k"]) ** 0.5 if s == "k" else 1)
-        for s in "qkvo"
-    )
-    i, f = (x @ weights[f"w_{s}"].T + weights[f"b_{s}"] for s in "if")
+    root = len(weights["b_k"]) ** 0.5
+    scaled = weights | {"b_k": root * weights["b_k"]}
+    q, k, v, o = (x @ scaled[f"W_{s}"].T + scaled[f"b_{s}"] for s in "qkvo")
+    i, f = (x @ scaled[f"w_{s}"].T + scaled[f"b_{s}"] for s in "if")
     return q, k, v, i, f, o.sigmoid()
 
 
