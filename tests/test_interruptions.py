@@ -15,10 +15,10 @@ from gatework.errors import ShapeError
 T, B, F, H = 5, 3, 3, 4
 
 
-def layer_of(cell, **options):
+def layer_of(cell, hidden=H, **options):
     torch.manual_seed(1)
     sizes = {"proj_size": 3} if "P" in gw.cells.resolve(cell).sizes else {}
-    made = gw.Recurrent(cell, F, H, dtype=torch.float64, **sizes, **options).eval()
+    made = gw.Recurrent(cell, F, hidden, dtype=torch.float64, **sizes, **options).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.uniform_(-0.8, 0.8)
@@ -87,6 +87,14 @@ def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path):
         leaves = [x, *hx, *given, *layer.parameters()]
         one, other = (output, *states, *rows), (wanted[0], *wanted[1], *wanted[2])
         assert_same(one, other, leaves)
+
+
+def test_units_of_several_vectors_are_reset_and_skipped_alike():
+    results = []
+    for path in ("native", "reference"):
+        layer, (x, resets, live) = layer_of("gru_reset_before", path=path, hidden=35), case()
+        results.append(layer(x, resets=resets, mask=live)[0])
+    torch.testing.assert_close(*results, **EXACT)
 
 
 def test_a_row_with_resets_is_the_sequences_one_by_one_in_both_directions():

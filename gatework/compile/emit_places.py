@@ -96,7 +96,8 @@ class Places:
                     if each == "step"
                     else "row * e->mask_once"
                 )
-                return f"vec_load(e->masks_{each} + {at} + {text_of(masks.offset(name))} + u)"
+                unit = "0" if size.islower() else "u"
+                return f"vec_load(e->masks_{each} + {at} + {text_of(masks.offset(name))} + {unit})"
         if self.is_backward and name in self.next_values:
             state = self.next_values[name]
             return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
