@@ -97,7 +97,7 @@ class _Prover:
             match node:
                 case Product(Ref(matrix), operand) if self.moves(operand):
                     return f"multiplies the matrix {matrix} by what depends on a state"
-                case Apply(op, args) if PRIMITIVES[op].reduces and self.moves(args[0]):
+                case Apply(op, args) if PRIMITIVES[op].over and self.moves(args[0]):
                     return f"takes the {op} of what depends on a state"
         return None
 

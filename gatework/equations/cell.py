@@ -307,10 +307,10 @@ class _Finisher:
             self.fail(f"{where}: {expr.op} of a plain number. Write its value.")
         self.check_number(expr, where)
         size = min(sizes, default=None)  # capitals first: one number goes with its vector
-        if PRIMITIVES[expr.op].reduces and size is not None:
+        if PRIMITIVES[expr.op].over and size is not None:
             if size.islower():
                 self.fail(f"{where}: {self.label(expr)} is taken of one number. Leave it out.")
-            return size.lower()
+            return size.lower() if PRIMITIVES[expr.op].reduces else size
         return size
 
     def check_number(self, expr: Apply, where: str) -> None:
