@@ -27,7 +27,10 @@ FUNCTIONS = {
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)), "sign": torch.sign,
     "max": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
     "min": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
-    "positive": lambda a: (a > 0).to(a.dtype),
+    "positive": lambda a: (a > 0).to(a.dtype), "floor": torch.floor,
+    "largest": lambda a: a.amax(-1, keepdim=True),
+    "cummean": lambda a: a.cumsum(-1) / len(a),
+    "cummean_back": lambda a: a.flip(-1).cumsum(-1).flip(-1) / len(a),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}
 

@@ -1,6 +1,18 @@
 """The LSTM whose units are in an order."""
 
-from gatework.equations import Cell, Input, State, cumax, matrix, sigmoid, tanh, vector
+from gatework.equations import (
+    Cell,
+    Input,
+    State,
+    cummean,
+    exp,
+    largest,
+    matrix,
+    mean,
+    sigmoid,
+    tanh,
+    vector,
+)
 
 
 class OnLSTM(Cell):
@@ -8,8 +20,8 @@ class OnLSTM(Cell):
 
     source = "Shen et al. 2019, arXiv:1810.09536"
     convention = (
-        "m_f and m_i are the paper's master gates, written there with a tilde, a_f and a_i their "
-        "sums; one unit to a chunk, so they are as wide as the state"
+        "m_f and m_i are the paper's master gates, cumax(a_f) and 1 - cumax(a_i), written out; "
+        "one unit to a chunk, so they are as wide as the state"
     )
     use = (
         "For nested structure, such as the phrases of sentences: the first units follow short "
@@ -27,8 +39,10 @@ class OnLSTM(Cell):
 
     a_i = W_mi @ x + U_mi @ h + b_mi
     a_f = W_mf @ x + U_mf @ h + b_mf
-    m_i = 1 - cumax(a_i)
-    m_f = cumax(a_f)
+    e_i = exp(a_i - largest(a_i))
+    e_f = exp(a_f - largest(a_f))
+    m_i = 1 - cummean(e_i) / mean(e_i)
+    m_f = cummean(e_f) / mean(e_f)
     w = m_f * m_i
     i = sigmoid(W_i @ x + U_i @ h + b_i)
     f = sigmoid(W_f @ x + U_f @ h + b_f)

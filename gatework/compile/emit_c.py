@@ -161,7 +161,9 @@ class _Writer:
         """Whether no column ever reads what another one computes: then threads need not meet."""
         operands = {o for s in self.segments for tile in s.tiles for o in tile.operands}
         is_across = any(let.over for s in self.segments for let in s.lets)
-        return len(self.segments) == 1 and not is_across and operands <= {self.places.plan.spec.input}
+        return (
+            len(self.segments) == 1 and not is_across and operands <= {self.places.plan.spec.input}
+        )
 
     def driver(self) -> list[str]:
         """The exported function, and what each of its threads does."""
