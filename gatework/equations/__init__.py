@@ -1,7 +1,17 @@
 """What a cell is written in. This floor imports neither torch nor NumPy."""
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Constant, Input, Mask, Matrix, State, Vector, matrix, vector
+from gatework.equations.expr import (
+    Beside,
+    Constant,
+    Input,
+    Mask,
+    Matrix,
+    State,
+    Vector,
+    matrix,
+    vector,
+)
 from gatework.equations.ops import (
     abs_,
     cumax,
@@ -29,6 +39,7 @@ from gatework.equations.spec import Equation, Parameter, Spec
 from gatework.equations import transform as transform  # isort: skip  (made of all the above)
 
 __all__ = [
+    "Beside",
     "Cell",
     "Constant",
     "Equation",

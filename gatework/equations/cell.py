@@ -16,6 +16,7 @@ from gatework.equations.body import TEXTS, ClassBody
 from gatework.equations.expr import (
     FORMS,
     Apply,
+    Beside,
     Constant,
     Expr,
     Input,
@@ -39,6 +40,7 @@ from gatework.equations.spec import (
     Parameter,
     Spec,
     StateSymbol,
+    brought,
 )
 from gatework.errors import CellError
 
@@ -130,9 +132,12 @@ class _Finisher:
             states=tuple(StateSymbol(n, s.size) for n, s in states.items()),
             parameters=tuple(self.parameters()),
             constants=tuple((n, c.value) for n, c in self.of_type(Constant).items()),
-            masks=tuple(
-                MaskSymbol(n, m.size, m.probability, m.value, m.each)
-                for n, m in self.of_type(Mask).items()
+            masks=(
+                *(
+                    MaskSymbol(n, m.size, m.probability, m.value, m.each)
+                    for n, m in self.of_type(Mask).items()
+                ),
+                *(brought(n, b.size) for n, b in self.of_type(Beside).items()),
             ),
             equations=tuple(self.equations()),
         )
@@ -247,7 +252,7 @@ class _Finisher:
         match expr:
             case Number() | Constant():
                 size = None
-            case Input() | State() | Vector() | Mask():
+            case Input() | State() | Vector() | Mask() | Beside():
                 size = expr.size
             case Matrix():
                 self.fail(

@@ -60,6 +60,7 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     layer, direction = divmod(row, call.num_directions)
     if call.brought:
         masks |= call.brought[row]
+    masks = {m.name: masks[m.name] for m in spec.masks}  # in the cell's order
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
     given = Given(spec, x, first, groups, masks, lengths, every_state=call.every_state)

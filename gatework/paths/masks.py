@@ -1,4 +1,7 @@
-"""Random masks of a cell: drawn in training, at their mean in evaluation."""
+"""Random masks of a cell: drawn in training, at their mean in evaluation.
+
+Those that a call brings are not made here.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ def draw(
     """
     found = {}
     for mask in spec.masks:
+        if mask.is_brought:
+            continue
         if training:
             rows = steps if mask.each == "step" else 1
             empty = like.new_empty(rows, *batch, _width(mask.size, sizes))
