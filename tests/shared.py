@@ -28,7 +28,8 @@ class EveryPrimitive(gw.Cell):
     a = eq.sigmoid(W_a @ (s * x) + U @ h)
     b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
-    e = eq.positive(c) - eq.sign(d) * a
+    w = eq.cummean(a * c) * eq.cummean_back(d) - eq.largest(c) * eq.floor(d)
+    e = eq.positive(c) - eq.sign(d) * a + 0.25 * w
     c_next = eq.maximum(eq.tanh(d), -0.75 * a) + e
     h_next = V @ eq.minimum(c_next * a, b) + b_p - eq.mean(h)
 

@@ -31,7 +31,10 @@ FUNCTIONS = {
     "positive": lambda a: (a > 0).to(a.dtype), "dot": lambda a, b: (a @ b).view(1),
     "outer": lambda a, b: torch.outer(a, b).flatten(),
     "times": lambda a, b: a.view(len(b), len(b)) @ b,
-    "units": lambda a: torch.tensor(float(len(a))),
+    "units": lambda a: torch.tensor(float(len(a))), "floor": torch.floor,
+    "largest": lambda a: a.amax(-1, keepdim=True),
+    "cummean": lambda a: a.cumsum(-1) / len(a),
+    "cummean_back": lambda a: a.flip(-1).cumsum(-1).flip(-1) / len(a),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}
 

@@ -273,7 +273,10 @@ def test_interrupted_layers_compile_whole():
     compiled = torch.compile(loss, fullgraph=True)
     one, other = loss(x), compiled(x)
     assert_same((one,), (other,), [x, *layer.parameters()])
-    both, free = layer_of("gru", bidirectional=True), dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    both, free = (
+        layer_of("gru", bidirectional=True),
+        dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC),
+    )
     given = {"resets": resets, "mask": live}
     shapes = {"input": free, **dict.fromkeys(given, free)}
     with torch.no_grad():

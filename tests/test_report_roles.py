@@ -137,7 +137,8 @@ def value(expr, at):
         case Product(m, operand):
             return value(m, at) @ (value(operand, at) * np.ones(SIZE))
         case Apply(op, (a,)):
-            return -value(a, at) if op == "neg" else FUNCTIONS[op](value(a, at))
+            a = value(a, at) * np.ones(SIZE)
+            return -a if op == "neg" else FUNCTIONS[op](a)
         case Apply(op, (a, b)):
             a, b = value(a, at), value(b, at)
             if op in FUNCTIONS:

@@ -222,6 +222,24 @@ def nas(weights, x, states):
     return over_time(step, x, states)
 
 
+def by_hand_ordered(weights, x, states):
+    """The ON-LSTM with torch's softmax and cumsum; torch's LSTM cell does the other gates."""
+    w, u = (rows(weights, f"{k}_i {k}_f {k}_g {k}_o {k}_mi {k}_mf") for k in "WU")
+    b = rows(weights, "b_i b_f b_g b_o b_mi b_mf")
+
+    def step(x, h, c):
+        *sums, master_i, master_f = (x @ w.T + h @ u.T + b).chunk(6, -1)
+        rising = torch.cumsum(torch.softmax(master_f, -1), -1)
+        falling = 1 - torch.cumsum(torch.softmax(master_i, -1), -1)
+        both = rising * falling
+        _, inside = lstm_cell(sums, c)  # where both are open
+        taken_in = torch.tanh(sums[2])
+        c = both * inside + (rising - both) * c + (falling - both) * taken_in
+        return shown(sums[3], c), c
+
+    return over_time(step, x, states)
+
+
 DIFFERENTIABLE = {
     "peephole_lstm": peephole(),
     "no_input_gate_lstm": peephole(fixed_open("i")),
@@ -237,6 +255,7 @@ DIFFERENTIABLE = {
     "slstm": xlstm,
     "mlstm": xlstm_matrix,
     "nas_cell": nas,
+    "on_lstm": by_hand_ordered,
 }
 VALUES = {}
 

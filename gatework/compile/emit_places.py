@@ -191,7 +191,7 @@ class Places:
         if not self.parts or name not in self.factors.names:
             return []
         # Of an odd size the last pair reaches into the padding, which may hold no number.
-        inside = f"vec_first({text}, e->{self.plan.sizes[name]} - u)"
+        inside = f"vec_first({text}, e->{self.plan.sizes[name]} - u, 0)"
         width = text_of(self.factors.width)
         lines = []
         for part in range(self.parts):

@@ -193,19 +193,19 @@ class _Flattener:
 
 
 def split(products: tuple[Product, ...], lets: list[Let]) -> list[Stage]:
-    """A stage, cut wherever a mean needs all units of what was computed in it.
+    """A stage, cut wherever a mean, say, needs all units of what was computed in it.
 
     What needs nothing of the stage is left until it is used: so it crosses no cut in memory.
     """
     levels = dict.fromkeys((p.name for p in products), 0)
     for let in lets:
         before = [levels[a] for a in let.args if a in levels]
-        levels[let.name] = max(before, default=0) + bool(let.reduces and before)
+        levels[let.name] = max(before, default=0) + bool(let.over and before)
     by_name = {let.name for let in lets}
     for let in reversed(lets):
         users = [levels[u.name] for u in lets if let.name in u.args]
-        is_free = not any(a in by_name for a in let.args) and not let.reduces
-        if is_free and users and not any(u.reduces for u in lets if let.name in u.args):
+        is_free = not any(a in by_name for a in let.args) and not let.over
+        if is_free and users and not any(u.over for u in lets if let.name in u.args):
             levels[let.name] = max(levels[let.name], min(users))
     parts = []
     for level in range(1 + max(levels.values(), default=0)):

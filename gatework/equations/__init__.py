@@ -1,15 +1,31 @@
 """What a cell is written in. This floor imports neither torch nor NumPy."""
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Constant, Input, Mask, Matrix, State, Vector, matrix, vector
+from gatework.equations.expr import (
+    Beside,
+    Constant,
+    Input,
+    Mask,
+    Matrix,
+    State,
+    Vector,
+    matrix,
+    vector,
+)
 from gatework.equations.ops import (
     abs_,
+    cumax,
+    cummean,
+    cummean_back,
     dot,
     exp,
+    floor,
+    largest,
     log,
     maximum,
     mean,
     minimum,
+    mod,
     outer,
     positive,
     relu,
@@ -27,6 +43,7 @@ from gatework.equations.spec import Equation, Parameter, Spec
 from gatework.equations import transform as transform  # isort: skip  (made of all the above)
 
 __all__ = [
+    "Beside",
     "Cell",
     "Constant",
     "Equation",
@@ -38,13 +55,19 @@ __all__ = [
     "State",
     "Vector",
     "abs_",
+    "cumax",
+    "cummean",
+    "cummean_back",
     "dot",
     "exp",
+    "floor",
+    "largest",
     "log",
     "matrix",
     "maximum",
     "mean",
     "minimum",
+    "mod",
     "outer",
     "positive",
     "relu",

@@ -16,6 +16,7 @@ from gatework.equations.body import TEXTS, ClassBody
 from gatework.equations.expr import (
     FORMS,
     Apply,
+    Beside,
     Constant,
     Expr,
     Input,
@@ -40,6 +41,7 @@ from gatework.equations.spec import (
     Parameter,
     Spec,
     StateSymbol,
+    brought,
 )
 from gatework.errors import CellError
 
@@ -131,9 +133,12 @@ class _Finisher:
             states=tuple(StateSymbol(n, s.size) for n, s in states.items()),
             parameters=tuple(self.parameters()),
             constants=tuple((n, c.value) for n, c in self.of_type(Constant).items()),
-            masks=tuple(
-                MaskSymbol(n, m.size, m.probability, m.value, m.each)
-                for n, m in self.of_type(Mask).items()
+            masks=(
+                *(
+                    MaskSymbol(n, m.size, m.probability, m.value, m.each)
+                    for n, m in self.of_type(Mask).items()
+                ),
+                *(brought(n, b.size) for n, b in self.of_type(Beside).items()),
             ),
             equations=tuple(self.equations()),
         )
@@ -250,7 +255,7 @@ class _Finisher:
         match expr:
             case Number() | Constant():
                 size = None
-            case Input() | State() | Vector() | Mask():
+            case Input() | State() | Vector() | Mask() | Beside():
                 size = expr.size
             case Matrix():
                 self.fail(
@@ -308,10 +313,10 @@ class _Finisher:
         if known and size is None:
             parts = f"{self.parts(expr, where)}. Bring one to the other's size with a matrix"
             self.fail(f"{where}: {expr.op} of different sizes: {parts}.")
-        if row.reduces and size is not None:
+        if row.over and size is not None:
             if size.islower():
                 self.fail(f"{where}: {self.label(expr)} is taken of one number. Leave it out.")
-            return single(size)
+            return single(size) if row.reduces else size
         return size
 
     def mixed_size(self, expr: Apply, where: str, given: list[str | None]) -> str:

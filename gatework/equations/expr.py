@@ -1,8 +1,8 @@
 """Expression nodes: what stands between the equals signs of a cell.
 
 In a class body the leaves are declared symbols (``Input``, ``State``, ``Matrix``, ``Vector``,
-``Constant``, ``Mask``). When the cell is finished they are replaced by ``Ref(name)``, so that the
-finished equations are plain data: comparable, and writable as JSON.
+``Constant``, ``Mask``, ``Beside``). When the cell is finished they are replaced by
+``Ref(name)``, so that the finished equations are plain data: comparable, and writable as JSON.
 
 Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units, ``HH`` a matrix.
 A small letter is one number for the whole vector, such as its mean. A size of ``None`` is a plain
@@ -32,10 +32,12 @@ FORMS = {
     "Matrix": ("W = Matrix(x)", ", with the symbol that it multiplies"),
     "Constant": ("k = Constant(0.5)", ", with a number"),
     "Mask": ("keep = Mask(0.9)", ", with the probability of a one"),
+    "Beside": ("t = Beside()", "; its numbers come with every call"),
     "matrix": ("W_i, W_f = matrix(2, x)", ": first how many, then what they multiply"),
     "vector": ("b_i, b_f = vector(2)", ", with how many"),
 }
 
+Start = float | tuple[float, float]  # a number, or the two between which it is drawn
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -212,15 +214,16 @@ class Vector(Symbol):
     """A learned vector: a bias, or a weight for each unit; (H,). ``Vector("h")`` is one number.
 
     ``Vector(start=1.0)`` begins at this number where a layer is made, as the gain of a
-    normalisation must; others begin as the layer's initialisation has it.
+    normalisation must; ``Vector(start=(0.0, 3.0))`` is drawn uniformly between the two. Others
+    begin as the layer's initialisation has it.
     """
 
     __slots__ = ("size", "start")
 
     @_declaration
-    def __init__(self, size: str = "H", start: float | None = None) -> None:
+    def __init__(self, size: str = "H", start: Start | None = None) -> None:
         self.size = _checked_size(size, sizes.OF_PARAMETER)
-        self.start = None if start is None else finite(start)
+        self.start = None if start is None else checked_start(start)
 
 
 class Matrix(Symbol):
@@ -273,6 +276,20 @@ class Mask(Symbol):
         self.each, self.size = each, _checked_size(size, sizes.ALL)
 
 
+class Beside(Symbol):
+    """One number of each row and step that the caller brings beside the input, such as its time.
+
+    A layer takes it by its name, ``layer(x, beside={"t": times})``. It goes with values of this
+    size; there is no gradient by it.
+    """
+
+    __slots__ = ("size",)
+
+    @_declaration
+    def __init__(self, size: str = "H") -> None:
+        self.size = sizes.single(_checked_size(size, sizes.VECTORS))
+
+
 @_declaration
 def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
     """Declare several matrices at once.
@@ -283,7 +300,7 @@ def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
 
 
 @_declaration
-def vector(count: int, size: str = "H", start: float | None = None) -> tuple[Vector, ...]:
+def vector(count: int, size: str = "H", start: Start | None = None) -> tuple[Vector, ...]:
     """Declare several vectors at once.
 
     ``b_r, b_z = vector(2)``; their gates are packed in this order.
@@ -334,6 +351,23 @@ def finite(value: Any) -> float:
     if not math.isfinite(number):
         raise refusal(f"An equation holds finite numbers; got {shown(value)}. Write another one.")
     return number
+
+
+def checked_start(start: Any) -> Start:
+    """Where a parameter begins: a number, or two in their order.
+
+    Raises:
+        TypeError: neither of the two.
+        CellError: a number is infinite or NaN, or the second one is below the first.
+    """
+    if not isinstance(start, (tuple, list)):
+        return finite(start)
+    if len(start) != 2:
+        raise TypeError(f"expected two numbers, got {shown(start)}")
+    low, high = map(finite, start)
+    if low > high:
+        raise refusal(f"A start is drawn between a lower and a higher number; got {shown(start)}.")
+    return low, high
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

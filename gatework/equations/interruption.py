@@ -13,7 +13,7 @@ from functools import lru_cache
 from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.ops import ONE
 from gatework.equations.sizes import single
-from gatework.equations.spec import NEXT, Equation, MaskSymbol, Spec, StateSymbol
+from gatework.equations.spec import NEXT, Equation, Spec, StateSymbol, brought
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _masks(spec: Spec, stem: str, letters: Iterable[str]) -> dict[str, Ref]:
 
 
 def _made(spec: Spec, masks: Mapping[str, Ref], equations: list[Equation]) -> Interrupted:
-    symbols = [MaskSymbol(m.name, size, 1.0, 1.0, "step") for size, m in masks.items()]
+    symbols = [brought(m.name, size) for size, m in masks.items()]
     named = [s for s in symbols if any(_reads(e.expr, s.name) for e in equations)]
     made = replace(spec, equations=tuple(equations), masks=(*spec.masks, *named))
     return Interrupted(made, tuple(s.name for s in named))

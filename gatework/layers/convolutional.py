@@ -17,6 +17,7 @@ from gatework.cells import CellLike, name_of, resolve
 from gatework.equations import Spec
 from gatework.equations.sizes import shape_of, width_of
 from gatework.errors import ShapeError
+from gatework.layers.initial import begin
 from gatework.layers.shapes import check_lengths
 from gatework.paths.call import Call, Given, Groups
 from gatework.paths.layerwise import Steps, run_layers
@@ -90,6 +91,11 @@ class ConvRecurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = resolve(cell)
+        if self.spec.beside:
+            raise ShapeError(
+                f"{name_of(self.spec)} reads {', '.join(self.spec.beside)} beside the input, which "
+                f"images have none of; run it in a Recurrent."
+            )
         if dims not in CONVOLUTIONS:
             raise ShapeError(f"An image has 1, 2 or 3 axes (dims), got {dims!r}.")
         self.dims = dims
@@ -161,7 +167,7 @@ class ConvRecurrent(nn.Module):
                 members = self.spec.groups[stem]
                 for member, part in zip(members, parameter.chunk(len(members)), strict=True):
                     if member.start is not None:
-                        nn.init.constant_(part, member.start)
+                        begin(part, member.start)
 
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction, as the steps read them: features last, biases never absent."""

@@ -5,7 +5,7 @@ Each message keeps the wording that torch uses in the same place and adds the re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -122,6 +122,30 @@ def check_lengths(
             f"{int(values.max())} for input {tuple(x.shape)}."
         )
     return values
+
+
+def check_beside(
+    layer: str, wanted: Sequence[str], given: Mapping[str, Tensor], expected: tuple[int, ...]
+) -> None:
+    """What a cell reads beside the input: one number for each step and row, without a gradient."""
+    if set(given) != set(wanted):
+        names = f"a number for each step as {', '.join(wanted)}" if wanted else "nothing"
+        raise ShapeError(
+            f"{layer}: the cell reads {names} beside the input, got "
+            f"{', '.join(given) or 'nothing'}. "
+            + (f"Pass beside={{{wanted[0]!r}: ...}}." if wanted else "Leave beside= out.")
+        )
+    for name, values in given.items():
+        if tuple(values.shape) != expected or values.dtype == torch.bool or values.is_complex():
+            raise ShapeError(
+                f"{layer}: beside[{name!r}] has a real number for each step, {expected} for this "
+                f"input; got {values.dtype} of shape {tuple(values.shape)}."
+            )
+        if values.requires_grad:
+            raise ShapeError(
+                f"{layer}: there is no gradient by what comes beside the input. Pass "
+                f"{name}.detach()."
+            )
 
 
 def _hint_batch_first(x: Tensor, batch_first: bool) -> str:

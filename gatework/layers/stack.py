@@ -7,7 +7,7 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,17 +22,18 @@ from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 from gatework.layers.initial import Initialiser, initialiser
 from gatework.layers.recording import Recording
-from gatework.layers.shapes import check_input, check_lengths, check_states
+from gatework.layers.shapes import check_beside, check_input, check_lengths, check_states
 from gatework.layers.states import as_matrix, as_row, named_states
 from gatework.layers.stream import Stream
 from gatework.layers.switches import DEFAULTS, Switches, shown
 from gatework.layers.weight_drop import DroppedWeights
 from gatework.paths import Call, Result, Weights, prepared, vendor
-from gatework.paths.interruptions import with_mask, with_reset_steps
+from gatework.paths.interruptions import with_beside, with_mask, with_reset_steps
 from gatework.paths.per_layer import is_plain_form, states_of
 from gatework.paths.segments import check_segments, run_segments
 
 States = Tensor | tuple[Tensor, ...]
+Beside = Mapping[str, Tensor]
 
 
 class StackForward:
@@ -120,6 +121,7 @@ class StackForward:
         mask: Tensor | None = None,
         resets: Tensor | None = None,
         reset_to: States | None = None,
+        beside: Beside | None = None,
         return_states: bool = False,
     ) -> Any:
         """Run the stack over a batch of sequences.
@@ -140,6 +142,8 @@ class StackForward:
                 that is seen nothing begins.
             reset_to: what they are set to, in the form of ``hx``. Default 0, or what the layer
                 has learned.
+            beside: what the cell reads beside the input (``Beside``), by name: a number for
+                each step and row, shaped as ``mask``. There is no gradient by it.
             return_states: also give all states after every step.
 
         Returns:
@@ -152,12 +156,13 @@ class StackForward:
             ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
             PathError: the path asked for does not support this call.
         """
-        is_plain = lengths is mask is resets is reset_to is None and not return_states
+        is_plain = beside is None and lengths is mask is resets is reset_to is None
+        is_plain = is_plain and not return_states
         is_traced = torch.compiler.is_compiling()
         if is_plain and not is_traced and isinstance(input, Tensor) and is_plain_form(hx):
             output, states = self._forward_again(input, hx)
             return output, self._named(states)
-        call, form = self.prepare(input, hx, lengths, mask, resets, reset_to)
+        call, form = self.prepare(input, hx, lengths, mask, resets, reset_to, beside)
         call = replace(call, every_state=return_states)
         if is_traced:
             result = paths.run_traced(call, self.path, self.is_torch_cell)
@@ -177,7 +182,9 @@ class StackForward:
             return path.run(call)
         return run_segments(call, self.checkpoint, path.run)
 
-    def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, Any]:
+    def step(
+        self, x: Tensor, states: States | None = None, beside: Beside | None = None
+    ) -> tuple[Tensor, Any]:
         """One step: what ``forward`` gives for a sequence of one, from the states of the last one.
 
         It is differentiable and takes the layer as it is; ``stream`` is the quick form for
@@ -186,6 +193,7 @@ class StackForward:
         Args:
             x: (B, F) or (F,).
             states: as this function returned them; ``None`` begins a sequence.
+            beside: what the cell reads beside the input by name, (B,) or () each.
 
         Returns:
             The output, (B, H) or (H,), and the states.
@@ -199,7 +207,9 @@ class StackForward:
                 f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
             )
         axis = 1 if self.batch_first and x.dim() == 2 else 0
-        output, states = self.forward(x.unsqueeze(axis), states)
+        if beside is not None:
+            beside = {name: values.unsqueeze(axis) for name, values in beside.items()}
+        output, states = self.forward(x.unsqueeze(axis), states, beside=beside)
         return output.squeeze(axis), states
 
     def state(self, states: States | None = None, batch: int | None = None) -> Any:
@@ -272,6 +282,7 @@ class StackForward:
         mask: Tensor | None = None,
         resets: Tensor | None = None,
         reset_to: States | None = None,
+        beside: Beside | None = None,
     ) -> tuple[Call, _Form]:
         """The call that ``forward`` makes, and the way back from its result."""
         name = type(self).__name__
@@ -280,10 +291,10 @@ class StackForward:
         if lengths is not None and mask is not None:
             raise ShapeError(f"{name}: lengths= and mask= say the same thing; pass one of them.")
         if isinstance(input, PackedSequence):
-            if not (lengths is mask is resets is None):
+            if beside is not None or not (lengths is mask is resets is None):
                 raise ShapeError(
-                    f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask= or "
-                    f"resets=. Pad it (pad_packed_sequence) to use them."
+                    f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask=, "
+                    f"resets= or beside=. Pad it (pad_packed_sequence) to use them."
                 )
             if input.data.dim() != 2:
                 raise ShapeError(
@@ -319,18 +330,21 @@ class StackForward:
             call = with_reset_steps(call, resets, origins)
         elif reset_to is not None:
             raise ShapeError(f"{name}: reset_to= says what resets= set states to; pass both.")
+        if beside is not None or self.spec.beside:
+            beside = beside or {}
+            check_beside(name, self.spec.beside, beside, form.shape_of_steps(x))
+            call = with_beside(call, {n: form.steps(values) for n, values in beside.items()})
         return call, form
 
     def _of_steps(self, which: str, values: Tensor, x: Tensor, form: _Form) -> Tensor:
         """A truth value for each step and row, as (T, B)."""
-        name, given = type(self).__name__, form.as_given(x)
-        expected = given.shape[:2] if form.is_batched else given.shape[:1]
+        name, expected = type(self).__name__, form.shape_of_steps(x)
         if values.dtype != torch.bool or values.shape != expected:
             raise ShapeError(
-                f"{name}: {which} is a bool tensor with a value for each step, {tuple(expected)} "
+                f"{name}: {which} is a bool tensor with a value for each step, {expected} "
                 f"for this input; got {values.dtype} of shape {tuple(values.shape)}."
             )
-        return form.as_given(values) if form.is_batched else values.unsqueeze(1)
+        return form.steps(values)
 
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the parameters, which the input must have."""
@@ -411,6 +425,14 @@ class _Form:
     def as_given(self, x: Tensor) -> Tensor:
         """The standard axes (T, B, F) in the order in which the input came, or back again."""
         return x.transpose(0, 1) if self.is_turned else x
+
+    def shape_of_steps(self, x: Tensor) -> tuple[int, ...]:
+        """The shape of a value for each step and row, beside an input (T, B, F)."""
+        return tuple(self.as_given(x).shape[:2] if self.is_batched else x.shape[:1])
+
+    def steps(self, values: Tensor) -> Tensor:
+        """A value for each step and row, as (T, B)."""
+        return self.as_given(values) if self.is_batched else values.unsqueeze(1)
 
     def unpack(self, packed: PackedSequence) -> tuple[Tensor, Tensor]:
         """A packed batch as (T, B, F) and lengths, in the packed order."""

@@ -1,4 +1,7 @@
-"""Random masks of a cell: drawn in training, at their mean in evaluation."""
+"""Random masks of a cell: drawn in training, at their mean in evaluation.
+
+Those that a call brings are not made here.
+"""
 
 from __future__ import annotations
 

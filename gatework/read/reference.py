@@ -37,6 +37,7 @@ def step(
     x: ArrayLike,
     *states: ArrayLike,
     masks: Mapping[str, ArrayLike] | None = None,
+    beside: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """One time step in plain NumPy, gate by gate.
 
@@ -48,13 +49,14 @@ def step(
         states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c); a
             matrix (H, H) or (B, H, H).
         masks: those of the cell's masks that are not at their mean, by name, (H,) or (B, H).
+        beside: what the cell reads beside the input, by name, () or (B,).
 
     Returns:
         Every equation by its name, in the order of computation; the new states are
         ``h_next``, ``c_next`` and so on.
 
     Raises:
-        CellError: no such cell, or a weight is missing or unknown.
+        CellError: no such cell, or something is missing or unknown.
         ShapeError: a weight, the input or a state has the wrong shape.
     """
     spec = resolve(cell)
@@ -72,11 +74,18 @@ def step(
         for s, v in zip(spec.states, values[1:], strict=True)
     ]
     named = [arrays[p.name] for p in spec.parameters]
-    at = {m.name: np.full(width_of(m.size, sizes), m.mean) for m in spec.masks}
+    at = {m.name: np.full(width_of(m.size, sizes), m.mean) for m in spec.masks if not m.is_brought}
     given = masks or {}
     if unknown := set(given) - set(at):
         raise CellError(f"{spec.name} has no mask {', '.join(sorted(unknown))}: {[*at]}.")
     at.update((name, np.asarray(value)) for name, value in given.items())
+    if set(beside or {}) != set(spec.beside):
+        raise CellError(
+            f"{spec.name} reads {', '.join(spec.beside) or 'nothing'} beside the input, got "
+            f"{', '.join(beside or {}) or 'nothing'}. Pass it as beside=."
+        )
+    at.update((name, np.asarray(value)[..., None]) for name, value in (beside or {}).items())
+    at = {m.name: at[m.name] for m in spec.masks}
     result: dict[str, NDArray[Any]] = compiled(spec, "numpy")(*values, *at.values(), *named)
     for equation in spec.equations:
         if equation.size in MATRICES:
