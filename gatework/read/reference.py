@@ -207,9 +207,14 @@ def _plain_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
     return _text(spec, backend, arguments, [], {}, lines)
 
 
-def packed_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
-    """The packed text with these lines for the equations; together they must give them all."""
+def packed_source(spec: Spec, backend: str, lines: Sequence[Line], of_input: bool = False) -> str:
+    """The packed text with these lines for the equations; together they must give them all.
+
+    With ``of_input`` only the products with the input are taken together: states come later.
+    """
     products = packed_products(spec)
+    if of_input:
+        products = {stem: leaf for stem, leaf in products.items() if leaf == spec.input}
     arguments = packed_arguments(spec)
     unpacking = []
     replaced: dict[tuple[str, str], str] = {}
