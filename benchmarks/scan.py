@@ -25,7 +25,7 @@ from gatework.inspect.speed import (
     named,
 )
 
-LSTM, CELLS = "nn.LSTM", ("min_gru", "min_lstm", "qrnn")
+LSTM, CELLS = "nn.LSTM", ("min_gru", "min_lstm", "qrnn", "sru_2017")
 SHAPES: tuple[Shape, ...] = (
     (16384, 1, 256, 256), (1000, 32, 256, 256), (50, 64, 128, 128), (1, 1, 128, 128),
 )  # fmt: skip

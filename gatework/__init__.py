@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatework.equations import transform as transform
     from gatework.errors import GateworkError as GateworkError
     from gatework.errors import ShapeError as ShapeError
+    from gatework.inspect.card import card as card
     from gatework.inspect.record import record as record
     from gatework.layers import GRU as GRU
     from gatework.layers import LSTM as LSTM
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gatework.layers import Recurrent as Recurrent
     from gatework.layers import RNNCell as RNNCell
     from gatework.layers import Stack as Stack
+    from gatework.layers import Stateful as Stateful
     from gatework.layers import final_output as final_output
     from gatework.read import reference as reference
     from gatework.read.latex import latex as latex
@@ -45,12 +47,13 @@ _HOME = {
     "convert": "gatework.convert",
     "reference": "gatework.read",
     "latex": "gatework.read.latex",
+    "card": "gatework.inspect.card",
     "record": "gatework.inspect.record",
     "Forecaster": "gatework.tasks.forecast",
 } | dict.fromkeys(
     (
         "Recurrent", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell",
-        "Bidirectional", "Stack", "Attention", "Pool", "ConvRecurrent", "final_output",
+        "Bidirectional", "Stack", "Stateful", "Attention", "Pool", "ConvRecurrent", "final_output",
     ),
     "gatework.layers",
 )  # fmt: skip

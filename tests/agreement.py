@@ -11,6 +11,7 @@ import witnesses_lstm
 from shared import projection
 
 from gatework.cells import resolve
+from gatework.equations.sizes import width_of
 from gatework.read import reference
 
 STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 5, 4
@@ -24,7 +25,10 @@ IDS = [f"{name}-{run.__qualname__.split('.')[0]}" for name, run in PAIRS]
 
 
 def problem(cell, seed=3, matrices=2.0, vectors=2.0):
-    """Named weights, input and states: float64, random, all unequal, all to be differentiated."""
+    """Named weights, input and states: float64, random, all unequal, all to be differentiated.
+
+    A state that is a matrix comes as the vector of its rows.
+    """
     spec = resolve(cell)
     size = projection(cell)
     arrays = reference.random_weights(cell, FEATURES, HIDDEN, **size, seed=seed)
@@ -32,7 +36,7 @@ def problem(cell, seed=3, matrices=2.0, vectors=2.0):
     weights = {n: torch.from_numpy(a).requires_grad_() for n, a in scaled.items()}
     random = torch.Generator().manual_seed(seed)
     widths = {"H": HIDDEN, "P": size.get("proj_size")}
-    shapes = [(STEPS, BATCH, FEATURES), *((BATCH, widths[s.size]) for s in spec.states)]
+    shapes = [(STEPS, BATCH, FEATURES), *((BATCH, width_of(s.size, widths)) for s in spec.states)]
     x, *states = (
         torch.randn(s, dtype=torch.float64, generator=random).requires_grad_() for s in shapes
     )
@@ -118,6 +122,7 @@ WORDS = {
     "nas": RECURRENT,
     "peephole": RECURRENT,
     "xlstm": "xlstm (the authors' own)",
+    "xlstm_matrix": "xlstm (the authors' own)",
 }
 
 

@@ -111,3 +111,15 @@ def test_threads_that_share_rows_or_columns(monkeypatch, spec, dtype, inside, th
                 compare(run(layer, "native", x, states, ends), by_reference(layer, x, states, ends))
     finally:
         torch.set_num_threads(before)
+
+
+def test_resets_skipped_steps_and_all_states(shape):
+    layer, x, _ = case(resolve("peephole_lstm"), shape, torch.float64, bidirectional=True)
+    options = {"resets": torch.rand(shape[:2]) < 0.3, "mask": torch.rand(shape[:2]) < 0.7}
+    leaves, found = [x, *layer.parameters()], []
+    for layer.path in ("native", "reference"):
+        output, states, sequences = layer(x, return_states=True, **options)
+        values = [output, *states, *(v for row in sequences.rows for v in row.values())]
+        loss = sum(v.square().sum() for v in values)
+        found.append([*values, *torch.autograd.grad(loss, leaves)])
+    torch.testing.assert_close(*found, **EXACT)

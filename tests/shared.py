@@ -6,9 +6,12 @@ import torch
 import gatework as gw
 import gatework.equations as eq
 from gatework.cells import all_cells, name_of, resolve
+from gatework.compile.flatten import without_kernel
 
 CELLS = all_cells()
+COMPILED = [cell for cell in CELLS if without_kernel(cell.spec) is None]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=name_of)
+each_compiled = pytest.mark.parametrize("cell", COMPILED, ids=name_of)
 
 
 class EveryPrimitive(gw.Cell):
@@ -25,9 +28,23 @@ class EveryPrimitive(gw.Cell):
     a = eq.sigmoid(W_a @ (s * x) + U @ h)
     b = eq.softplus(W_b @ x) + eq.relu(c) / (1.5 + eq.exp(-c))
     d = eq.log(eq.sqrt(1 + c**2)) - eq.abs_(a - 0.5) + alpha * eq.square(b)
-    e = eq.positive(c) - eq.sign(d) * a
+    w = eq.cummean(a * c) * eq.cummean_back(d) - eq.largest(c) * eq.floor(d)
+    e = eq.positive(c) - eq.sign(d) * a + 0.25 * w
     c_next = eq.maximum(eq.tanh(d), -0.75 * a) + e
     h_next = V @ eq.minimum(c_next * a, b) + b_p - eq.mean(h)
+
+
+class EveryMatrix(gw.Cell):
+    """Every row that is not elementwise, a matrix and one number as states, learned rows."""
+
+    source = "by hand"
+    x, h, C, m = eq.Input(), eq.State(), eq.State("HH"), eq.State("h")
+    W, U, w = eq.Matrix(x), eq.Matrix(h), eq.Matrix(x, rows="h")
+    s, b, b_m = eq.Vector(), eq.Vector(), eq.Vector("h")
+    v, k = W @ x, eq.tanh(U @ h + b)
+    m_next = eq.sigmoid(w @ x + b_m) * m + eq.dot(v, k) / eq.units(v)
+    C_next = m * C - eq.outer(v - h, s * k) * eq.tanh(eq.mean(C))
+    h_next = eq.times(eq.tanh(C_next), k) + m_next * eq.times(C, h)
 
 
 class LayerNormPeephole(gw.Cell):

@@ -14,7 +14,10 @@ assert resolve("gru") and gatework.Cell is Cell and gatework.all_cells() is all_
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 
-assert all("void backward" in emit(make_plan(cell.spec))[1] for cell in all_cells())
+from gatework.compile.flatten import without_kernel
+specs = [cell.spec for cell in all_cells() if without_kernel(cell.spec) is None]
+assert len(specs) > 8
+assert all("void backward" in emit(make_plan(spec))[1] for spec in specs)
 heavy = {"torch", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -32,10 +32,12 @@ def test_the_catalogue_is_complete_and_sorted():
     assert [name_of(c) for c in CELLS] == [
         "coupled_forget_lstm", "coupled_lstm", "coupled_peephole_lstm", "full_gate_lstm", "gru",
         "gru_reset_before", "ind_rnn", "janet", "layer_norm_basic_lstm", "layer_norm_lstm",
-        "lstm", "lstm_1997", "mgu", "min_gru", "min_lstm", "mut_1", "mut_2", "mut_3", "nas_cell",
+        "lstm", "lstm_1997", "mgu", "min_gru", "min_lstm", "mlstm", "mut_1", "mut_2", "mut_3",
+        "nas_cell",
         "no_forget_gate_lstm", "no_input_activation_lstm", "no_input_gate_lstm",
-        "no_output_activation_lstm", "no_output_gate_lstm", "peephole_lstm", "projected_lstm",
-        "qrnn", "relu_rnn", "rhn", "rnn", "scrn", "slstm", "sru", "sru_2017", "ugrnn",
+        "no_output_activation_lstm", "no_output_gate_lstm", "on_lstm", "peephole_lstm",
+        "phased_lstm", "projected_lstm", "qrnn", "relu_rnn", "rhn", "rnn", "scrn", "slstm", "sru",
+        "sru_2017", "ugrnn",
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from shared import EveryPrimitive, Masked, each_cell, randoms, tuple_of
+from shared import EveryMatrix, EveryPrimitive, Masked, each_cell, randoms, tuple_of
 from tolerances import EXACT, SINGLE
 from torch.nn.functional import conv1d, conv2d, conv3d
 
@@ -91,8 +91,8 @@ def test_it_is_the_paper_s_conv_lstm(cell, space, kernel, dilation, convolve):
 
 
 def as_batch(x):
-    """(T, B, C, *space) to (T, B * places, C)."""
-    return x.movedim(2, -1).flatten(1, -2)
+    """(T, B, C, *space) to (T, B * places, C), of a matrix (T, B, C, C, *space) to one row."""
+    return x.flatten(2, -1 - len(SPACE)).movedim(2, -1).flatten(1, -2)
 
 
 def give(flat, layer):
@@ -110,7 +110,7 @@ def plain(cell, **options):
     return gw.Recurrent(cell, CHANNELS, HIDDEN, path="reference", **size, **DOUBLE, **options)
 
 
-every_cell = pytest.mark.parametrize("cell", [EveryPrimitive, Masked])
+every_cell = pytest.mark.parametrize("cell", [EveryPrimitive, EveryMatrix, Masked])
 
 
 def check_places(cell, kernel_size, space, **options):
@@ -125,9 +125,10 @@ def check_places(cell, kernel_size, space, **options):
         layer.eval(), flat.eval()
     output, states = layer(x, lengths=lengths)
     expected, finals = flat(as_batch(x), lengths=lengths.repeat_interleave(places))
-    same(map(as_batch, (output, *tuple_of(states))), (expected, *tuple_of(finals)))
+    finals = [s.flatten(2) for s in tuple_of(finals)]
+    same(map(as_batch, (output, *tuple_of(states))), (expected, *finals))
     (got,) = torch.autograd.grad(loss((output, *tuple_of(states))), [x])
-    (truth,) = torch.autograd.grad(loss((expected, *tuple_of(finals))), [x])
+    (truth,) = torch.autograd.grad(loss((expected, *finals)), [x])
     same([got], [truth])
 
 

@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from shared import CELLS, EveryPrimitive, LayerNormPeephole, Masked, projection
+from shared import CELLS, EveryMatrix, EveryPrimitive, LayerNormPeephole, Masked, projection
 from test_random_cells import cell_of
 from tolerances import EXACT
 
 import gatework as gw
 import gatework.equations as eq
 from gatework.cells import name_of, resolve
+from gatework.equations.sizes import width_of
 from gatework.read import reference
 from gatework.read.diagram import box_of, diagram
 from gatework.read.flow import flow
@@ -27,7 +28,13 @@ FUNCTIONS = {
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)), "sign": torch.sign,
     "max": lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b))),
     "min": lambda a, b: torch.minimum(*map(torch.as_tensor, (a, b))),
-    "positive": lambda a: (a > 0).to(a.dtype),
+    "positive": lambda a: (a > 0).to(a.dtype), "dot": lambda a, b: (a @ b).view(1),
+    "outer": lambda a, b: torch.outer(a, b).flatten(),
+    "times": lambda a, b: a.view(len(b), len(b)) @ b,
+    "units": lambda a: torch.tensor(float(len(a))), "floor": torch.floor,
+    "largest": lambda a: a.amax(-1, keepdim=True),
+    "cummean": lambda a: a.cumsum(-1) / len(a),
+    "cummean_back": lambda a: a.flip(-1).cumsum(-1).flip(-1) / len(a),
 }  # fmt: skip
 WRITTEN = {"−": "-", "×": "*", "σ": "sigma", "√": "root", "·²": "v**2", "·": "v", "²": "**2"}
 
@@ -53,7 +60,7 @@ class Fixed(gw.Cell):
 
 
 RANDOM = [cell_of(seed) for seed in range(8)]
-DRAWN = [*CELLS, EveryPrimitive, LayerNormPeephole, Masked, Fixed, Largest, *RANDOM]
+DRAWN = [*CELLS, EveryPrimitive, EveryMatrix, LayerNormPeephole, Masked, Fixed, Largest, *RANDOM]
 each_drawn = pytest.mark.parametrize("cell", DRAWN, ids=lambda c: name_of(resolve(c)))
 
 
@@ -134,7 +141,7 @@ def test_what_is_drawn_computes_what_the_cell_computes(cell):
     sizes = {"F": 5, "H": 4, "P": size.get("proj_size")}
     torch.manual_seed(3)
     given = {spec.input: torch.rand(5, dtype=torch.float64)}
-    given |= {n: torch.rand(sizes[s], dtype=torch.float64) for n, s in spec.given.items()}
+    given |= {n: torch.rand(width_of(s, sizes), dtype=torch.float64) for n, s in spec.given.items()}
     masks = {m.name: given[m.name] for m in spec.masks}
     names = weights | dict(spec.constants) | masks
     step = reference.compiled(spec, "torch")

@@ -5,7 +5,7 @@ import json
 import textwrap
 
 import pytest
-from shared import EveryPrimitive, Masked, each_cell
+from shared import EveryMatrix, EveryPrimitive, Masked, each_cell
 
 import gatework.equations as eq
 from gatework.cells import resolve
@@ -264,9 +264,10 @@ def test_a_catalogue_cell_survives_json(cell):
 
 
 def test_a_cell_with_every_primitive_survives_json():
-    used = {n.op for e in EveryPrimitive.spec.equations for n in eq.expr.walk(e.expr) if _op(n)}
+    equations = EveryPrimitive.spec.equations + EveryMatrix.spec.equations
+    used = {n.op for e in equations for n in eq.expr.walk(e.expr) if _op(n)}
     assert used | {"spread"} == set(eq.ops.PRIMITIVES)  # which only gradients hold
-    for spec in (EveryPrimitive.spec, Masked.spec):
+    for spec in (EveryPrimitive.spec, EveryMatrix.spec, Masked.spec):
         assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
 
 

@@ -4,21 +4,22 @@ import pickle
 
 import pytest
 import torch
+from shared import CELLS, COMPILED, EveryMatrix, each_cell
 from tolerances import EXACT
 
 import gatework as gw
 from gatework import paths
-from gatework.cells import all_cells, name_of
+from gatework.cells import name_of
 from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 
-T, B, F, H = 5, 3, 3, 4
+T, B, F, H = 5, 3, 3, 11  # units that do not fit into one vector
 
 
-def layer_of(cell, **options):
+def layer_of(cell, hidden=H, **options):
     torch.manual_seed(1)
     sizes = {"proj_size": 3} if "P" in gw.cells.resolve(cell).sizes else {}
-    made = gw.Recurrent(cell, F, H, dtype=torch.float64, **sizes, **options).eval()
+    made = gw.Recurrent(cell, F, hidden, dtype=torch.float64, **sizes, **options).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.uniform_(-0.8, 0.8)
@@ -27,8 +28,8 @@ def layer_of(cell, **options):
 
 def states_like(layer, rows=1):
     # Positive, since the normaliser of an exponential gate is.
-    widths = [s.shape[-1] for s in layer.state()]
-    return tuple(torch.rand(rows, B, w, dtype=torch.float64, requires_grad=True) for w in widths)
+    shapes = [s.shape[1:] for s in layer.state()]
+    return tuple(torch.rand(rows, B, *s, dtype=torch.float64, requires_grad=True) for s in shapes)
 
 
 def case():
@@ -40,18 +41,23 @@ def case():
     return x, resets, live
 
 
+def chosen(rows, one, other):
+    """One state in some rows of the batch, the other one in the rest."""
+    return torch.where(rows.view(1, B, *(1,) * (one.dim() - 2)), one, other)
+
+
 def by_hand(layer, x, hx, resets, live, origins):
     """The loop that users write today."""
     states, outputs, sequences = hx, [], []
     resets = resets & (live.flip(0).cumsum(0).flip(0) > 0)  # behind the last seen step is nothing
     for t in range(T):
-        begins, seen = resets[t].view(1, B, 1), live[t].view(1, B, 1)
-        states = tuple(torch.where(begins, o, s) for s, o in zip(states, origins, strict=True))
+        begins, seen = resets[t], live[t]
+        states = tuple(chosen(begins, o, s) for s, o in zip(states, origins, strict=True))
         output, after = layer.step(x[t], states)
         after = after if isinstance(after, tuple) else (after,)
-        states = tuple(torch.where(seen, a, s) for a, s in zip(after, states, strict=True))
-        outputs.append(output * seen[0])
-        sequences.append([s[0] * seen[0] for s in states])
+        states = tuple(chosen(seen, a, s) for a, s in zip(after, states, strict=True))
+        outputs.append(output * seen.unsqueeze(1))
+        sequences.append([chosen(seen, s, torch.zeros_like(s))[0] for s in states])
     return torch.stack(outputs), states, [torch.stack(s) for s in zip(*sequences, strict=True)]
 
 
@@ -72,8 +78,11 @@ def assert_same(one, other, leaves):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("path", ["native", "reference"])
-@pytest.mark.parametrize("cell", all_cells(), ids=name_of)
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [*((c, "reference") for c in (*CELLS, EveryMatrix)), *((c, "native") for c in COMPILED)],
+    ids=lambda value: value if isinstance(value, str) else name_of(value),
+)
 def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path):
     layer, (x, resets, live) = layer_of(cell, path=path), case()
     hx, given = states_like(layer), states_like(layer)
@@ -88,6 +97,14 @@ def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path):
         leaves = [x, *hx, *given, *layer.parameters()]
         one, other = (output, *states, *rows), (wanted[0], *wanted[1], *wanted[2])
         assert_same(one, other, leaves)
+
+
+def test_units_of_several_vectors_are_reset_and_skipped_alike():
+    results = []
+    for path in ("native", "reference"):
+        layer, (x, resets, live) = layer_of("gru_reset_before", path=path, hidden=35), case()
+        results.append(layer(x, resets=resets, mask=live)[0])
+    torch.testing.assert_close(*results, **EXACT)
 
 
 def test_a_row_with_resets_is_the_sequences_one_by_one_in_both_directions():
@@ -136,7 +153,11 @@ def test_a_reset_behind_the_last_seen_step_of_a_row_begins_nothing():
 def test_interruptions_take_no_random_numbers():
     layer, (x, resets, live) = layer_of("gru", num_layers=2, dropout=0.5).train(), case()
     outputs = []
-    for options in ({}, {"resets": resets & False}, {"mask": live | True, "resets": resets & False}):
+    for options in (
+        {},
+        {"resets": resets & False},
+        {"mask": live | True, "resets": resets & False},
+    ):
         torch.manual_seed(5)
         outputs.append(layer(x, **options)[0])
     for one in outputs[1:]:
@@ -223,7 +244,7 @@ def test_states_have_names_and_can_be_cut_moved_and_chosen():
         gru.state().index([0])
 
 
-@pytest.mark.parametrize("cell", all_cells(), ids=name_of)
+@each_cell
 def test_single_steps_are_the_batch_in_float32(cell):
     layer = layer_of(cell).float()
     x, states, outputs = case()[0].detach().float(), None, []
@@ -252,7 +273,10 @@ def test_interrupted_layers_compile_whole():
     compiled = torch.compile(loss, fullgraph=True)
     one, other = loss(x), compiled(x)
     assert_same((one,), (other,), [x, *layer.parameters()])
-    both, free = layer_of("gru", bidirectional=True), dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    both, free = (
+        layer_of("gru", bidirectional=True),
+        dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC),
+    )
     given = {"resets": resets, "mask": live}
     shapes = {"input": free, **dict.fromkeys(given, free)}
     with torch.no_grad():

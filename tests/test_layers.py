@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from shared import CELLS, EveryPrimitive, each_cell, projection, randoms, recurrent, tuple_of
+from shared import (
+    CELLS,
+    EveryMatrix,
+    EveryPrimitive,
+    each_cell,
+    projection,
+    randoms,
+    recurrent,
+    tuple_of,
+)
 from tolerances import EXACT
 from torch.nn.utils import parametrizations
 from torch_pairs import KINDS, call, inputs, make
@@ -17,6 +26,7 @@ import gatework.equations as eq
 from gatework import paths
 from gatework.cells import all_cells, name_of
 from gatework.equations import Cell, Input, Matrix, State, Vector, matrix, sigmoid, tanh, vector
+from gatework.equations.sizes import width_of
 from gatework.errors import CellError, PathError, ShapeError
 from gatework.read import reference
 
@@ -43,15 +53,15 @@ class Delayed(Cell):
     h_next = V @ c_next + b_p
 
 
-every_cell = pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, Delayed], ids=name_of)
+MORE = [*CELLS, EveryPrimitive, EveryMatrix, Delayed]
+every_cell = pytest.mark.parametrize("cell", MORE, ids=name_of)
 
 
 @every_cell
 def test_a_layer_is_the_cell_s_step_over_time(cell):
     layer = recurrent(cell, FEATURES, HIDDEN)
     x = batch()
-    zeros = layer.prepare(x)[0].states
-    states = randoms(*(z.shape[1:] for z in zeros), requires_grad=False)
+    states = randoms(*(z.shape[1:] for z in layer.state(batch=BATCH)), requires_grad=False)
     given = tuple(s.unsqueeze(0) for s in states)
     output, finals = layer(x, given if len(given) > 1 else given[0])
     weights = {n: w.detach().numpy() for n, w in layer.named_weights().items()}
@@ -109,7 +119,7 @@ def test_without_bias_is_with_zero_biases(cell):
     kept = dict(plain.named_parameters())
     biases = {n: p for n, p in full.named_parameters() if n not in kept}
     assert {n[:1] for n in biases} <= {"b", "d"}
-    assert len(biases) == 4 * sum(s in ("b", "d", "b_p") for s in cell.spec.groups)
+    assert len(biases) == 4 * sum(s[:2] in ("b", "d", "b_") for s in cell.spec.groups)
     full.load_state_dict(kept | {n: torch.zeros_like(p) for n, p in biases.items()})
     same([plain(batch())[0]], [full(batch())[0]])
     one, two = (torch.autograd.grad(m(batch())[0].sum(), _shared(m, kept)) for m in (plain, full))
@@ -134,7 +144,7 @@ def test_parameters_are_named_shaped_and_initialised_as_said(cell):
     sizes = {"F": layer.output_size, "H": HIDDEN, "P": 2}
     for parameter in cell.spec.parameters:
         shape = layer.named_weights(1)[parameter.name].shape
-        assert shape == tuple(sizes[letter] for letter in parameter.shape)
+        assert shape == tuple(width_of(letter, sizes) for letter in parameter.shape)
 
 
 @each_cell

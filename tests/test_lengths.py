@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from shared import EveryPrimitive, each_cell, randoms, recurrent, tuple_of
@@ -9,6 +10,7 @@ from tolerances import EXACT
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_pairs import BATCH, FEATURES, HIDDEN, KINDS, STEPS, make
 
+import gatework as gw
 from gatework.paths import PATHS, SCAN, choose
 from gatework.read import reference
 
@@ -32,8 +34,7 @@ def supported(layer, **options):
 
 def states_of(layer, batch, seed=5):
     """Random initial states of the right sizes."""
-    zeros = layer.prepare(torch.zeros(1, batch, FEATURES, dtype=torch.float64))[0].states
-    return randoms(*(z.shape for z in zeros), seed=seed)
+    return randoms(*(z.shape for z in tuple_of(layer.state(batch=batch))), seed=seed)
 
 
 def padded(fill):
@@ -176,10 +177,11 @@ def test_recorded_gates_are_those_of_the_numpy_step(cell):
     call = replace(layer.prepare(x, lengths=list(LENGTHS))[0], record=True)
     result = choose(call).run(call)
     torch.testing.assert_close(result.output, layer(x, lengths=list(LENGTHS))[0], **EXACT)
-    assert len(result.recorded) == 4
+    recorded = gw.record(layer, x, lengths=list(LENGTHS)).rows
+    assert len(result.recorded) == len(recorded) == 4
     below = x.detach()
     for number in (0, 1):
-        both = result.recorded[2 * number : 2 * number + 2]
+        both = recorded[2 * number : 2 * number + 2]
         for direction, gates in enumerate(both):
             assert list(gates) == [e.name for e in cell.spec.equations]
             _check_recorded(
@@ -191,8 +193,8 @@ def test_recorded_gates_are_those_of_the_numpy_step(cell):
 def _check_recorded(spec, weights, x, gates, backward):
     weights = {n: w.detach().numpy() for n, w in weights.items()}
     for column, length in enumerate(LENGTHS):
-        widths = {e.name: gates[e.name].shape[-1] for e in spec.equations}
-        states = [torch.zeros(widths[f"{s.name}_next"]).double().numpy() for s in spec.states]
+        shapes = [gates[f"{s.name}_next"].shape[2:] for s in spec.states]
+        states = [np.zeros(shape) for shape in shapes]
         order = range(length)[::-1] if backward else range(length)
         for t in order:
             step = reference.step(spec, weights, x[t, column].detach().numpy(), *states)

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from shared import EveryPrimitive, Masked, each_cell
+from shared import EveryMatrix, EveryPrimitive, Masked, each_cell, each_compiled
 
 from gatework.cells import name_of, resolve
 from gatework.cli.main import run
@@ -61,7 +61,7 @@ def test_a_page_is_whole_and_offline(cell):
 
 
 def test_cells_of_ones_own_have_pages():
-    for cell in (EveryPrimitive, Masked):
+    for cell in (EveryPrimitive, EveryMatrix, Masked):
         assert "<svg " in html(cell)
         assert "When to use it" not in html(cell)
         assert "\\begin{aligned}" in markdown(cell, "x.svg")
@@ -75,7 +75,14 @@ def test_formulas_are_the_counts_at_any_size():
     assert str(amounts("rnn")[0]) == "F H + H² + H"
 
 
-@each_cell
+def test_formulas_of_a_memory_that_is_a_matrix():
+    assert str(amounts("mlstm")[0]) == "4 F H + 2 F + 4 H + 2"
+    assert str(amounts("mlstm")[1]) == "4 F H + H² + 2 F + H"  # C q and n q
+    assert str(amounts("mlstm")[2]) == "4 H² + 17 H + 10"  # v kᵀ, i times it, f C, their sum
+    assert "C (H × H)" in markdown("mlstm", "x.svg")
+
+
+@each_compiled
 def test_formulas_agree_with_the_plan(cell):
     """The plan computes equal products once and elementwise ones too, so it may have fewer."""
     sizes = {"F": 3, "H": 7, "P": 2}

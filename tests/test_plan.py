@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from plan_steps import Follower
-from shared import EveryPrimitive, LayerNormPeephole, Masked
+from shared import COMPILED, EveryPrimitive, LayerNormPeephole, Masked
 from tolerances import EXACT
 
-from gatework.cells import all_cells
 from gatework.compile import check, make_plan
 from gatework.compile.plan import Let, Product, Stage
 from gatework.equations import (
@@ -28,6 +27,7 @@ from gatework.equations import (
     square,
     tanh,
 )
+from gatework.equations.sizes import width_of
 from gatework.equations.spec import NEXT
 from gatework.errors import PlanError
 from gatework.read import reference
@@ -54,16 +54,16 @@ class ThreeStages(Cell):
 
 
 OWN = (EveryPrimitive, ThreeStages, LayerNormPeephole, Masked)
-CELLS = [c.spec for c in (*all_cells(), *OWN)]
+CELLS = [c.spec for c in (*COMPILED, *OWN)]
 
 
 def inputs(spec):
     generator = torch.Generator().manual_seed(0)
     make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     sizes = {"F": F, "H": H, "P": P}
-    weights = {p.name: 0.5 * make(*(sizes[s] for s in p.shape)) for p in spec.parameters}
-    states = {s.name: make(B, sizes[s.size]) for s in spec.states}
-    masks = {m.name: make(B, sizes[m.size]) for m in spec.masks}
+    weights = {p.name: 0.5 * make(*(width_of(s, sizes) for s in p.shape)) for p in spec.parameters}
+    states = {s.name: make(B, width_of(s.size, sizes)) for s in spec.states}
+    masks = {m.name: make(B, width_of(m.size, sizes)) for m in spec.masks}
     return weights, make(T, B, F), states, masks
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_computed_twice(spec):
 
 
 def test_stages_and_what_is_saved():
-    by_name = {c.__name__: make_plan(c.spec) for c in all_cells()}
+    by_name = {c.__name__: make_plan(c.spec) for c in COMPILED}
     assert len(by_name["LSTM"].stages) == 1
     assert len(by_name["GRUResetBefore"].stages) == 2  # a product of r * h
     assert len(by_name["ProjectedLSTM"].stages) == 2
@@ -127,7 +127,7 @@ def test_stages_and_what_is_saved():
     assert by_name["RNN"].saved == ()
 
 
-LSTM = next(c for c in all_cells() if c.__name__ == "LSTM").spec
+LSTM = next(c for c in COMPILED if c.__name__ == "LSTM").spec
 BROKEN = {
     "needs all units of what is computed in its own stage": lambda p: with_let(
         p, Let("t__99", "mean", ("i",), "h")

@@ -9,12 +9,13 @@ import golden_files
 import numpy as np
 import pytest
 import torch
-from shared import CELLS, EveryPrimitive, each_cell, projection
+from shared import CELLS, EveryMatrix, EveryPrimitive, each_cell, projection
 from tolerances import EXACT, SINGLE
 
 import gatework.equations as eq
 from gatework.cells import name_of, resolve
 from gatework.equations import Cell, Input, State, matrix, tanh, vector
+from gatework.equations.sizes import MATRICES, shape_of
 from gatework.errors import CellError, ShapeError
 from gatework.read import reference
 from gatework.read.latex import latex
@@ -32,7 +33,8 @@ class Crossed(Cell):
     h_next = tanh(V @ h + V @ c_next)
 
 
-more_cells = pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, Crossed], ids=name_of)
+MORE = [*CELLS, EveryPrimitive, EveryMatrix, Crossed]
+more_cells = pytest.mark.parametrize("cell", MORE, ids=name_of)
 
 
 def problem(cell, *batch):
@@ -41,7 +43,7 @@ def problem(cell, *batch):
     weights = reference.random_weights(cell, FEATURES, HIDDEN, **size, seed=1)
     random = np.random.default_rng(2)
     widths = {"H": HIDDEN, "P": size.get("proj_size")}
-    states = [random.normal(size=(*batch, widths[s.size])) for s in resolve(cell).states]
+    states = [random.normal(size=(*batch, *shape_of(s.size, widths))) for s in resolve(cell).states]
     return weights, random.normal(size=(*batch, FEATURES)), states
 
 
@@ -54,11 +56,16 @@ def test_a_numpy_step_gives_every_gate_in_order_and_is_the_torch_step(cell, batc
     weights, x, states = problem(cell, *batch)
     gates = reference.step(cell, weights, x, *states)
     assert list(gates) == [e.name for e in cell.spec.equations]
-    tensors = [torch.from_numpy(np.asarray(v)) for v in (x, *states, *weights.values())]
+    rows = [s.reshape(*batch, -1) for s in states]
+    tensors = [torch.from_numpy(np.asarray(v)) for v in (x, *rows, *weights.values())]
     theirs = reference.compiled(cell.spec, "torch")(*tensors)
+    sizes = {e.name: e.size for e in cell.spec.equations}
     for name, value in gates.items():
-        assert value.shape[:-1] == batch
-        torch.testing.assert_close(torch.from_numpy(value), theirs[name], **EXACT)
+        axes = 2 if sizes[name] in MATRICES else 1
+        assert value.shape[:-axes] == batch
+        assert len(set(value.shape[len(batch) :])) == 1
+        row = torch.from_numpy(value).reshape(*batch, -1)
+        torch.testing.assert_close(row, theirs[name], **EXACT)
 
 
 @more_cells
@@ -146,8 +153,9 @@ def test_the_packed_step_is_the_plain_one(cell, backend):
     spec = cell.spec
     groups = {s: np.concatenate([weights[p.name] for p in g]) for s, g in spec.groups.items()}
     ready = reference.packed_products(spec)
+    rows = [s.reshape(BATCH, -1) for s in states]
     values = {f"{s}__{spec.input}": x @ g.T for s, g in groups.items() if ready.get(s) == "x"}
-    values |= groups | {spec.input: x} | dict(zip(_names(spec.states), states, strict=True))
+    values |= groups | {spec.input: x} | dict(zip(_names(spec.states), rows, strict=True))
     arguments = [values[name] for name in reference.packed_arguments(spec)]
     if backend == "torch":
         arguments = [torch.from_numpy(a) for a in arguments]
@@ -155,7 +163,7 @@ def test_the_packed_step_is_the_plain_one(cell, backend):
     plain = reference.step(cell, weights, x, *states)
     assert list(packed) == list(plain)
     for name, value in plain.items():
-        np.testing.assert_allclose(np.asarray(packed[name]), value, **EXACT)
+        np.testing.assert_allclose(np.asarray(packed[name]), value.reshape(BATCH, -1), **EXACT)
 
 
 def _names(symbols):
@@ -229,7 +237,7 @@ def test_brackets_mean_the_same_in_the_numpy_text():
 # LaTeX and tables.
 
 
-@pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, Brackets], ids=name_of)
+@pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, EveryMatrix, Brackets], ids=name_of)
 def test_latex_is_whole(cell):
     text = latex(cell)
     depth = 0

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
 import gatework as gw
+from gatework.equations.sizes import shape_of
 from gatework.errors import CellError, GateworkError, PathError, ShapeError
 
 STEPS, BATCH, FEATURES, HIDDEN = 5, 3, 2, 4
@@ -21,12 +22,13 @@ def batch(*shape):
 def test_one_sequence_is_recorded_without_a_batch_axis(cell):
     layer = recurrent(cell, FEATURES, HIDDEN, num_layers=2, bidirectional=True)
     x = batch(STEPS, FEATURES)
+    sizes = {e.name: e.size for e in layer.spec.equations}
     alone, among = gw.record(layer, x), gw.record(layer, x.unsqueeze(1))
     for number in range(4):
         one, many = alone.at(number // 2, number % 2), among.at(number // 2, number % 2)
         assert list(one) == list(many)
         for name, values in one.items():
-            assert values.dim() == 2
+            assert values.shape == (STEPS, *shape_of(sizes[name], {"H": HIDDEN, "P": 2}))
             assert torch.equal(values, many[name][:, 0])
     output, _ = layer(x)
     first = f"{layer.spec.states[0].name}_next"

@@ -25,6 +25,7 @@ import gatework.equations as eq
 from gatework import cells
 from gatework.equations.expr import Apply, Number, Product, Ref
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import width_of
 from gatework.equations.spec import NEXT
 from gatework.inspect.algebra import Algebra, TooLongError
 from gatework.inspect.roles import gate_roles, state_roles
@@ -136,7 +137,8 @@ def value(expr, at):
         case Product(m, operand):
             return value(m, at) @ (value(operand, at) * np.ones(SIZE))
         case Apply(op, (a,)):
-            return -value(a, at) if op == "neg" else FUNCTIONS[op](value(a, at))
+            a = value(a, at) * np.ones(SIZE)
+            return -a if op == "neg" else FUNCTIONS[op](a)
         case Apply(op, (a, b)):
             a, b = value(a, at), value(b, at)
             if op in FUNCTIONS:
@@ -149,12 +151,18 @@ def computed(spec, given):
     """Every name's value: random symbols, all sizes 3, and what is given as it is."""
     rng = np.random.default_rng(7)
     names = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
-    wide = {p.name for p in spec.parameters if p.cols}
-    at = {n: rng.uniform(0.2, 1, (SIZE, SIZE) if n in wide else SIZE) for n in names}
+    shapes = {s.name: width(s.size) for s in spec.states}
+    shapes |= {p.name: tuple(map(width, p.shape)) for p in spec.parameters}
+    at = {n: rng.uniform(0.2, 1, shapes.get(n, SIZE)) for n in names}
     at |= dict(spec.constants) | given
-    for equation in spec.equations:
-        at[equation.name] = given.get(equation.name, value(equation.expr, at) * np.ones(SIZE))
+    for e in spec.equations:
+        at[e.name] = given.get(e.name, value(e.expr, at) * np.ones(width(e.size)))
     return at
+
+
+def width(size):
+    """How many numbers a value has."""
+    return width_of(size, dict.fromkeys("FHP", SIZE))
 
 
 def settings(spec, gate):
@@ -182,7 +190,7 @@ def test_equations_multiplied_out_have_the_values_of_the_equations(cell):
                 except TooLongError:
                     assert cell is Long
                     continue
-                found = value(algebra.expr(terms), at) * np.ones(SIZE)
+                found = value(algebra.expr(terms), at) * np.ones_like(at[name])
                 np.testing.assert_allclose(found, at[name], rtol=1e-9)
 
 
@@ -248,14 +256,16 @@ def check_added(spec, ends, said):
 
 def carried(spec, gates, state):
     """What of a new state comes from the same unit's old one: no matrix lets another in."""
-    closed = gates | {p.name: np.zeros((SIZE, SIZE)) for p in spec.parameters if p.cols}
+    matrices = {p.name: tuple(map(width, p.shape)) for p in spec.parameters if p.cols}
+    closed = gates | {name: np.zeros(shape) for name, shape in matrices.items()}
     at = computed(spec, closed)
-    return at[state + NEXT] - computed(spec, closed | {state: np.zeros(SIZE)})[state + NEXT], at
+    none = np.zeros_like(at[state])
+    return at[state + NEXT] - computed(spec, closed | {state: none})[state + NEXT], at
 
 
 def meaning(words, at):
     """The value of an expression in words of the report."""
-    return eval(" ".join(words), {"__builtins__": {}}, {**FUNCTIONS, **at}) * np.ones(SIZE)
+    return eval(" ".join(words), {"__builtins__": {}}, {**FUNCTIONS, **at})
 
 
 @each

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from shared import CELLS, randoms, recurrent, tuple_of
-from test_linear import Copied, Scanned, Summed
+from test_linear import Chained, Copied, Highest, Projected, Scanned, Summed
 from tolerances import EXACT, HALF, SINGLE
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -41,7 +41,9 @@ class Growing(Cell):
 
 LINEAR = [c for c in CELLS if isinstance(scan.proven(c.spec), Linear)]
 each_linear = pytest.mark.parametrize(
-    "cell", [*LINEAR, Scanned, Copied, Summed, Leaky], ids=lambda c: c.__name__
+    "cell",
+    [*LINEAR, Scanned, Copied, Summed, Chained, Projected, Highest, Leaky],
+    ids=lambda c: c.__name__,
 )
 
 
@@ -71,7 +73,7 @@ def everything(layer, path, x, states, lengths):
 def inputs(layer, steps=STEPS):
     """An input and initial states, to be differentiated."""
     (x,) = randoms((steps, BATCH, FEATURES), seed=1)
-    shapes = [s.shape for s in layer.prepare(x)[0].states]
+    shapes = [s.shape for s in tuple_of(layer.state(batch=BATCH))]
     return x, tuple(randoms(*shapes, seed=2))
 
 
@@ -293,3 +295,28 @@ def test_torch_s_own_check_of_operators_passes():
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.gatework.scan, (a, b, first), test_utils=tests)
     torch.library.opcheck(torch.ops.gatework.scan_back, (a, first, b, b), test_utils=tests)
+
+
+@pytest.mark.parametrize("steps", range(1, 10))
+def test_the_largest_of_all_steps_is_a_loop_by_hand(steps):
+    a, b, first = randoms((steps, 2, 3), (steps, 2, 3), (2, 3), seed=steps)
+    known = [first]
+    for t in range(steps):
+        known.append(torch.maximum(known[-1] + a[t], b[t]))
+    found, expected = recurrence.peaks(a, b, first), torch.stack(known[1:])
+    same([found], [expected])
+    losses = ((v * v.detach().cos()).sum() for v in (found, expected))
+    same(*(torch.autograd.grad(loss, [a, b, first]) for loss in losses))
+
+
+def test_matrices_of_too_many_steps_are_taken_step_by_step(monkeypatch):
+    layer = recurrent("mlstm", FEATURES, HIDDEN)
+    x, _ = inputs(layer)
+    call = layer.prepare(x)[0]
+    assert paths.choose(call).name == "scan"
+    monkeypatch.setitem(scan.MOST, "cpu", STEPS * BATCH * HIDDEN**2 - 1)
+    assert paths.choose(call).name == "reference"
+    layer.path = "scan"
+    with pytest.raises(PathError, match="matrices of all its steps are 450 numbers, above 449"):
+        layer(x)
+    assert scan.ScanPath().supports(recurrent("qrnn", FEATURES, HIDDEN).prepare(x)[0]) is None

@@ -103,7 +103,7 @@ def test_the_error_carousel_carries_state_and_gradient_unchanged(name, biases):
 
 # Mutations: each small change of one equation must be seen by the comparison with the witness.
 
-SWAPPED = ("sub", "div")
+SWAPPED = ("sub", "div", "outer")
 EXCHANGED = {"add": "sub", "sub": "add", "mul": "add", "sigmoid": "tanh", "tanh": "sigmoid"}
 EXCHANGED |= {"relu": "tanh"}
 
@@ -137,6 +137,8 @@ def is_cell_s(expr, symbols):
 def changed(expr, sizes, shapes):
     """The expression with one change, at every place in it."""
     yield from changed_here(expr, sizes, shapes)
+    if getattr(expr, "op", "") == "units":
+        return  # of its argument only the size counts
     for position, child in enumerate(children(expr)):
         for other, what in changed(child, sizes, shapes):
             parts = (*children(expr)[:position], other, *children(expr)[position + 1 :])
@@ -157,7 +159,9 @@ def changed_here(expr: Expr, sizes, shapes):
                 yield Apply(op, args[::-1]), f"{op} swapped"
             if op in EXCHANGED:
                 yield Apply(EXCHANGED[op], args), f"{EXCHANGED[op]} for {op}"
-            if len(args) == 1:
+            if PRIMITIVES[op].gives and len(args) > 1:
+                pass  # either side has another size
+            elif len(args) == 1:
                 yield args[0], f"no {op}"
             else:
                 yield args[0], f"{op}: the left side alone"

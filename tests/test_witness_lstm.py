@@ -4,7 +4,8 @@ import pytest
 import torch
 from agreement import ours, problem
 from tolerances import EXACT, SINGLE
-from witnesses_lstm import PUBLISHED, xlstm
+from witnesses_lstm import PUBLISHED, matrix_inputs, xlstm
+from xlstm.blocks.mlstm.backends import parallel_stabilized_simple
 
 from gatework.cells import resolve
 
@@ -55,3 +56,53 @@ def test_slstm_does_not_overflow():
         torch.testing.assert_close(got, want, **EXACT)
     assert c.isfinite().all()
     assert n.isfinite().all()
+
+
+def mlstm_from_zero(run, shift=0.0):
+    """Outputs of the mLSTM from states of zero and their gradients by weights and input."""
+    weights, x, states = problem("mlstm")
+    moved = weights | {"b_i": weights["b_i"] + shift}
+    output = run(moved, x, tuple(torch.zeros_like(s) for s in states))
+    factors = torch.linspace(-1, 1, output.numel(), dtype=x.dtype).view_as(output)
+    return output, *torch.autograd.grad((output * factors).sum(), [*weights.values(), x])
+
+
+def as_attention(weights, x, states):
+    """The authors' parallel form: all steps at once, with no memory at all."""
+    *given, o = matrix_inputs(weights, x)
+    given = [value.movedim(0, 1)[:, None] for value in given]  # (B, heads, T, units)
+    return o * parallel_stabilized_simple(*given, eps=0.0)[:, 0].movedim(1, 0)
+
+
+def as_written(weights, x, states):
+    """The paper's equations without the stabiliser, by hand."""
+    size = len(weights["b_q"])
+    C, n, outputs = 0.0, 0.0, []
+    for row in x:
+        q, k, v, o = (row @ weights[f"W_{s}"].T for s in "qkvo")
+        q, k = q + weights["b_q"], k / size**0.5 + weights["b_k"]
+        v, o = v + weights["b_v"], torch.sigmoid(o + weights["b_o"])
+        i = torch.exp(row @ weights["w_i"][0] + weights["b_i"])
+        f = torch.sigmoid(row @ weights["w_f"][0] + weights["b_f"])
+        C = f[:, None, None] * C + i[:, None, None] * torch.einsum("br,bc->brc", v, k)
+        n = f[:, None] * n + i[:, None] * k
+        divisor = (n * q).sum(1).abs().clamp(min=1)
+        outputs.append(o * torch.einsum("brc,bc->br", C, q) / divisor[:, None])
+    return torch.stack(outputs)
+
+
+def reference_mlstm(*given):
+    return ours(resolve("mlstm"), *given)[0]
+
+
+@pytest.mark.parametrize("witness", [as_attention, as_written])
+def test_mlstm_from_states_of_zero(witness):
+    for got, want in zip(mlstm_from_zero(reference_mlstm), mlstm_from_zero(witness), strict=True):
+        torch.testing.assert_close(got, want, **EXACT)
+
+
+def test_mlstm_does_not_overflow():
+    """Far above 1 a shift of all input gates is a factor that the quotient does not see."""
+    found = mlstm_from_zero(reference_mlstm, shift=1024.0)  # exp of it is infinite
+    for got, want in zip(found, mlstm_from_zero(reference_mlstm, shift=100.0), strict=True):
+        torch.testing.assert_close(got, want, **EXACT)

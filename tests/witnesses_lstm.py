@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import layer_norm
 from torchrecurrent import NASCell, PeepholeLSTMCell
 from witnesses import OPEN, rows, split_bias
+from xlstm.blocks.mlstm.backends import recurrent_step_stabilized_simple
 from xlstm.blocks.slstm.src.vanilla import slstm_forward, slstm_pointwise_function_registry
 
 
@@ -166,6 +167,37 @@ def xlstm(weights, x, states):
     return every[0, 1:], tuple(last)
 
 
+def matrix_inputs(weights, x):
+    """What the mLSTM's authors are given: q, k, v and the sums of the gates; and its o.
+
+    They divide k, our bias with it, by the root of the units.
+    """
+    root = len(weights["b_k"]) ** 0.5
+    scaled = weights | {"b_k": root * weights["b_k"]}
+    q, k, v, o = (x @ scaled[f"W_{s}"].T + scaled[f"b_{s}"] for s in "qkvo")
+    i, f = (x @ scaled[f"w_{s}"].T + scaled[f"b_{s}"] for s in "if")
+    return q, k, v, i, f, o.sigmoid()
+
+
+def xlstm_matrix(weights, x, states):
+    """The authors' own, step by step, with one head and nothing added to the divisor.
+
+    Their matrix is our transpose.
+    """
+
+    def step(x, h, C, n, m):
+        *given, o = matrix_inputs(weights, x)
+        given = [value.clone()[:, None, None] for value in given]
+        size = n.shape[-1]
+        C = C.view(-1, 1, size, size).mT
+        h, (C, n, m) = recurrent_step_stabilized_simple(
+            C, n[:, None, :, None], m[:, None, None], *given, eps=0.0
+        )
+        return o * h.flatten(1), C.mT.flatten(1), n.flatten(1), m.flatten(1)
+
+    return over_time(step, x, states)
+
+
 def nas(weights, x, states):
     """torchrecurrent's NASCell, which adds where the paper multiplies: the fourth pair.
 
@@ -190,6 +222,24 @@ def nas(weights, x, states):
     return over_time(step, x, states)
 
 
+def by_hand_ordered(weights, x, states):
+    """The ON-LSTM with torch's softmax and cumsum; torch's LSTM cell does the other gates."""
+    w, u = (rows(weights, f"{k}_i {k}_f {k}_g {k}_o {k}_mi {k}_mf") for k in "WU")
+    b = rows(weights, "b_i b_f b_g b_o b_mi b_mf")
+
+    def step(x, h, c):
+        *sums, master_i, master_f = (x @ w.T + h @ u.T + b).chunk(6, -1)
+        rising = torch.cumsum(torch.softmax(master_f, -1), -1)
+        falling = 1 - torch.cumsum(torch.softmax(master_i, -1), -1)
+        both = rising * falling
+        _, inside = lstm_cell(sums, c)  # where both are open
+        taken_in = torch.tanh(sums[2])
+        c = both * inside + (rising - both) * c + (falling - both) * taken_in
+        return shown(sums[3], c), c
+
+    return over_time(step, x, states)
+
+
 DIFFERENTIABLE = {
     "peephole_lstm": peephole(),
     "no_input_gate_lstm": peephole(fixed_open("i")),
@@ -203,7 +253,9 @@ DIFFERENTIABLE = {
     "layer_norm_lstm": ba_layer_norm,
     "layer_norm_basic_lstm": contrib_layer_norm,
     "slstm": xlstm,
+    "mlstm": xlstm_matrix,
     "nas_cell": nas,
+    "on_lstm": by_hand_ordered,
 }
 VALUES = {}
 

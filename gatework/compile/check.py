@@ -44,8 +44,10 @@ def check(plan: Plan) -> None:
 
 def _fits(size: str, let: Let) -> bool:
     """Whether an argument of this size may stand in an operation."""
-    if let.reduces or let.op == "spread":
+    if let.over == "all" or let.op == "spread":
         return size == let.size.swapcase()
+    if let.over:
+        return size == let.size
     return size in (let.size, let.size.lower())
 
 
@@ -73,7 +75,7 @@ class _Scope:
         for stage in stages:
             earlier = dict(self.sizes)
             for let in stage.lets:
-                if let.reduces and let.args[0] not in earlier:
+                if let.over and let.args[0] not in earlier:
                     self.fail(f"{let} needs all units of what is computed in its own stage")
             self.products(stage.products)
             self.lets(stage.lets)

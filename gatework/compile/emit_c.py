@@ -25,15 +25,15 @@ from gatework.compile.emit_places import Places
 from gatework.compile.emit_products import Products
 from gatework.compile.kernel import Kernel, Segment, make_kernel
 from gatework.compile.plan import Let, Operand, Plan
-from gatework.equations.expr import SIZES
-from gatework.equations.ops import PRIMITIVES
+from gatework.equations.ops import PRIMITIVES, Across, Primitive
+from gatework.equations.sizes import VECTORS
 
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
 # in the step, the steps to do, the distances between steps and rows of the input and of the masks
 # (0 where one row is for all), and the grid of threads.
 NUMBERS = (
-    "T", "B", *SIZES, *(f"{s}p" for s in SIZES), "ring", "keep", "fused", "from", "to",
+    "T", "B", *VECTORS, *(f"{s}p" for s in VECTORS), "ring", "keep", "fused", "from", "to",
     "x_step", "x_row", "mask_step", "mask_row", "mask_once", "R", "C",
 )  # fmt: skip
 
@@ -54,11 +54,7 @@ def emit(
     used = {let.op for stage in (*plan.stages, *plan.backward) for let in stage.lets} | {
         let.op for let in plan.recomputed
     }
-    helpers = [
-        f"INLINE vec op_{row.name}(vec {row.arguments.replace(' ', ' vec ')}) {{ return {row.c}; }}"
-        for row in PRIMITIVES.values()
-        if row.name in used and row.c
-    ]
+    helpers = [line for row in PRIMITIVES.values() if row.name in used for line in _functions(row)]
     names = ["vectors.h", "runtime.h", *(["halves.h"] if parts else [])]
     names += ["tiles.h"] if tiles else []
     sections = [
@@ -80,6 +76,18 @@ def emit_probe() -> str:
 def emit_scan() -> str:
     """C text of ``scan`` and ``scan_back``, which run the recurrence of any linear cell."""
     return "\n\n".join(map(_header, ("vectors.h", "runtime.h", "scan.h")))
+
+
+def _functions(row: Primitive) -> list[str]:
+    """What a row of the table is in C."""
+    if isinstance(row.c, Across):
+        column = "(vec y, vec a, long left"
+        return [
+            f"INLINE vec op_{row.name}_join{column}) {{ return {row.c.join}; }}",
+            f"INLINE vec op_{row.name}_end{column}, real n) {{ return {row.c.end}; }}",
+        ]
+    arguments = f"vec {row.arguments.replace(' ', ' vec ')}"
+    return [f"INLINE vec op_{row.name}({arguments}) {{ return {row.c}; }}"] if row.c else []
 
 
 def _header(name: str) -> str:
@@ -152,8 +160,10 @@ class _Writer:
     def keeps_to_columns(self) -> bool:
         """Whether no column ever reads what another one computes: then threads need not meet."""
         operands = {o for s in self.segments for tile in s.tiles for o in tile.operands}
-        means = any(let.reduces for s in self.segments for let in s.lets)
-        return len(self.segments) == 1 and not means and operands <= {self.places.plan.spec.input}
+        is_across = any(let.over for s in self.segments for let in s.lets)
+        return (
+            len(self.segments) == 1 and not is_across and operands <= {self.places.plan.spec.input}
+        )
 
     def driver(self) -> list[str]:
         """The exported function, and what each of its threads does."""
@@ -267,32 +277,48 @@ class _Writer:
         return [*lines, "            (void)live;", "        }", "    }", "}"]
 
     def body(self, segment: Segment) -> tuple[list[str], list[str]]:
-        """The equations for one row: the means of it, and one column of units."""
+        """The equations for one row: its numbers, such as a mean, and one column of units."""
         shared: list[str] = []
-        means = _Scope(self.places)
-        for let in segment.lets:
-            if let.reduces:
-                shared += self.mean(let, segment)
-                means.known.add(let.name)
-        scope = _Scope(self.places, means.known)
+        numbers = [let for let in segment.lets if let.over == "all"]
+        for let in numbers:
+            shared += self.across(let, segment)
+        scope = _Scope(self.places, [let.name for let in numbers])
         for index, tile in enumerate(segment.tiles):
             for p, product in enumerate(tile.products):
                 scope.set(product.name, f"s{index}[r][{p}][q]")
         for let in segment.lets:
-            if not let.reduces:
+            if let.over in ("before", "behind"):
+                own = scope.use(let.args[0])
+                scope.lines += self.across(let, segment, own)
+                scope.known.add(let.name)
+            elif not let.over:
                 scope.let(let)
         stores = self.places.stores(segment, scope.use)
         return shared, [*scope.lines, *stores]
 
-    def mean(self, let: Let, segment: Segment) -> list[str]:
-        """A mean over the units of a row, whose argument lies in memory or is made of what does."""
-        size, scope = segment.size, _Scope(self.places)
+    def across(self, let: Let, segment: Segment, own: str = "") -> list[str]:
+        """What goes over the columns of a row, in which its argument lies in memory.
+
+        Where it is no number of the row, ``own`` is the argument in the column u.
+        """
+        row, name, size = PRIMITIVES[let.op], f"v_{let.name}", segment.size
+        assert isinstance(row.c, Across)
+        columns = {
+            "all": f"long u = 0; u < e->{size}p; u += LANES",
+            "before": "long u = 0; u < here; u += LANES",
+            "behind": f"long u = here + LANES; u < e->{size}p; u += LANES",
+        }
+        scope = _Scope(self.places)
         value = scope.use(let.args[0])
-        return [
-            f"vec v_{let.name} = vec_all(0);",
-            f"for (long u = 0; u < e->{size}p; u += LANES) {{",
+        loop = [
+            f"for ({columns[let.over]}) {{",
             *(f"    {line}" for line in scope.lines),
-            f"    v_{let.name} += vec_first({value}, e->{size} - u);",
+            f"    {name} = op_{let.op}_join({name}, {value}, e->{size} - u);",
             "}",
-            f"v_{let.name} = vec_all(vec_sum(v_{let.name}) / e->{size});",
         ]
+        lines = [f"vec {name} = vec_all({row.c.begin});"]
+        if let.over == "all":
+            end = f"{name} = op_{let.op}_end({name}, {name}, 0, e->{size});"
+            return [*lines, *loop, end]
+        end = f"{name} = op_{let.op}_end({name}, {own}, e->{size} - u, e->{size});"
+        return [*lines, "{", "    const long here = u;", *(f"    {x}" for x in loop), "}", end]

@@ -96,7 +96,8 @@ class Places:
                     if each == "step"
                     else "row * e->mask_once"
                 )
-                return f"vec_load(e->masks_{each} + {at} + {text_of(masks.offset(name))} + u)"
+                unit = "0" if size.islower() else "u"
+                return f"vec_load(e->masks_{each} + {at} + {text_of(masks.offset(name))} + {unit})"
         if self.is_backward and name in self.next_values:
             state = self.next_values[name]
             return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
@@ -190,7 +191,7 @@ class Places:
         if not self.parts or name not in self.factors.names:
             return []
         # Of an odd size the last pair reaches into the padding, which may hold no number.
-        inside = f"vec_first({text}, e->{self.plan.sizes[name]} - u)"
+        inside = f"vec_first({text}, e->{self.plan.sizes[name]} - u, 0)"
         width = text_of(self.factors.width)
         lines = []
         for part in range(self.parts):

@@ -11,6 +11,7 @@ from gatework.equations import Spec
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref, walk
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import VECTORS, shown
 from gatework.errors import PlanError
 
 FOLDED: dict[str, Callable[..., float]] = {
@@ -55,8 +56,29 @@ class Sequence:
 
 
 def flatten(spec: Spec) -> Plan:
-    """The forward half of a cell's plan."""
+    """The forward half of a cell's plan.
+
+    Raises:
+        PlanError: the cell has what no kernel can do.
+    """
+    if (what := without_kernel(spec)) is not None:
+        raise PlanError(f"{spec.name} has no kernel: {what}.")
     return _Flattener(spec).plan()
+
+
+def without_kernel(spec: Spec) -> str | None:
+    """What in a cell the kernels have no form for, or ``None``."""
+    for equation in spec.equations:
+        for node in walk(equation.expr):
+            if isinstance(node, nodes.Apply) and not PRIMITIVES[node.op].has_kernel:
+                return node.op
+    for symbol in spec.states:
+        if symbol.size not in VECTORS:
+            return f"the state {symbol.name} of size {shown(symbol.size)}"
+    for parameter in spec.parameters:
+        if parameter.rows not in VECTORS:
+            return f"the parameter {parameter.name} with one row"
+    return None
 
 
 def leaf_sizes(spec: Spec) -> dict[str, str]:
@@ -171,19 +193,19 @@ class _Flattener:
 
 
 def split(products: tuple[Product, ...], lets: list[Let]) -> list[Stage]:
-    """A stage, cut wherever a mean needs all units of what was computed in it.
+    """A stage, cut wherever a mean, say, needs all units of what was computed in it.
 
     What needs nothing of the stage is left until it is used: so it crosses no cut in memory.
     """
     levels = dict.fromkeys((p.name for p in products), 0)
     for let in lets:
         before = [levels[a] for a in let.args if a in levels]
-        levels[let.name] = max(before, default=0) + bool(let.reduces and before)
+        levels[let.name] = max(before, default=0) + bool(let.over and before)
     by_name = {let.name for let in lets}
     for let in reversed(lets):
         users = [levels[u.name] for u in lets if let.name in u.args]
-        is_free = not any(a in by_name for a in let.args) and not let.reduces
-        if is_free and users and not any(u.reduces for u in lets if let.name in u.args):
+        is_free = not any(a in by_name for a in let.args) and not let.over
+        if is_free and users and not any(u.over for u in lets if let.name in u.args):
             levels[let.name] = max(levels[let.name], min(users))
     parts = []
     for level in range(1 + max(levels.values(), default=0)):

@@ -87,11 +87,13 @@ class _Differentiator:
         incoming = self.total(let.name)
         if is_zero(incoming):
             return
+        row = PRIMITIVES[let.op]
         values = dict(zip("ab", let.args, strict=False)) | {"y": let.name}
-        for arg, slope in zip(let.args, PRIMITIVES[let.op].slopes, strict=True):
+        for arg, slope in zip(let.args, row.slopes, strict=True):
             if isinstance(arg, str) and arg not in self.masks:
-                factor = self.instance(slope, values)
-                part = self.scaled(incoming, factor)
+                if row.transposed:
+                    incoming = self.sequence.let(row.transposed, (incoming,))
+                part = self.scaled(incoming, self.instance(slope, values))
                 if isinstance(part, str) and self.sequence.sizes[part] < self.sequence.sizes[arg]:
                     part = self.sequence.let("mean", (part,))  # a vector's part of one number
                 if not is_zero(part):

@@ -1,14 +1,15 @@
-"""The proof that a cell's memory is linear: then all its steps can be computed as one scan.
+"""The proof that a cell's memory is linear: then all its steps can be computed as scans.
 
-Accepted is a cell whose states are of two kinds. Scanned states: ``s_next = a * s + b``, unit by
-unit, where a and b read the input, masks and parameters, but no state. Outputs: states that no
-equation reads, pointwise functions of the scanned states, before the step or after it, and of all
-that reads no state.
+Accepted is a cell whose states can be found for all steps one after the other, each by one of two
+recurrences, unit by unit, from what is known by then: the input, masks and parameters, the states
+found before it, and all that is computed of these.
+
+    sums    s_next = a * s + b
+    peaks   s_next = maximum(s + a, b)
 
 So ``h_next = (1 - z) * h + z * n`` is accepted where z and n see the input alone, and
-``h_next = o * c_next`` beside a scanned c is an output. Refused is a gate that sees a state, by a
-matrix or unit by unit; a matrix product or a mean of what depends on a state, anywhere; and a
-scanned state that reads another one.
+``h_next = o * tanh(c_next)``, which reads no h, beside a c that is. Refused is a gate that sees the
+state which it gates, by a matrix or unit by unit, and two states that read each other.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ Line = tuple[Expr, Expr]  # the a and b of a * state + b
 
 @dataclass(frozen=True)
 class Scan:
-    """One scanned state: ``state_next = a * state + b``; a and b may be plain numbers."""
+    """One state by its recurrence; a and b may be plain numbers, ``kind`` is sums or peaks."""
 
     state: str
     a: Expr
     b: Expr
+    kind: str = "sums"
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,16 @@ class Linear:
     """In which order a linear cell is computed, all steps at once.
 
     Attributes:
-        before: the equations that read no state, in their order; a and b refer to them.
-        scans: the scanned states, in no particular order: none reads another.
-        after: the other equations, in their order: pointwise, once the scanned states are known
-            before and after each step.
+        order: names of equations, which read what is known by then, and scans, which make a state
+            known before and after each step.
     """
 
-    before: tuple[str, ...]
-    scans: tuple[Scan, ...]
-    after: tuple[str, ...]
+    order: tuple[str | Scan, ...]
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The scanned states, each after those that it reads."""
+        return tuple(item for item in self.order if isinstance(item, Scan))
 
 
 class _NotLinearError(Exception):
@@ -66,30 +69,52 @@ class _Prover:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.equations = {e.name: e.expr for e in spec.equations}
-        self.moved = {state.name for state in spec.states}  # all that depends on a state
-        for name, expr in self.equations.items():
-            if self.moves(expr):
-                self.moved.add(name)
+        read = {n.name for e in self.equations.values() for n in walk(e) if isinstance(n, Ref)}
+        self.waiting = [state.name for state in spec.states if state.name in read]
+        # What is not known for all steps yet.
+        self.unknown = {*self.equations, *self.waiting}
         self.lines: dict[tuple[str, str], Line] = {}
 
     def moves(self, expr: Expr) -> bool:
-        """Whether a value depends on a state as it was before the step."""
-        return any(isinstance(node, Ref) and node.name in self.moved for node in walk(expr))
+        """Whether a value depends on a state that is not known yet."""
+        return any(isinstance(node, Ref) and node.name in self.unknown for node in walk(expr))
 
     def form(self) -> Linear:
-        read = {n.name for e in self.equations.values() for n in walk(e) if isinstance(n, Ref)}
-        scanned = [state.name for state in self.spec.states if state.name in read]
-        scans = tuple(Scan(state, *self.line(state + NEXT, state)) for state in scanned)
-        nexts = {state + NEXT for state in scanned}
-        after = tuple(n for n in self.equations if n in self.moved and n not in nexts)
-        for name in after:
-            self.check_pointwise(name)
-        return Linear(tuple(n for n in self.equations if n not in self.moved), scans, after)
+        order: list[str | Scan] = []
+        while True:
+            nexts = {state + NEXT for state in self.waiting}
+            for name, expr in self.equations.items():
+                if name in self.unknown - nexts and not self.moves(expr):
+                    order.append(name)
+                    self.unknown.remove(name)
+            if not self.waiting:
+                return Linear(tuple(order))
+            order.append(self.next_scan())
 
-    def check_pointwise(self, name: str) -> None:
-        """Refuse an equation that needs a state at other units than its own."""
-        if (reason := self.needs_all(self.equations[name])) is not None:
-            raise _NotLinearError(f"{name} {reason}.")
+    def next_scan(self) -> Scan:
+        """The first state that can be found from what is known; it is known from now on."""
+        reasons = []
+        for state in self.waiting:
+            self.lines.clear()  # which what was not known made longer
+            try:
+                scan = self.scan(state)
+            except _NotLinearError as reason:
+                reasons.append(reason)
+                continue
+            self.waiting.remove(state)
+            self.unknown -= {state, state + NEXT}
+            return scan
+        raise reasons[0]
+
+    def scan(self, state: str) -> Scan:
+        """The recurrence of a state."""
+        match self.equations[state + NEXT]:
+            case Apply("maximum", (left, right)):
+                one, other = (self.split(side, state, state + NEXT) for side in (left, right))
+                for (slope, a), (none, b) in ((one, other), (other, one)):
+                    if (slope, none) == (ONE, ZERO):
+                        return Scan(state, a, b, "peaks")
+        return Scan(state, *self.line(state + NEXT, state))
 
     def needs_all(self, expr: Expr) -> str | None:
         """What in an expression takes all units of something that depends on a state."""
@@ -97,7 +122,7 @@ class _Prover:
             match node:
                 case Product(Ref(matrix), operand) if self.moves(operand):
                     return f"multiplies the matrix {matrix} by what depends on a state"
-                case Apply(op, args) if PRIMITIVES[op].reduces and self.moves(args[0]):
+                case Apply(op, args) if PRIMITIVES[op].mixes and any(map(self.moves, args)):
                     return f"takes the {op} of what depends on a state"
         return None
 

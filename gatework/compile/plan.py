@@ -27,7 +27,7 @@ Operand = str | float
 
 @dataclass(frozen=True)
 class Let:
-    """``name = op(args)``, elementwise or a mean; an argument is a name or a number."""
+    """``name = op(args)``, elementwise or over the units; an argument is a name or a number."""
 
     name: str
     op: str
@@ -35,9 +35,9 @@ class Let:
     size: str
 
     @property
-    def reduces(self) -> bool:
-        """Whether it needs its argument at all units."""
-        return self.op in PRIMITIVES and PRIMITIVES[self.op].reduces
+    def over(self) -> str:
+        """The units of its argument that it needs besides its own, see ``Primitive``."""
+        return PRIMITIVES[self.op].over if self.op in PRIMITIVES else ""
 
     def __str__(self) -> str:
         return f"{self.name} = {self.op}({', '.join(map(str, self.args))})"
@@ -70,7 +70,8 @@ class Product:
 class Stage:
     """Products that need nothing of this stage, then the elementwise part that needs them.
 
-    A mean needs nothing of its stage either: all units of its argument are done before it.
+    What goes over the units, such as a mean, needs nothing of its stage either: all units of its
+    argument are done before it.
     """
 
     products: tuple[Product, ...]

@@ -37,14 +37,41 @@ INLINE real vec_sum(vec a)
     return sum;
 }
 
-/* the first lanes, and nought behind them */
-INLINE vec vec_first(vec a, long count)
+INLINE real vec_largest(vec a)
+{
+    real most = a[0];
+    for (int i = 1; i < LANES; i++)
+        if (!(most >= a[i]) && most == most)
+            most = a[i];
+    return most;
+}
+
+/* the first lanes, and another number behind them */
+INLINE vec vec_first(vec a, long count, real rest)
 {
     ivec place;
     for (int i = 0; i < LANES; i++)
         place[i] = i;
-    return vec_pick(place < (whole)count, a, vec_all(0));
+    return vec_pick(place < (whole)count, a, vec_all(rest));
 }
+
+/* the sums of the lanes up to each one, and of each one and those behind it */
+INLINE vec vec_up_to(vec a)
+{
+    for (int i = 1; i < LANES; i++)
+        a[i] += a[i - 1];
+    return a;
+}
+
+INLINE vec vec_from(vec a)
+{
+    for (int i = LANES - 1; i > 0; i--)
+        a[i - 1] += a[i];
+    return a;
+}
+
+/* a NaN is larger than any number, as in torch */
+INLINE vec vec_larger(vec a, vec b) { return vec_pick((a >= b) | (a != a), a, b); }
 
 INLINE vec vec_abs(vec a)
 {
@@ -53,6 +80,17 @@ INLINE vec vec_abs(vec a)
 #else
     return (vec)((ivec)a & INT32_MAX);
 #endif
+}
+
+/* Adding and taking away 2^52 (2^23) rounds to a whole number; what is as large is one already,
+   and a NaN stays one. */
+INLINE vec vec_floor(vec a)
+{
+    const real limit = DOUBLE ? 4503599627370496.0 : 8388608.0;
+    vec size = vec_abs(a), near = size + limit - limit;
+    near = vec_pick(a < 0, -near, near);
+    near -= vec_pick(near > a, vec_all(1), vec_all(0));
+    return vec_pick(size < limit, near, a);
 }
 
 INLINE vec vec_positive(vec a) { return vec_pick(a > 0, vec_all(1), vec_all(0)); }

@@ -1,14 +1,32 @@
 """What a cell is written in. This floor imports neither torch nor NumPy."""
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Constant, Input, Mask, Matrix, State, Vector, matrix, vector
+from gatework.equations.expr import (
+    Beside,
+    Constant,
+    Input,
+    Mask,
+    Matrix,
+    State,
+    Vector,
+    matrix,
+    vector,
+)
 from gatework.equations.ops import (
     abs_,
+    cumax,
+    cummean,
+    cummean_back,
+    dot,
     exp,
+    floor,
+    largest,
     log,
     maximum,
     mean,
     minimum,
+    mod,
+    outer,
     positive,
     relu,
     sigmoid,
@@ -17,12 +35,15 @@ from gatework.equations.ops import (
     sqrt,
     square,
     tanh,
+    times,
+    units,
 )
 from gatework.equations.spec import Equation, Parameter, Spec
 
 from gatework.equations import transform as transform  # isort: skip  (made of all the above)
 
 __all__ = [
+    "Beside",
     "Cell",
     "Constant",
     "Equation",
@@ -34,12 +55,20 @@ __all__ = [
     "State",
     "Vector",
     "abs_",
+    "cumax",
+    "cummean",
+    "cummean_back",
+    "dot",
     "exp",
+    "floor",
+    "largest",
     "log",
     "matrix",
     "maximum",
     "mean",
     "minimum",
+    "mod",
+    "outer",
     "positive",
     "relu",
     "sigmoid",
@@ -48,5 +77,7 @@ __all__ = [
     "sqrt",
     "square",
     "tanh",
+    "times",
+    "units",
     "vector",
 ]

@@ -16,6 +16,7 @@ from gatework.equations.body import TEXTS, ClassBody
 from gatework.equations.expr import (
     FORMS,
     Apply,
+    Beside,
     Constant,
     Expr,
     Input,
@@ -31,6 +32,7 @@ from gatework.equations.expr import (
     walk,
 )
 from gatework.equations.ops import PRIMITIVES, Primitive
+from gatework.equations.sizes import VECTORS, joint, mixed, single
 from gatework.equations.spec import (
     NEXT,
     TAKEN,
@@ -39,6 +41,7 @@ from gatework.equations.spec import (
     Parameter,
     Spec,
     StateSymbol,
+    brought,
 )
 from gatework.errors import CellError
 
@@ -130,9 +133,12 @@ class _Finisher:
             states=tuple(StateSymbol(n, s.size) for n, s in states.items()),
             parameters=tuple(self.parameters()),
             constants=tuple((n, c.value) for n, c in self.of_type(Constant).items()),
-            masks=tuple(
-                MaskSymbol(n, m.size, m.probability, m.value, m.each)
-                for n, m in self.of_type(Mask).items()
+            masks=(
+                *(
+                    MaskSymbol(n, m.size, m.probability, m.value, m.each)
+                    for n, m in self.of_type(Mask).items()
+                ),
+                *(brought(n, b.size) for n, b in self.of_type(Beside).items()),
             ),
             equations=tuple(self.equations()),
         )
@@ -207,6 +213,8 @@ class _Finisher:
                 cols = self.size(value.source, name)
                 if cols is None or cols.islower():
                     self.fail(f"{name} multiplies a plain number. Use a vector instead.")
+                if cols not in VECTORS:
+                    self.fail(f"{name} multiplies a matrix. Multiply a vector made of it.")
                 found.append(Parameter(name, value.rows, cols))
         return found
 
@@ -247,7 +255,7 @@ class _Finisher:
         match expr:
             case Number() | Constant():
                 size = None
-            case Input() | State() | Vector() | Mask():
+            case Input() | State() | Vector() | Mask() | Beside():
                 size = expr.size
             case Matrix():
                 self.fail(
@@ -277,7 +285,7 @@ class _Finisher:
         if not isinstance(left, Matrix):
             self.fail(
                 f"{where}: the left side of @ is a declared matrix, got {self.label(left)}. "
-                f"For an elementwise product write *."
+                f"For an elementwise product write *, for a matrix among the states times(C, q)."
             )
         if id(left) not in self.names:
             self.fail(
@@ -294,24 +302,35 @@ class _Finisher:
         return left.rows
 
     def apply_size(self, expr: Apply, where: str) -> str | None:
-        sizes = {s for a in expr.args if (s := self.size(a, where)) is not None}
-        if len({s.upper() for s in sizes}) > 1:
-            parts = ", ".join(
-                f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args
-            )
-            self.fail(
-                f"{where}: {expr.op} of different sizes: {parts}. Bring one to the other's size "
-                f"with a matrix."
-            )
-        if not sizes and not PRIMITIVES[expr.op].infix:
+        row, given = PRIMITIVES[expr.op], [self.size(a, where) for a in expr.args]
+        known = [s for s in given if s is not None]
+        if not known and not row.infix:
             self.fail(f"{where}: {expr.op} of a plain number. Write its value.")
         self.check_number(expr, where)
-        size = min(sizes, default=None)  # capitals first: one number goes with its vector
-        if PRIMITIVES[expr.op].reduces and size is not None:
+        if row.gives:
+            return self.mixed_size(expr, where, given)
+        size = joint(known) if known else None
+        if known and size is None:
+            parts = f"{self.parts(expr, where)}. Bring one to the other's size with a matrix"
+            self.fail(f"{where}: {expr.op} of different sizes: {parts}.")
+        if row.over and size is not None:
             if size.islower():
                 self.fail(f"{where}: {self.label(expr)} is taken of one number. Leave it out.")
-            return size.lower()
+            return single(size) if row.reduces else size
         return size
+
+    def mixed_size(self, expr: Apply, where: str, given: list[str | None]) -> str:
+        """The size of a product of vectors and matrices that no weight stands in."""
+        row = PRIMITIVES[expr.op]
+        size = mixed(row.takes, row.gives, given)
+        if size is None:
+            wanted = " and ".join({"n": "a vector H", "nn": "a matrix HH"}[n] for n in row.takes)
+            self.fail(f"{where}: {expr.op} takes {wanted}; {self.parts(expr, where)}.")
+        return size
+
+    def parts(self, expr: Apply, where: str) -> str:
+        """The sizes of the arguments, for an error."""
+        return ", ".join(f"{self.label(a)} has {_shown(self.size(a, where))}" for a in expr.args)
 
     def check_number(self, expr: Apply, where: str) -> None:
         """Refuse arithmetic on numbers and constants that gives no finite number."""

@@ -1,12 +1,12 @@
 """Expression nodes: what stands between the equals signs of a cell.
 
 In a class body the leaves are declared symbols (``Input``, ``State``, ``Matrix``, ``Vector``,
-``Constant``, ``Mask``). When the cell is finished they are replaced by ``Ref(name)``, so that the
-finished equations are plain data: comparable, and writable as JSON.
+``Constant``, ``Mask``, ``Beside``). When the cell is finished they are replaced by
+``Ref(name)``, so that the finished equations are plain data: comparable, and writable as JSON.
 
-Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units. A small letter
-is one number for the whole vector, such as its mean. A size of ``None`` is a plain number, which
-goes with every size.
+Sizes are letters: ``F`` input features, ``H`` hidden units, ``P`` projected units, ``HH`` a matrix.
+A small letter is one number for the whole vector, such as its mean. A size of ``None`` is a plain
+number, which goes with every size.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ParamSpec, TypeGuard, TypeVar, overload
 
+from gatework.equations import sizes
 from gatework.equations.misuse import Valueless, shown
 from gatework.equations.refusal import names_waiting, refusal
 
-SIZES = {"F": "input features", "H": "hidden units", "P": "projected units"}
 EACH = ("step", "sequence")
 # How each declaration is written, and what goes between its brackets, for the errors.
 FORMS = {
@@ -32,10 +32,12 @@ FORMS = {
     "Matrix": ("W = Matrix(x)", ", with the symbol that it multiplies"),
     "Constant": ("k = Constant(0.5)", ", with a number"),
     "Mask": ("keep = Mask(0.9)", ", with the probability of a one"),
+    "Beside": ("t = Beside()", "; its numbers come with every call"),
     "matrix": ("W_i, W_f = matrix(2, x)", ": first how many, then what they multiply"),
     "vector": ("b_i, b_f = vector(2)", ", with how many"),
 }
 
+Start = float | tuple[float, float]  # a number, or the two between which it is drawn
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -195,7 +197,8 @@ class Input(Symbol):
 class State(Symbol):
     """A state carried from step to step, (B, H); the first one declared is the output.
 
-    A state ``h`` needs an equation ``h_next``. ``State("P")`` has the projected size.
+    A state ``h`` needs an equation ``h_next``. ``State("P")`` has the projected size,
+    ``State("HH")`` is a matrix, ``State("h")`` one number.
     """
 
     __slots__ = ("size",)
@@ -204,26 +207,30 @@ class State(Symbol):
     def __init__(self, size: str = "H") -> None:
         if size == "F":
             raise refusal("A state has size 'H' or 'P': each layer has other input features.")
-        self.size = _checked_size(size)
+        self.size = _checked_size(size, sizes.OF_STATE)
 
 
 class Vector(Symbol):
-    """A learned vector: a bias, or a weight for each unit; (H,).
+    """A learned vector: a bias, or a weight for each unit; (H,). ``Vector("h")`` is one number.
 
     ``Vector(start=1.0)`` begins at this number where a layer is made, as the gain of a
-    normalisation must; others begin as the layer's initialisation has it.
+    normalisation must; ``Vector(start=(0.0, 3.0))`` is drawn uniformly between the two. Others
+    begin as the layer's initialisation has it.
     """
 
     __slots__ = ("size", "start")
 
     @_declaration
-    def __init__(self, size: str = "H", start: float | None = None) -> None:
-        self.size = _checked_size(size)
-        self.start = None if start is None else finite(start)
+    def __init__(self, size: str = "H", start: Start | None = None) -> None:
+        self.size = _checked_size(size, sizes.OF_PARAMETER)
+        self.start = None if start is None else checked_start(start)
 
 
 class Matrix(Symbol):
-    """A learned matrix that takes something shaped like ``source`` to ``rows`` values."""
+    """A learned matrix that takes something shaped like ``source`` to ``rows`` values.
+
+    ``Matrix(x, rows="h")`` has one row: it makes one number of a vector.
+    """
 
     __slots__ = ("rows", "source")
 
@@ -235,7 +242,7 @@ class Matrix(Symbol):
                 f"got {shown(source)}."
             )
         self.source = source
-        self.rows = _checked_size(rows)
+        self.rows = _checked_size(rows, sizes.OF_PARAMETER)
 
 
 class Constant(Symbol):
@@ -266,7 +273,21 @@ class Mask(Symbol):
             raise refusal(f"A probability lies in [0, 1]; got {shown(probability)}.")
         if each not in EACH:
             raise refusal(f"A mask is drawn each {' or '.join(EACH)}; got {shown(each)}.")
-        self.each, self.size = each, _checked_size(size)
+        self.each, self.size = each, _checked_size(size, sizes.ALL)
+
+
+class Beside(Symbol):
+    """One number of each row and step that the caller brings beside the input, such as its time.
+
+    A layer takes it by its name, ``layer(x, beside={"t": times})``. It goes with values of this
+    size; there is no gradient by it.
+    """
+
+    __slots__ = ("size",)
+
+    @_declaration
+    def __init__(self, size: str = "H") -> None:
+        self.size = sizes.single(_checked_size(size, sizes.VECTORS))
 
 
 @_declaration
@@ -279,7 +300,7 @@ def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
 
 
 @_declaration
-def vector(count: int, size: str = "H", start: float | None = None) -> tuple[Vector, ...]:
+def vector(count: int, size: str = "H", start: Start | None = None) -> tuple[Vector, ...]:
     """Declare several vectors at once.
 
     ``b_r, b_z = vector(2)``; their gates are packed in this order.
@@ -332,6 +353,23 @@ def finite(value: Any) -> float:
     return number
 
 
+def checked_start(start: Any) -> Start:
+    """Where a parameter begins: a number, or two in their order.
+
+    Raises:
+        TypeError: neither of the two.
+        CellError: a number is infinite or NaN, or the second one is below the first.
+    """
+    if not isinstance(start, (tuple, list)):
+        return finite(start)
+    if len(start) != 2:
+        raise TypeError(f"expected two numbers, got {shown(start)}")
+    low, high = map(finite, start)
+    if low > high:
+        raise refusal(f"A start is drawn between a lower and a higher number; got {shown(start)}.")
+    return low, high
+
+
 def walk(expr: Expr) -> Iterator[Expr]:
     """Every node of an expression, the node itself first."""
     yield expr
@@ -348,9 +386,9 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def _checked_size(size: str) -> str:
-    if size not in SIZES:
-        known = ", ".join(f"{letter!r} ({text})" for letter, text in SIZES.items())
+def _checked_size(size: str, allowed: Mapping[str, str]) -> str:
+    if size not in allowed:
+        known = ", ".join(f"{letter!r} ({text})" for letter, text in allowed.items())
         raise refusal(
             f"Unknown size {shown(size)}; the sizes are {known}. "
             f"Their numbers are given to the layer."

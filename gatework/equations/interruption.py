@@ -12,7 +12,8 @@ from functools import lru_cache
 
 from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.ops import ONE
-from gatework.equations.spec import NEXT, Equation, MaskSymbol, Spec, StateSymbol
+from gatework.equations.sizes import single
+from gatework.equations.spec import NEXT, Equation, Spec, StateSymbol, brought
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def with_resets(spec: Spec) -> Interrupted:
     def rewritten(expr: Expr) -> Expr:
         match expr:
             case Ref(name) if name in sizes:
-                return Apply("mul", (masks[sizes[name]], expr))
+                return Apply("mul", (masks[single(sizes[name])], expr))
             case Product(Ref(matrix), Ref(name)) if name in sizes:
-                return Apply("mul", (masks[rows[matrix]], expr))
+                return Apply("mul", (masks[single(rows[matrix])], expr))
             case Product(matrix, operand):
                 return Product(matrix, rewritten(operand))
             case Apply(op, args):
@@ -71,7 +72,7 @@ def with_origins(spec: Spec) -> Interrupted:
     before = [
         Equation(
             begun[s.name].name,
-            _chosen(masks[s.size], Ref(s.name), Ref(origins[s.name].name)),
+            _chosen(masks[single(s.size)], Ref(s.name), Ref(origins[s.name].name)),
             s.size,
         )
         for s in spec.states
@@ -94,7 +95,9 @@ def with_skips(spec: Spec) -> Interrupted:
         for e in spec.equations
     ]
     equations += [
-        Equation(s.name + NEXT, _chosen(masks[s.size], made[s.name + NEXT], Ref(s.name)), s.size)
+        Equation(
+            s.name + NEXT, _chosen(masks[single(s.size)], made[s.name + NEXT], Ref(s.name)), s.size
+        )
         for s in spec.states
     ]
     return _made(spec, masks, equations)
@@ -116,13 +119,14 @@ class _Names:
 
 
 def _masks(spec: Spec, stem: str, letters: Iterable[str]) -> dict[str, Ref]:
-    """A mask of one number of a row for each size."""
+    """A mask of one number of a row for each size, by the small letter."""
     names = _Names(spec)
-    return {letter: Ref(names.new(f"{stem}_{letter.lower()}")) for letter in sorted(letters)}
+    small = sorted({single(letter) for letter in letters})
+    return {letter: Ref(names.new(f"{stem}_{letter}")) for letter in small}
 
 
 def _made(spec: Spec, masks: Mapping[str, Ref], equations: list[Equation]) -> Interrupted:
-    symbols = [MaskSymbol(m.name, size.lower(), 1.0, 1.0, "step") for size, m in masks.items()]
+    symbols = [brought(m.name, size) for size, m in masks.items()]
     named = [s for s in symbols if any(_reads(e.expr, s.name) for e in equations)]
     made = replace(spec, equations=tuple(equations), masks=(*spec.masks, *named))
     return Interrupted(made, tuple(s.name for s in named))

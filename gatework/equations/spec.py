@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import json
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from gatework.equations.expr import EACH, SIZES, Apply, Expr, Number, Product, Ref, finite, walk
+from gatework.equations.expr import (
+    EACH,
+    Apply,
+    Expr,
+    Number,
+    Product,
+    Ref,
+    Start,
+    checked_start,
+    finite,
+    walk,
+)
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import ALL, OF_PARAMETER, OF_STATE, VECTORS
 from gatework.errors import CellError
 
 NEXT = "_next"
@@ -42,7 +54,7 @@ class Parameter:
     name: str
     rows: str
     cols: str | None = None
-    start: float | None = field(default=None, compare=False)
+    start: Start | None = field(default=None, compare=False)
     blocks: int = 1
 
     @property
@@ -53,18 +65,28 @@ class Parameter:
 
 @dataclass(frozen=True)
 class MaskSymbol:
-    """Random in training: ``value`` with a probability, else 0; its mean in evaluation."""
+    """An array that a step reads beside input, states and parameters.
+
+    It is random in training, ``value`` with a probability, else 0, and its mean in evaluation; or
+    it is brought by the call, and never drawn.
+    """
 
     name: str
     size: str
     probability: float
     value: float
-    each: str  # drawn anew for each "step" or each "sequence"
+    each: str  # anew for each "step" or each "sequence"
+    is_brought: bool = False
 
     @property
     def mean(self) -> float:
         """What it is in evaluation."""
         return self.probability * self.value
+
+
+def brought(name: str, size: str) -> MaskSymbol:
+    """What each call brings, one number for each step and row."""
+    return MaskSymbol(name, size, 1.0, 1.0, "step", is_brought=True)
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,11 @@ class Spec:
     def given(self) -> dict[str, str]:
         """What a step is given beside the input: states and masks, with their sizes."""
         return {s.name: s.size for s in self.states} | {m.name: m.size for m in self.masks}
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What each call brings beside the input."""
+        return tuple(m.name for m in self.masks if m.is_brought)
 
     @cached_property
     def biases(self) -> frozenset[str]:
@@ -182,6 +209,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "blocks": {p.name: p.blocks for p in spec.parameters if p.blocks != 1},
         "constants": [[name, value] for name, value in spec.constants],
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
+        "beside": list(spec.beside),
         "equations": [[e.name, e.size, _expr_to_data(e.expr)] for e in spec.equations],
     }
 
@@ -200,8 +228,9 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
     """
     try:
         starts = {
-            str(n): finite(v) for n, v in data.get("starts", {}).items()
+            str(n): checked_start(v) for n, v in data.get("starts", {}).items()
         }  # which older files lack
+        beside = data.get("beside", ())  # this too
         blocks = {str(n): _count(v) for n, v in data.get("blocks", {}).items()}  # and this
         spec = Spec(
             name=str(data["name"]),
@@ -211,19 +240,18 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             use=str(data.get("use", "")),  # which older files lack, as the next
             deviations=str(data.get("deviations", "")),
             input=_name(data["input"]),
-            states=tuple(StateSymbol(_name(n), _size(s)) for n, s in data["states"]),
+            states=tuple(StateSymbol(_name(n), _size(s, OF_STATE)) for n, s in data["states"]),
             parameters=tuple(
                 _parameter(n, shape, starts.get(n), blocks.get(n, 1))
                 for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
-                MaskSymbol(_name(n), _size(s, single=True), _probability(p), finite(v), _each(e))
+                _mask(n, s, p, v, e, n in beside)
                 for n, s, p, v, e in data.get("masks", ())  # which older files lack
             ),
             equations=tuple(
-                Equation(_name(n), _expr_from_data(e), _size(s, single=True))
-                for n, s, e in data["equations"]
+                Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]
             ),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -291,11 +319,17 @@ def _name(value: Any) -> str:
     return value
 
 
-def _parameter(name: Any, shape: Sequence[Any], start: float | None, blocks: int) -> Parameter:
+def _parameter(name: Any, shape: Sequence[Any], start: Start | None, blocks: int) -> Parameter:
     rows, cols = shape if len(shape) > 1 else (*shape, None)
     if cols is None and blocks != 1:
         raise ValueError(f"the vector {name!r} has no blocks")
-    return Parameter(_name(name), _size(rows), None if cols is None else _size(cols), start, blocks)
+    columns = None if cols is None else _size(cols, VECTORS)
+    return Parameter(_name(name), _size(rows, OF_PARAMETER), columns, start, blocks)
+
+
+def _mask(name: Any, size: Any, p: Any, value: Any, each: Any, is_brought: bool) -> MaskSymbol:
+    letter = _size(size)
+    return MaskSymbol(_name(name), letter, _probability(p), finite(value), _each(each), is_brought)
 
 
 def _count(value: Any) -> int:
@@ -316,7 +350,7 @@ def _each(value: Any) -> str:
     return str(value)
 
 
-def _size(value: Any, single: bool = False) -> str:
-    if value not in SIZES and not (single and value in map(str.lower, SIZES)):
+def _size(value: Any, allowed: Iterable[str] = ALL) -> str:
+    if value not in allowed:
         raise ValueError(f"unknown size {value!r}")
     return str(value)

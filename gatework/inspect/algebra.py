@@ -123,7 +123,7 @@ class Algebra:
         match expr:
             case Ref(name):
                 return self.bare.get(name, frozenset())
-            case Apply(op, args) if not PRIMITIVES[op].reduces:
+            case Apply(op, args) if not PRIMITIVES[op].mixes:
                 return frozenset().union(*(self.bare_in(a) for a in args))
         return frozenset()
 
@@ -167,6 +167,9 @@ class Algebra:
                 return {}
             case "div" if args[1] and args[0] == args[1]:
                 return ONE
+            case _ if PRIMITIVES[op].transposed:  # of equal numbers it makes unequal ones, but of 0
+                if not args[0]:
+                    return {}
             case _ if len(args) == 1 and set(args[0]) <= {()}:
                 value = _computed(op, args[0].get((), 0.0))
                 if np.isfinite(value):

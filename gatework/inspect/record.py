@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatework import paths
 from gatework.errors import CellError, PathError
 from gatework.layers.recording import Recording
-from gatework.layers.stack import StackForward, States
+from gatework.layers.stack import Beside, StackForward, States
 
 
 def record(
@@ -22,6 +22,7 @@ def record(
     mask: Tensor | None = None,
     resets: Tensor | None = None,
     reset_to: States | None = None,
+    beside: Beside | None = None,
 ) -> Recording:
     """Run a layer as its ``forward`` would, and keep every named gate and state.
 
@@ -33,6 +34,7 @@ def record(
         mask: as for the layer's ``forward``.
         resets: as for the layer's ``forward``.
         reset_to: as for the layer's ``forward``.
+        beside: as for the layer's ``forward``.
 
     Returns:
         The recording; differentiable unless gradients are off.
@@ -43,8 +45,8 @@ def record(
         ShapeError: as the layer's ``forward``.
     """
     if not isinstance(layer, StackForward):
-        raise CellError(_refusal(layer))
-    call, form = layer.prepare(input, hx, lengths, mask, resets, reset_to)
+        raise CellError(refusal(layer))
+    call, form = layer.prepare(input, hx, lengths, mask, resets, reset_to, beside)
     call = replace(call, record=True)
     try:
         path = paths.choose(call, layer.path)
@@ -56,7 +58,7 @@ def record(
     return Recording(layer.spec, rows, call.num_directions)
 
 
-def _refusal(layer: object) -> str:
+def refusal(layer: object) -> str:
     """Why something cannot be recorded, and what to do instead."""
     if isinstance(layer, nn.RNNBase):
         name = layer.mode.partition("_")[0]  # RNN_TANH is an RNN

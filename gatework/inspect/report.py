@@ -157,7 +157,8 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
         "series": _plain(cube.values[row, origin - model.context_ : origin, 0]),
         "says": [[role.title, role.says] for role, _, _ in maps if role.says],
         "panels": [
-            _panel(role, values[:, 0].cpu().numpy(), signed) for role, values, signed in maps
+            _panel(role, values[:, 0].flatten(1).cpu().numpy(), signed)
+            for role, values, signed in maps
         ],
     }
 

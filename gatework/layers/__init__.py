@@ -9,6 +9,7 @@ from gatework.layers.pool import Pool
 from gatework.layers.recurrent import Recurrent
 from gatework.layers.single_step import GRUCell, LSTMCell, RNNCell
 from gatework.layers.stacked import Stack
+from gatework.layers.stateful import Stateful
 
 __all__ = [
     "GRU",
@@ -23,5 +24,6 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "Stack",
+    "Stateful",
     "final_output",
 ]

@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations import Spec
+from gatework.equations.sizes import shape_of, width_of
 from gatework.errors import ShapeError
+from gatework.layers.initial import begin
 from gatework.layers.shapes import check_lengths
 from gatework.paths.call import Call, Given, Groups
 from gatework.paths.layerwise import Steps, run_layers
@@ -89,6 +91,11 @@ class ConvRecurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = resolve(cell)
+        if self.spec.beside:
+            raise ShapeError(
+                f"{name_of(self.spec)} reads {', '.join(self.spec.beside)} beside the input, which "
+                f"images have none of; run it in a Recurrent."
+            )
         if dims not in CONVOLUTIONS:
             raise ShapeError(f"An image has 1, 2 or 3 axes (dims), got {dims!r}.")
         self.dims = dims
@@ -142,7 +149,7 @@ class ConvRecurrent(nn.Module):
         }
         shapes: dict[str, tuple[int, ...]] = {}
         for stem, members in self.spec.groups.items():
-            rows, *cols = (sizes[letter] for letter in members[0].shape)
+            rows, *cols = (width_of(letter, sizes) for letter in members[0].shape)
             places = self.kernel_size if cols else self.image_size
             if cols or stem in self._scaling:
                 shapes[stem] = (rows * len(members), *cols, *(places or ()))
@@ -160,7 +167,7 @@ class ConvRecurrent(nn.Module):
                 members = self.spec.groups[stem]
                 for member, part in zip(members, parameter.chunk(len(members)), strict=True):
                     if member.start is not None:
-                        nn.init.constant_(part, member.start)
+                        begin(part, member.start)
 
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction, as the steps read them: features last, biases never absent."""
@@ -215,7 +222,9 @@ class ConvRecurrent(nn.Module):
         )
         result = run_layers(call, partial(_run_directions, SameConvolution(self.dilation)))
         output = result.output.movedim(-1, 2)
-        states = tuple(s.movedim(-1, 2) for s in result.states)
+        shapes = self._shapes_of_states()
+        pairs = zip(result.states, shapes, strict=True)
+        states = tuple(torch.unflatten(s.movedim(-1, 2), 2, shape) for s, shape in pairs)
         return (
             output.transpose(0, 1) if self.batch_first else output,
             states[0] if len(states) == 1 else states,
@@ -267,10 +276,10 @@ class ConvRecurrent(nn.Module):
     def _states(self, x: Tensor, hx: States | None) -> tuple[Tensor, ...]:
         """The initial states as (L*D, B, *space, size), zero where none are given."""
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_channels, "P": self.proj_channels}
-        expected = [(rows, x.shape[1], sizes[s.size], *x.shape[2:-1]) for s in self.spec.states]
+        shapes = self._shapes_of_states()
+        expected = [(rows, x.shape[1], *shape, *x.shape[2:-1]) for shape in shapes]
         if hx is None:
-            return tuple(x.new_zeros(shape).movedim(2, -1) for shape in expected)
+            hx = tuple(x.new_zeros(shape) for shape in expected)
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         if any(s.dtype != x.dtype for s in states):
             raise ShapeError(
@@ -282,7 +291,13 @@ class ConvRecurrent(nn.Module):
                 f"{type(self).__name__}: expected initial states {expected} = (layers * "
                 f"directions, B, H, *space) each, got {[(*s.shape,) for s in states]}."
             )
-        return tuple(s.movedim(2, -1) for s in states)
+        pairs = zip(states, shapes, strict=True)
+        return tuple(s.flatten(2, 1 + len(shape)).movedim(2, -1) for s, shape in pairs)
+
+    def _shapes_of_states(self) -> list[tuple[int, ...]]:
+        """The channels of each state: (H,), of a matrix (H, H)."""
+        sizes = {"H": self.hidden_channels, "P": self.proj_channels}
+        return [shape_of(s.size, sizes) for s in self.spec.states]
 
 
 @dataclass(frozen=True)

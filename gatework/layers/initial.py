@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gatework.equations import Parameter, Spec
+from gatework.equations.expr import Start
 from gatework.equations.transform.draft import is_recurrent
 from gatework.errors import CellError
 
@@ -140,11 +141,19 @@ def fill(
     init(spec, stored, hidden_size)
     for parameter, tensor in parts(spec, stored):
         if parameter.start is not None:
-            tensor.fill_(parameter.start)
+            begin(tensor, parameter.start)
         if parameter.name == "b_f" and forget_bias is not None:
             tensor.fill_(forget_bias)
     if forget_bias is not None:
         _bias(spec, stored, "b_f", f"forget_bias={forget_bias}")
+
+
+def begin(tensor: Tensor, start: Start) -> None:
+    """Fill a parameter as its cell has it, see ``Vector``."""
+    if isinstance(start, tuple):
+        nn.init.uniform_(tensor, *start)
+    else:
+        nn.init.constant_(tensor, start)
 
 
 def parts(spec: Spec, stored: Stored) -> list[tuple[Parameter, Tensor]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gatework import paths
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations import Spec
+from gatework.equations.sizes import width_of
 from gatework.errors import ShapeError
 from gatework.layers import initial
 from gatework.layers.stack import StackForward
@@ -125,7 +126,7 @@ class Recurrent(StackForward, nn.Module):
         sizes = {"F": features, "H": self.hidden_size, "P": self.proj_size}
         shapes = {}
         for stem, members in self._spec.groups.items():
-            rows, *cols = (sizes[letter] for letter in members[0].shape)
+            rows, *cols = (width_of(letter, sizes) for letter in members[0].shape)
             shapes[stem] = (rows * len(members), *(c // members[0].blocks for c in cols))
         return shapes
 

@@ -5,7 +5,7 @@ Each message keeps the wording that torch uses in the same place and adds the re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,6 +60,7 @@ def check_states(
     expected: Sequence[tuple[int, ...]],
     x: Tensor,
     batch_first: bool,
+    is_batched: bool = True,
 ) -> None:
     """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
     for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
@@ -71,24 +72,24 @@ def check_states(
             )
         if tuple(state.shape) == shape:
             continue
-        letters = f"(layers * directions, {'B, ' if len(shape) == 3 else ''}size)"
+        letters = f"(layers * directions, {'B, ' if is_batched else ''}size)"
         if state.dim() != len(shape):
             raise ShapeError(
-                f"{layer}: For {'batched 3-D' if len(shape) == 3 else 'unbatched 2-D'} input, "
+                f"{layer}: For {'batched 3-D' if is_batched else 'unbatched 2-D'} input, "
                 f"{which} should also be {len(shape)}-D but got {state.dim()}-D: shape "
                 f"{tuple(state.shape)}, expected {shape} = {letters}."
             )
         raise ShapeError(
             f"{layer}: Expected {which} size {shape}, got {list(state.shape)}: expected {letters}."
-            f"{_hint_batch(state.shape, shape, x, batch_first)}"
+            f"{_hint_batch(state.shape, shape, x, batch_first) if is_batched else ''}"
         )
 
 
 def _hint_batch(got: Sequence[int], expected: tuple[int, ...], x: Tensor, batch_first: bool) -> str:
-    if len(expected) == 3 and tuple(got) == (expected[1], expected[0], expected[2]):
+    if tuple(got) == (expected[1], expected[0], *expected[2:]):
         return " Its first two axes are exchanged; batch_first does not apply to states."
     other = x.shape[1] if batch_first else x.shape[0]
-    if len(expected) == 3 and tuple(got) == (expected[0], other, expected[2]):
+    if tuple(got) == (expected[0], other, *expected[2:]):
         return _hint_batch_first(x, batch_first)
     return ""
 
@@ -121,6 +122,30 @@ def check_lengths(
             f"{int(values.max())} for input {tuple(x.shape)}."
         )
     return values
+
+
+def check_beside(
+    layer: str, wanted: Sequence[str], given: Mapping[str, Tensor], expected: tuple[int, ...]
+) -> None:
+    """What a cell reads beside the input: one number for each step and row, without a gradient."""
+    if set(given) != set(wanted):
+        names = f"a number for each step as {', '.join(wanted)}" if wanted else "nothing"
+        raise ShapeError(
+            f"{layer}: the cell reads {names} beside the input, got "
+            f"{', '.join(given) or 'nothing'}. "
+            + (f"Pass beside={{{wanted[0]!r}: ...}}." if wanted else "Leave beside= out.")
+        )
+    for name, values in given.items():
+        if tuple(values.shape) != expected or values.dtype == torch.bool or values.is_complex():
+            raise ShapeError(
+                f"{layer}: beside[{name!r}] has a real number for each step, {expected} for this "
+                f"input; got {values.dtype} of shape {tuple(values.shape)}."
+            )
+        if values.requires_grad:
+            raise ShapeError(
+                f"{layer}: there is no gradient by what comes beside the input. Pass "
+                f"{name}.detach()."
+            )
 
 
 def _hint_batch_first(x: Tensor, batch_first: bool) -> str:

@@ -7,7 +7,7 @@ single sequences, packed sequences, lengths, initial states and the choice of th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,21 +17,23 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from gatework import paths
 from gatework.equations import Spec
+from gatework.equations.sizes import MATRICES, shape_of
 from gatework.equations.spec import NEXT
 from gatework.errors import ShapeError
 from gatework.layers.initial import Initialiser, initialiser
 from gatework.layers.recording import Recording
-from gatework.layers.shapes import check_input, check_lengths, check_states
-from gatework.layers.states import named_states
+from gatework.layers.shapes import check_beside, check_input, check_lengths, check_states
+from gatework.layers.states import as_matrix, as_row, named_states
 from gatework.layers.stream import Stream
 from gatework.layers.switches import DEFAULTS, Switches, shown
 from gatework.layers.weight_drop import DroppedWeights
 from gatework.paths import Call, Result, Weights, prepared, vendor
-from gatework.paths.interruptions import with_mask, with_reset_steps
+from gatework.paths.interruptions import with_beside, with_mask, with_reset_steps
 from gatework.paths.per_layer import is_plain_form, states_of
 from gatework.paths.segments import check_segments, run_segments
 
 States = Tensor | tuple[Tensor, ...]
+Beside = Mapping[str, Tensor]
 
 
 class StackForward:
@@ -119,6 +121,7 @@ class StackForward:
         mask: Tensor | None = None,
         resets: Tensor | None = None,
         reset_to: States | None = None,
+        beside: Beside | None = None,
         return_states: bool = False,
     ) -> Any:
         """Run the stack over a batch of sequences.
@@ -139,6 +142,8 @@ class StackForward:
                 that is seen nothing begins.
             reset_to: what they are set to, in the form of ``hx``. Default 0, or what the layer
                 has learned.
+            beside: what the cell reads beside the input (``Beside``), by name: a number for
+                each step and row, shaped as ``mask``. There is no gradient by it.
             return_states: also give all states after every step.
 
         Returns:
@@ -151,12 +156,13 @@ class StackForward:
             ShapeError: a shape or a dtype that cannot be; the message says the likely cause.
             PathError: the path asked for does not support this call.
         """
-        is_plain = lengths is mask is resets is reset_to is None and not return_states
+        is_plain = beside is None and lengths is mask is resets is reset_to is None
+        is_plain = is_plain and not return_states
         is_traced = torch.compiler.is_compiling()
         if is_plain and not is_traced and isinstance(input, Tensor) and is_plain_form(hx):
             output, states = self._forward_again(input, hx)
             return output, self._named(states)
-        call, form = self.prepare(input, hx, lengths, mask, resets, reset_to)
+        call, form = self.prepare(input, hx, lengths, mask, resets, reset_to, beside)
         call = replace(call, every_state=return_states)
         if is_traced:
             result = paths.run_traced(call, self.path, self.is_torch_cell)
@@ -176,7 +182,9 @@ class StackForward:
             return path.run(call)
         return run_segments(call, self.checkpoint, path.run)
 
-    def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, Any]:
+    def step(
+        self, x: Tensor, states: States | None = None, beside: Beside | None = None
+    ) -> tuple[Tensor, Any]:
         """One step: what ``forward`` gives for a sequence of one, from the states of the last one.
 
         It is differentiable and takes the layer as it is; ``stream`` is the quick form for
@@ -185,6 +193,7 @@ class StackForward:
         Args:
             x: (B, F) or (F,).
             states: as this function returned them; ``None`` begins a sequence.
+            beside: what the cell reads beside the input by name, (B,) or () each.
 
         Returns:
             The output, (B, H) or (H,), and the states.
@@ -198,7 +207,9 @@ class StackForward:
                 f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
             )
         axis = 1 if self.batch_first and x.dim() == 2 else 0
-        output, states = self.forward(x.unsqueeze(axis), states)
+        if beside is not None:
+            beside = {name: values.unsqueeze(axis) for name, values in beside.items()}
+        output, states = self.forward(x.unsqueeze(axis), states, beside=beside)
         return output.squeeze(axis), states
 
     def state(self, states: States | None = None, batch: int | None = None) -> Any:
@@ -237,7 +248,7 @@ class StackForward:
             return result
         ready = prepared.find(self, input, hx)
         if ready is not None:
-            form = _Form(self.batch_first, len(self.spec.states))
+            form = _Form(self.batch_first, self.spec, self._shapes_of_states())
             x = form.standard(input)
         else:
             call, form = self.prepare(input, hx, None)
@@ -271,18 +282,19 @@ class StackForward:
         mask: Tensor | None = None,
         resets: Tensor | None = None,
         reset_to: States | None = None,
+        beside: Beside | None = None,
     ) -> tuple[Call, _Form]:
         """The call that ``forward`` makes, and the way back from its result."""
         name = type(self).__name__
-        form = _Form(self.batch_first, len(self.spec.states))
+        form = _Form(self.batch_first, self.spec, self._shapes_of_states())
         weights = self.stack_weights()
         if lengths is not None and mask is not None:
             raise ShapeError(f"{name}: lengths= and mask= say the same thing; pass one of them.")
         if isinstance(input, PackedSequence):
-            if not (lengths is mask is resets is None):
+            if beside is not None or not (lengths is mask is resets is None):
                 raise ShapeError(
-                    f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask= or "
-                    f"resets=. Pad it (pad_packed_sequence) to use them."
+                    f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask=, "
+                    f"resets= or beside=. Pad it (pad_packed_sequence) to use them."
                 )
             if input.data.dim() != 2:
                 raise ShapeError(
@@ -318,18 +330,21 @@ class StackForward:
             call = with_reset_steps(call, resets, origins)
         elif reset_to is not None:
             raise ShapeError(f"{name}: reset_to= says what resets= set states to; pass both.")
+        if beside is not None or self.spec.beside:
+            beside = beside or {}
+            check_beside(name, self.spec.beside, beside, form.shape_of_steps(x))
+            call = with_beside(call, {n: form.steps(values) for n, values in beside.items()})
         return call, form
 
     def _of_steps(self, which: str, values: Tensor, x: Tensor, form: _Form) -> Tensor:
         """A truth value for each step and row, as (T, B)."""
-        name, given = type(self).__name__, form.as_given(x)
-        expected = given.shape[:2] if form.is_batched else given.shape[:1]
+        name, expected = type(self).__name__, form.shape_of_steps(x)
         if values.dtype != torch.bool or values.shape != expected:
             raise ShapeError(
-                f"{name}: {which} is a bool tensor with a value for each step, {tuple(expected)} "
+                f"{name}: {which} is a bool tensor with a value for each step, {expected} "
                 f"for this input; got {values.dtype} of shape {tuple(values.shape)}."
             )
-        return form.as_given(values) if form.is_batched else values.unsqueeze(1)
+        return form.steps(values)
 
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the parameters, which the input must have."""
@@ -338,21 +353,26 @@ class StackForward:
 
     def _states(self, name: str, x: Tensor, hx: States | None, form: _Form) -> tuple[Tensor, ...]:
         """The initial states as (L*D, B, size), zero where none are given."""
-        rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        widths = [sizes[s.size] for s in self.spec.states]
         if hx is None:
-            return self._first_states(x, x.shape[1])
+            first = self._first_states(x, x.shape[1])
+            return tuple(map(as_row, self._shapes_of_states(), first))
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        if len(states) != len(widths):
+        shapes = self._shapes_of_states()
+        if len(states) != len(shapes):
             names = ", ".join(s.name for s in self.spec.states)
             raise ShapeError(
-                f"{name}: expected {len(widths)} initial state(s) ({names}), got {len(states)}."
+                f"{name}: expected {len(shapes)} initial state(s) ({names}), got {len(states)}."
             )
+        rows = self.num_layers * (2 if self.bidirectional else 1)
         batch = (x.shape[1],) if form.is_batched else ()
-        expected = [(rows, *batch, width) for width in widths]
-        check_states(name, states, expected, form.as_given(x), form.is_turned)
+        expected = [(rows, *batch, *shape) for shape in shapes]
+        check_states(name, states, expected, form.as_given(x), form.is_turned, form.is_batched)
         return form.standard_states(states)
+
+    def _shapes_of_states(self) -> list[tuple[int, ...]]:
+        """The axes of one row of each state: (H,), of a matrix (H, H)."""
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        return [shape_of(s.size, sizes) for s in self.spec.states]
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
         """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch."""
@@ -360,12 +380,11 @@ class StackForward:
         if self.learned_states:
             own = [getattr(self, f"first_{s.name}") for s in self.spec.states]
             return tuple(
-                s if batch is None else s.unsqueeze(1).expand(-1, batch, -1).contiguous()
+                s if batch is None else s[:, None].expand(-1, batch, *s.shape[1:]).contiguous()
                 for s in own
             )
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        return tuple(like.new_zeros(rows, *middle, sizes[s.size]) for s in self.spec.states)
+        return tuple(like.new_zeros(rows, *middle, *shape) for shape in self._shapes_of_states())
 
     def reset_first_states(self) -> None:
         """Set learned initial states, where there are any, to zero."""
@@ -379,9 +398,8 @@ class StackForward:
         if not self.learned_states:
             return
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        sizes = {"H": self.hidden_size, "P": self.proj_size}
-        for state in self.spec.states:
-            zeros = torch.zeros(rows, sizes[state.size], device=device, dtype=dtype)
+        for state, shape in zip(self.spec.states, self._shapes_of_states(), strict=True):
+            zeros = torch.zeros(rows, *shape, device=device, dtype=dtype)
             name = f"first_{state.name}"
             self.register_parameter(name, nn.Parameter(zeros))  # type: ignore[attr-defined]
 
@@ -389,8 +407,8 @@ class StackForward:
 class _Form:
     """How the input came, so that the result goes back in the same form."""
 
-    def __init__(self, batch_first: bool, states: int) -> None:
-        self.batch_first, self.states = batch_first, states
+    def __init__(self, batch_first: bool, spec: Spec, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.batch_first, self.spec, self.shapes = batch_first, spec, shapes
         self.is_batched = True
         self.is_turned = False  # the input came as (B, T, F)
         self.packed: PackedSequence | None = None
@@ -408,6 +426,14 @@ class _Form:
         """The standard axes (T, B, F) in the order in which the input came, or back again."""
         return x.transpose(0, 1) if self.is_turned else x
 
+    def shape_of_steps(self, x: Tensor) -> tuple[int, ...]:
+        """The shape of a value for each step and row, beside an input (T, B, F)."""
+        return tuple(self.as_given(x).shape[:2] if self.is_batched else x.shape[:1])
+
+    def steps(self, values: Tensor) -> Tensor:
+        """A value for each step and row, as (T, B)."""
+        return self.as_given(values) if self.is_batched else values.unsqueeze(1)
+
     def unpack(self, packed: PackedSequence) -> tuple[Tensor, Tensor]:
         """A packed batch as (T, B, F) and lengths, in the packed order."""
         self.packed = packed
@@ -416,6 +442,7 @@ class _Form:
 
     def standard_states(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Checked states as (L*D, B, size), in the packed order where there is one."""
+        states = tuple(map(as_row, self.shapes, states))
         if not self.is_batched:
             return tuple(s.unsqueeze(1) for s in states)
         order = None if self.packed is None else self.packed.sorted_indices
@@ -423,13 +450,23 @@ class _Form:
 
     def rows(self, recorded: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
         """What was recorded, with the axes of the input."""
-        if not self.is_batched:
-            return [{name: v.squeeze(1) for name, v in row.items()} for row in recorded]
-        return [{name: self.as_given(v) for name, v in row.items()} for row in recorded]
+        square = next((shape for shape in self.shapes if len(shape) > 1), ())
+        matrices = {e.name for e in self.spec.equations if e.size in MATRICES}
+        return [
+            {
+                name: as_matrix(
+                    square if name in matrices else (),
+                    self.as_given(v) if self.is_batched else v.squeeze(1),
+                )
+                for name, v in row.items()
+            }
+            for row in recorded
+        ]
 
     def restore(self, result: Result) -> tuple[Any, Any]:
         """Output and final states as torch.nn would return them for such an input."""
-        states = result.states[: self.states]  # a call may have further ones
+        pairs = zip(self.shapes, result.states, strict=False)  # a call may have further ones
+        states = tuple(as_matrix(shape, state) for shape, state in pairs)
         output: Any = self.as_given(result.output)
         if self.packed is not None:
             assert self.lengths is not None

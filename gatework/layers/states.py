@@ -16,6 +16,16 @@ from gatework.errors import ShapeError
 BATCHED = 3  # axes of the states of a batch
 
 
+def as_row(shape: Sequence[int], state: Tensor) -> Tensor:
+    """A state whose last axes are those of one row, with one axis in their place."""
+    return state.flatten(-len(shape)) if len(shape) > 1 else state
+
+
+def as_matrix(shape: Sequence[int], state: Tensor) -> Tensor:
+    """The way back: a state whose last axis is a row, with the axes that it has outside."""
+    return torch.unflatten(state, -1, shape) if len(shape) > 1 else state
+
+
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:
     """States as a tuple with names: ``states.h``, ``states.c``, else as torch.nn gives them.
 
@@ -40,7 +50,7 @@ def _type(names: tuple[str, ...]) -> Any:
     made = make("States", names)
     made.detach = _detach
     made.to = _to
-    made.index = _index
+    made.index = rows_of
     made.__reduce__ = lambda self: (_again, (names, *self))
     made.__doc__ = named_states.__doc__
     return made
@@ -52,21 +62,28 @@ def _again(names: tuple[str, ...], *states: Any) -> Any:
 
 def _detach(self: Any) -> Any:
     """The same numbers, cut off from the steps that made them."""
-    return _of_each(self, lambda state: state.detach())
+    return map_states(self, lambda state: state.detach())
 
 
 def _to(self: Any, *args: Any, **options: Any) -> Any:
     """On another device or of another dtype, as ``Tensor.to``."""
-    return _of_each(self, lambda state: state.to(*args, **options))
+    return map_states(self, lambda state: state.to(*args, **options))
 
 
-def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
-    """Some rows of the batch, which is the last axis but one.
+def map_states(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same change of every tensor in states of any form; ``None`` stays."""
+    if states is None or isinstance(states, Tensor):
+        return None if states is None else change(states)
+    parts = [map_states(s, change) for s in states]
+    return type(states)(*parts) if hasattr(states, "_fields") else type(states)(parts)
+
+
+def rows_of(states: Any, rows: Tensor | Sequence[int]) -> Any:
+    """Some rows of the batch, which is the second axis, in this order.
 
     Raises:
         ShapeError: the states have no such axis.
     """
-
 
     def chosen(state: Tensor) -> Tensor:
         if state.dim() < BATCHED:
@@ -74,13 +91,6 @@ def _index(self: Any, rows: Tensor | Sequence[int]) -> Any:
                 f"index(rows) wants states of a batch, (layers * directions, B, size); got "
                 f"{tuple(state.shape)}, those of one sequence."
             )
-        return state.index_select(-2, torch.as_tensor(rows, device=state.device))
+        return state.index_select(1, torch.as_tensor(rows, device=state.device))
 
-    return _of_each(self, chosen)
-
-
-def _of_each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(states, Tensor):
-        return change(states)
-    parts = [_of_each(s, change) for s in states]
-    return type(states)(*parts) if hasattr(states, "_fields") else tuple(parts)
+    return map_states(states, chosen)

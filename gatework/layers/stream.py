@@ -13,11 +13,11 @@ from torch import Tensor
 from gatework import paths
 from gatework.errors import ShapeError
 from gatework.paths.kernel_step import KernelStep
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 from gatework.paths.native import library
 
 if TYPE_CHECKING:
-    from gatework.layers.stack import StackForward, States
+    from gatework.layers.stack import Beside, StackForward, States
 
 
 class Stream:
@@ -41,11 +41,12 @@ class Stream:
         self._steps: list[KernelStep] | None = None
         self._start: States | None = None
 
-    def step(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor, beside: Beside | None = None) -> Tensor:
         """The output of the next step.
 
         Args:
             x: (B, F), or (F,) where B is 1.
+            beside: what the cell reads beside the input by name, (B,) or () each.
 
         Returns:
             (B, size), or (size,).
@@ -55,7 +56,8 @@ class Stream:
         """
         layer = self.layer
         if x.dim() == 1 and self.batch == 1:
-            return self.step(x.unsqueeze(0)).squeeze(0)
+            beside = beside and {name: v.reshape(1) for name, v in beside.items()}
+            return self.step(x.unsqueeze(0), beside).squeeze(0)
         if x.shape != (self.batch, layer.input_size):
             raise ShapeError(
                 f"A step of this stream is ({self.batch}, {layer.input_size}) = (B, F), got "
@@ -65,7 +67,7 @@ class Stream:
             self._set_up()
             self._seen, self._probes = seen, [(p, p.value) for p in _probes(layer)]
         if self._steps is None:
-            return self._step_by_layer(x)
+            return self._step_by_layer(x, beside)
         if x.dtype != self._dtype:
             raise ShapeError(f"A step of this stream is {self._dtype}, got {x.dtype}.")
         output = x.contiguous()
@@ -98,6 +100,9 @@ class Stream:
 
     def _set_up(self) -> None:
         layer, states = self.layer, self.states
+        if layer.spec.beside:
+            self._start, self._steps = states, None
+            return
         x = torch.zeros(1, self.batch, layer.input_size, dtype=layer.weight_dtype())
         x = x.to(next(layer.parameters()).device)  # type: ignore[attr-defined]
         with torch.no_grad(), _evaluating(layer):
@@ -115,20 +120,15 @@ class Stream:
             for row in range(layer.num_layers):
                 first = [s[row] for s in call.states]
                 groups = call.weights.groups(row, 0)
-                sizes = {"F": features} | {
-                    symbol.size: s.shape[-1]
-                    for symbol, s in zip(call.spec.states, first, strict=True)
-                }
+                sizes = sizes_of(call.spec, first, features)
                 masks = draw(call.spec, sizes, 1, (self.batch,), False, first[0])
                 self._steps.append(KernelStep(kernel, groups, masks, first, features, stride))
                 features, stride = self._size, kernel.padded(self._size)
 
-    def _step_by_layer(self, x: Tensor) -> Tensor:
-        axis = 1 if self.layer.batch_first else 0
+    def _step_by_layer(self, x: Tensor, beside: Beside | None) -> Tensor:
         with torch.no_grad(), _evaluating(self.layer):
-            output, self._start = self.layer.forward(x.unsqueeze(axis), self._start)
-        result: Tensor = output.squeeze(axis)
-        return result
+            output, self._start = self.layer.step(x, self._start, beside)
+        return output
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from gatework.errors import ShapeError
 from gatework.layers.final import final_output
 from gatework.layers.recording import Recording
 from gatework.layers.recurrent import Recurrent
+from gatework.layers.stack import Beside
 from gatework.layers.states import named_states
 from gatework.layers.stream import Stream
 from gatework.layers.switches import Switches
@@ -114,7 +115,8 @@ class Widths(Recurrent):
     def state(self, states: Any = None, batch: int | None = None) -> Any:
         """As ``Recurrent.state``; each state is a list with one tensor for each layer."""
         is_single = len(self.spec.states) == 1 and not hasattr(states, "_fields")
-        return super().state([states] if is_single and states is not None else states, batch)
+        given: Any = [states] if is_single and states is not None else states
+        return super().state(given, batch)
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Any, ...]:
         rows = [layer._first_states(like, batch) for layer in self.each()]
@@ -137,7 +139,7 @@ class Widths(Recurrent):
         *,
         reset_to: Any = None,
         return_states: bool = False,
-        **steps: Tensor | None,
+        **steps: Any,
     ) -> Any:
         """Run the stack, as ``Recurrent.forward``, with states as above."""
         rows, origins = self._rows_of(hx), self._rows_of(reset_to)
@@ -211,10 +213,10 @@ class WidthsStream(Stream):
         self._streams = [one.stream(batch) for one in layer.each()]
         self._is_single = len(layer.spec.states) == 1
 
-    def step(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor, beside: Beside | None = None) -> Tensor:
         """The output of the next step: x is (B, F), or (F,) where B is 1."""
         for stream in self._streams:
-            x = stream.step(x)
+            x = stream.step(x, beside)
         return x
 
     @property

@@ -36,9 +36,11 @@ VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.
 SCAN = scan.ScanPath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, SCAN, REFERENCE)
 MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
-FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up
+FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up, in training
+FEWEST_ROWS = 8  # the same in inference
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
 AUTO = "auto"
+RUNS = "runs it"
 FLOATS = (torch.float32, torch.float64)  # of the kernels
 
 _logged: set[tuple[str, str, str]] = set()
@@ -92,6 +94,22 @@ def choose(call: Call, name: str = AUTO) -> Path:
     raise PathError(f"{call.spec.name} cannot run here. {'; '.join(reasons)}.")
 
 
+def explained(call: Call, name: str = AUTO) -> list[tuple[str, str]]:
+    """What the choice makes of each path, in the order of preference: name and reason.
+
+    The first one whose reason is ``RUNS`` is taken.
+    """
+    found: list[tuple[str, str]] = []
+    for path in _ordered(call):
+        reason = path.supports(call)
+        if name not in (AUTO, path.name):
+            reason = f"not asked for, path={name!r}"
+        elif reason is None and any(other == RUNS for _, other in found):
+            reason = "supports it, is expected to be slower here"
+        found.append((path.name, reason or RUNS))
+    return found
+
+
 def _ordered(call: Call) -> tuple[Path, ...]:
     """The paths with the faster one first, as far as ``docs/performance.md`` has measured it.
 
@@ -112,7 +130,7 @@ def _ordered(call: Call) -> tuple[Path, ...]:
         much = torch.is_grad_enabled() and rows * elements >= MUCH_WORK
         is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
-        is_faster = elements <= SMALL_WEIGHTS or (not is_tuned and rows >= FEW_ROWS)
+        is_faster = elements <= SMALL_WEIGHTS if is_tuned else rows >= FEWEST_ROWS
     return (NATIVE, VENDOR, SCAN, REFERENCE) if is_faster else PATHS
 
 
@@ -137,6 +155,7 @@ def _log_once(cell: str, path: str, why: str) -> None:
 __all__ = [
     "AUTO",
     "PATHS",
+    "RUNS",
     "Call",
     "Path",
     "Result",
@@ -144,5 +163,6 @@ __all__ = [
     "check_name",
     "choose",
     "choose_for_step",
+    "explained",
     "run_traced",
 ]

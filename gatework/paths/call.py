@@ -75,7 +75,7 @@ class Call:
     training: bool = False
     record: bool = False  # every equation at every step is asked for
     every_state: bool = False  # all states at every step are
-    # Masks that are not to be drawn, by name, (T, B, size), for each layer and direction in its
+    # Masks that the call brings, by name, (T, B, size), for each layer and direction in its
     # own order; and the steps that are not skipped, (T, B, 1). See ``interruptions``.
     brought: tuple[Mapping[str, Tensor], ...] = ()
     live: Tensor | None = None

@@ -1,8 +1,11 @@
-"""Resets and skipped steps: brought into a call by rewriting its cell, see ``equations``."""
+"""What a call brings for each step besides its input.
+
+Resets and skipped steps are brought into it by rewriting its cell, see ``equations``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -67,6 +70,22 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
         brought.append(dict.fromkeys(made.masks, mine))
     states = call.states if origins is None else (*call.states, *origins)
     return replace(call, spec=made.spec, states=states, brought=_joined(call, brought))
+
+
+def with_beside(call: Call, values: Mapping[str, Tensor]) -> Call:
+    """The call with numbers beside its input by name, (T, B).
+
+    Where a step is not seen they are zero: whatever stands there must not reach a gradient.
+    """
+    seen = call.seen()
+    columns = {name: v.unsqueeze(-1) for name, v in values.items()}
+    if seen is not None:
+        columns = {name: v.masked_fill(~seen, 0) for name, v in columns.items()}
+    brought = [
+        {name: _numbers(_of_direction(v, call, backward), call) for name, v in columns.items()}
+        for backward in range(call.num_directions)
+    ]
+    return replace(call, brought=_joined(call, brought))
 
 
 def _as_lengths(mask: Tensor) -> Tensor | None:

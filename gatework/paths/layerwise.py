@@ -11,7 +11,7 @@ from torch.nn.functional import dropout
 
 from gatework.equations.spec import NEXT
 from gatework.paths.call import Call, Given, Result
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 
 # Equations by name, (T, B, size) each, and the final states of one layer in one direction
 Steps = tuple[dict[str, Tensor], tuple[Tensor, ...]]
@@ -55,7 +55,7 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     first = {s.name: t[row] for s, t in zip(spec.states, call.states, strict=True)}
     masks: dict[str, Tensor] = {}
     if spec.masks:
-        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
+        sizes = sizes_of(spec, first.values(), x.shape[-1])
         brought = call.brought[row] if call.brought else {}
         masks = draw(spec, sizes, x.shape[0], x.shape[1:-1], call.training, x, brought)
     layer, direction = divmod(row, call.num_directions)

@@ -1,12 +1,22 @@
-"""Random masks of a cell: drawn in training, at their mean in evaluation."""
+"""Random masks of a cell: drawn in training, at their mean in evaluation.
+
+Those that a call brings are not made here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from gatework.equations import Spec
+from gatework.equations.sizes import VECTORS, width_of
+
+
+def sizes_of(spec: Spec, states: Iterable[Tensor], features: int) -> dict[str, int]:
+    """The sizes by their letters, from the states of a cell (..., size)."""
+    found = {s.size: t.shape[-1] for s, t in zip(spec.states, states, strict=True)}
+    return {size: width for size, width in found.items() if size in VECTORS} | {"F": features}
 
 
 def draw(
@@ -35,14 +45,9 @@ def draw(
             continue
         if training:
             rows = steps if mask.each == "step" else 1
-            empty = like.new_empty(rows, *batch, _width(mask.size, sizes))
+            empty = like.new_empty(rows, *batch, width_of(mask.size, sizes))
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
         else:
             one = (1,) * (1 + len(batch))
-            found[mask.name] = like.new_full((*one, _width(mask.size, sizes)), mask.mean)
+            found[mask.name] = like.new_full((*one, width_of(mask.size, sizes)), mask.mean)
     return {mask.name: found[mask.name] for mask in spec.masks}
-
-
-def _width(size: str, sizes: Mapping[str, int]) -> int:
-    """A small letter is one number of a row."""
-    return 1 if size.islower() else sizes[size]

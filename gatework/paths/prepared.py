@@ -23,7 +23,7 @@ from gatework.paths import native
 from gatework.paths.call import Call, Given, Result, Weights, is_plain
 from gatework.paths.kernel_run import Launch, Results, Run, all_steps, brought
 from gatework.paths.kernel_shape import are_at_once, shape_of
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 from gatework.paths.packing import Library
 from gatework.paths.per_layer import PerLayer, key_of, states_of
 from gatework.paths.workspace import on_release
@@ -215,8 +215,7 @@ class _Layer:
     ) -> None:
         x, spec = given[0].x, given[0].spec
         first = given[0].first
-        sizes = {s.size: first[s.name].shape[-1] for s in spec.states} | {"F": x.shape[-1]}
-        masks = draw(spec, sizes, 1, (1,), False, x)
+        masks = draw(spec, sizes_of(spec, first.values(), x.shape[-1]), 1, (1,), False, x)
         given = [replace(one, masks=masks) for one in given]
         calls = len(given) if are_at_once(given) else 1
         self.shape = shape = shape_of(library, given[0], keep=False, calls=calls)

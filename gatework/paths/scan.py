@@ -1,13 +1,14 @@
 """The scan path: cells whose memory is proven linear, all steps at once.
 
-What reads no state is computed for all steps, then the scanned states by their recurrence, then
-the rest, again for all steps. So a step costs no call, and every equation of every step is there
-to be recorded.
+What reads no state is computed for all steps, then the first state by its recurrence, then what
+reads that, and so on. So a step costs no call, and every equation of every step is there to be
+recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,12 +21,18 @@ from torch.nn.functional import linear as product
 from gatework.compile.linear import Linear, linear
 from gatework.equations import Spec
 from gatework.equations.expr import Ref, walk
+from gatework.equations.sizes import MATRICES
 from gatework.equations.spec import NEXT
 from gatework.paths import recurrence
 from gatework.paths import reference as stepwise
 from gatework.paths.call import Call, Given, Result, is_plain
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
+
+# Numbers in the matrices of all steps. On a CPU, where they leave its cache, steps one by one are
+# faster from there on (measured for the catalogue's); elsewhere the memory is the limit.
+MOST = {"cpu": 1 << 21}
+ELSEWHERE = 1 << 27
 
 
 class ScanPath:
@@ -40,6 +47,8 @@ class ScanPath:
             return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
         if not call.x.numel():
             return "the input is empty"
+        if (reason := too_large(call.spec, call.x, call.states)) is not None:
+            return reason
         if forward_ad._current_level >= 0:
             return "the recurrence has no forward-mode derivatives"
         if not all(map(is_plain, (call.x, *call.states, *call.weights.tensors()))):
@@ -49,6 +58,16 @@ class ScanPath:
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps at once."""
         return run_layers(call, _run_directions)
+
+
+def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor]) -> str | None:
+    """Why the matrices of all steps are too many to stand side by side, or ``None``."""
+    pairs = zip(spec.states, states, strict=True)
+    width = sum(state.shape[-1] for symbol, state in pairs if symbol.size in MATRICES)
+    count, most = len(x) * x.shape[1] * width, MOST.get(x.device.type, ELSEWHERE)
+    if count <= most:
+        return None
+    return f"the matrices of all its steps are {count:,} numbers, above {most:,}"
 
 
 @cache
@@ -63,8 +82,9 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
 
 def steps_in_torch(given: Given) -> Steps:
     """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
-    is_linear = isinstance(proven(given.spec), Linear)
-    return run_steps(given) if is_linear else stepwise.run_steps(given)
+    at_once = isinstance(proven(given.spec), Linear)
+    at_once = at_once and too_large(given.spec, given.x, given.first.values()) is None
+    return run_steps(given) if at_once else stepwise.run_steps(given)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # the text cannot be made in a trace
@@ -124,9 +144,14 @@ class _Start:
         return value.expand(self.steps, *self.first.shape)
 
 
-def _scan(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
+def _sums(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
     """The states after each step; a sequence that has ended keeps its state."""
     return recurrence.scan(start.full(a, 1.0), start.full(b, 0.0), start.first)
+
+
+def _peaks(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
+    """The same of the largest numbers."""
+    return recurrence.peaks(start.full(a, 0.0), start.full(b, -math.inf), start.first)
 
 
 def _before(start: _Start, after: Tensor) -> Tensor:
@@ -140,18 +165,16 @@ def _compiled(spec: Spec) -> Callable[..., dict[str, Any]]:
     form = proven(spec)
     assert isinstance(form, Linear)
     rows: dict[str, reference.Line] = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
-    after = [e.expr for e in spec.equations if e.name in form.after]
-    read = {node.name for expr in after for node in walk(expr) if isinstance(node, Ref)}
-    names = {scan.state: scan.state + NEXT for scan in form.scans}
-    lines: list[reference.Line] = [
-        *(rows[name] for name in form.before),
-        *((names[s.state], f"scan__({{}}, {{}}, {s.state})", (s.a, s.b)) for s in form.scans),
-        *(
-            (name, f"before__({name}, {later})", ())
-            for name, later in names.items()
-            if name in read
-        ),
-        *(rows[name] for name in form.after),
-    ]
-    text = reference.packed_source(spec, "torch", lines)
-    return reference.function_of(spec, "torch", text, {"scan__": _scan, "before__": _before})
+    lines: list[reference.Line] = []
+    for item in reversed(form.order):
+        if isinstance(item, str):
+            lines.insert(0, rows[item])
+            continue
+        name, after = item.state, item.state + NEXT
+        read = {node for _, _, exprs in lines for expr in exprs for node in walk(expr)}
+        if Ref(name) in read:
+            lines.insert(0, (name, f"before__({name}, {after})", ()))
+        lines.insert(0, (after, f"{item.kind}__({{}}, {{}}, {name})", (item.a, item.b)))
+    text = reference.packed_source(spec, "torch", lines, of_input=True)
+    calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before}
+    return reference.function_of(spec, "torch", text, calls)

@@ -24,7 +24,7 @@ from gatework.errors import PathError
 from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Groups, Result, is_transformed
 from gatework.paths.layerwise import Steps, run_layers
-from gatework.paths.masks import draw
+from gatework.paths.masks import draw, sizes_of
 
 Run = Callable[[Call], Result]
 SQRT = "sqrt"
@@ -90,11 +90,10 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
     if not any(m.each == "sequence" for m in call.spec.masks):
         return brought
     whole = replace(call.spec, masks=tuple(m for m in call.spec.masks if m.each == "sequence"))
-    sizes = {s.size: t.shape[-1] for s, t in zip(call.spec.states, call.states, strict=True)}
     found, features = [], call.x.shape[2]
     for masks in brought:
-        batch = call.x.shape[1:-1]
-        own = draw(whole, sizes | {"F": features}, 1, batch, call.training, call.x, masks)
+        sizes, batch = sizes_of(call.spec, call.states, features), call.x.shape[1:-1]
+        own = draw(whole, sizes, 1, batch, call.training, call.x, masks)
         found.append(own | dict(masks))
         features = call.states[0].shape[-1]
     return tuple(found)

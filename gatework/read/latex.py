@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatework.cells import CellLike, resolve
-from gatework.equations.ops import Primitive
+from gatework.equations.ops import ATOM, Primitive
 from gatework.equations.spec import NEXT, Spec
 from gatework.read.render import Spelling, render
 
@@ -60,6 +60,6 @@ def _spelling(spec: Spec) -> Spelling:
         name=name,
         apply=apply,
         product=lambda matrix, operand: f"{matrix} {operand}",
-        encloses=lambda row: not row.infix or row.name == "div",
+        encloses=lambda row: row.precedence == ATOM or row.name == "div",
         products={},
     )

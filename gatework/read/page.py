@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from gatework import __version__
 from gatework.cells import CellLike, name_of, resolve
+from gatework.equations.sizes import shown
 from gatework.equations.spec import Spec
 from gatework.read.diagram import diagram
 from gatework.read.latex import latex, sides
@@ -90,10 +91,10 @@ def _facts(spec: Spec) -> dict[str, Any]:
             for what, amount in zip(COUNTED, amounts(spec), strict=True)
         ],
         "groups": [
-            (stem, " × ".join(members[0].shape), ", ".join(p.name for p in members))
+            (stem, " × ".join(map(shown, members[0].shape)), ", ".join(p.name for p in members))
             for stem, members in spec.groups.items()
         ],
-        "states": ", ".join(f"{s.name} ({s.size})" for s in spec.states),
+        "states": ", ".join(f"{s.name} ({shown(s.size)})" for s in spec.states),
         "projects": "P" in spec.sizes,
     }
 

@@ -4,7 +4,8 @@
 text it runs. The same text in PyTorch is what the reference path of the layers runs, with
 autograd. Nothing here is fast; everything else is measured against it.
 
-Shapes: B batch, F input features, H hidden units, P projected units.
+Shapes: B batch, F input features, H hidden units, P projected units. In the text a matrix is the
+vector of its rows; ``step`` takes and gives it as (H, H).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import PRIMITIVES, Primitive
+from gatework.equations.sizes import MATRICES, SINGLE, shape_of, width_of
 from gatework.equations.spec import Spec
 from gatework.errors import CellError, ShapeError
 from gatework.read.render import Spelling, render
@@ -35,6 +37,7 @@ def step(
     x: ArrayLike,
     *states: ArrayLike,
     masks: Mapping[str, ArrayLike] | None = None,
+    beside: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """One time step in plain NumPy, gate by gate.
 
@@ -43,15 +46,17 @@ def step(
         weights: every parameter by its name in the equations; matrices (rows, columns),
             vectors (rows,). ``random_weights`` makes a set.
         x: the input, (F,) or (B, F).
-        states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c).
+        states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c); a
+            matrix (H, H) or (B, H, H).
         masks: those of the cell's masks that are not at their mean, by name, (H,) or (B, H).
+        beside: what the cell reads beside the input, by name, () or (B,).
 
     Returns:
         Every equation by its name, in the order of computation; the new states are
         ``h_next``, ``c_next`` and so on.
 
     Raises:
-        CellError: no such cell, or a weight is missing or unknown.
+        CellError: no such cell, or something is missing or unknown.
         ShapeError: a weight, the input or a state has the wrong shape.
     """
     spec = resolve(cell)
@@ -63,18 +68,29 @@ def step(
             f"{spec.name} carries {len(spec.states)} state(s) ({names}), got {len(states)}. "
             f"Call step(cell, weights, x, {names})."
         )
-    _check_shapes(spec, arrays, values)
+    sizes = _checked_sizes(spec, arrays, values)
+    values[1:] = [
+        v.reshape(*v.shape[:-2], -1) if s.size in MATRICES else v
+        for s, v in zip(spec.states, values[1:], strict=True)
+    ]
     named = [arrays[p.name] for p in spec.parameters]
-    sizes = {"F": values[0].shape[-1]}
-    sizes |= {s.size: v.shape[-1] for s, v in zip(spec.states, values[1:], strict=True)}
-    for parameter in spec.parameters:
-        sizes |= dict(zip(parameter.shape, arrays[parameter.name].shape, strict=True))
-    at = {m.name: np.full(sizes[m.size], m.mean) for m in spec.masks}
+    at = {m.name: np.full(width_of(m.size, sizes), m.mean) for m in spec.masks if not m.is_brought}
     given = masks or {}
     if unknown := set(given) - set(at):
         raise CellError(f"{spec.name} has no mask {', '.join(sorted(unknown))}: {[*at]}.")
     at.update((name, np.asarray(value)) for name, value in given.items())
+    if set(beside or {}) != set(spec.beside):
+        raise CellError(
+            f"{spec.name} reads {', '.join(spec.beside) or 'nothing'} beside the input, got "
+            f"{', '.join(beside or {}) or 'nothing'}. Pass it as beside=."
+        )
+    at.update((name, np.asarray(value)[..., None]) for name, value in (beside or {}).items())
+    at = {m.name: at[m.name] for m in spec.masks}
     result: dict[str, NDArray[Any]] = compiled(spec, "numpy")(*values, *at.values(), *named)
+    for equation in spec.equations:
+        if equation.size in MATRICES:
+            rows = result[equation.name]
+            result[equation.name] = rows.reshape(*rows.shape[:-1], *shape_of(equation.size, sizes))
     return result
 
 
@@ -134,7 +150,7 @@ def random_weights(
     random = np.random.default_rng(seed)
     bound = hidden_size**-0.5
     return {
-        p.name: random.uniform(-bound, bound, [sizes[letter] for letter in p.shape])
+        p.name: random.uniform(-bound, bound, [width_of(letter, sizes) for letter in p.shape])
         for p in spec.parameters
     }
 
@@ -191,9 +207,14 @@ def _plain_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
     return _text(spec, backend, arguments, [], {}, lines)
 
 
-def packed_source(spec: Spec, backend: str, lines: Sequence[Line]) -> str:
-    """The packed text with these lines for the equations; together they must give them all."""
+def packed_source(spec: Spec, backend: str, lines: Sequence[Line], of_input: bool = False) -> str:
+    """The packed text with these lines for the equations; together they must give them all.
+
+    With ``of_input`` only the products with the input are taken together: states come later.
+    """
     products = packed_products(spec)
+    if of_input:
+        products = {stem: leaf for stem, leaf in products.items() if leaf == spec.input}
     arguments = packed_arguments(spec)
     unpacking = []
     replaced: dict[tuple[str, str], str] = {}
@@ -251,18 +272,19 @@ def _python_apply(row: Primitive, args: list[str]) -> str:
     return f"{row.infix}{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
 
 
-def _check_shapes(
+def _checked_sizes(
     spec: Spec, weights: Mapping[str, NDArray[Any]], values: list[NDArray[Any]]
-) -> None:
+) -> dict[str, int]:
+    """The sizes by their letters, where all agree."""
     expected = [p.name for p in spec.parameters]
     if missing := [name for name in expected if name not in weights]:
         raise CellError(f"{spec.name}: weights lack {', '.join(missing)}. The cell has {expected}.")
     if unknown := [name for name in weights if name not in expected]:
         raise CellError(f"{spec.name} has no weight {', '.join(unknown)}. The cell has {expected}.")
-    sizes: dict[str, tuple[int, str]] = {}
-    leaves = [(spec.input, ("F",)), *((s.name, (s.size,)) for s in spec.states)]
+    sizes = dict.fromkeys(SINGLE, (1, "one number"))
+    leaves = [(spec.input, ("F",)), *((s.name, tuple(s.size)) for s in spec.states)]
     shaped = [(n, s, weights[n].shape) for n, s in ((p.name, p.shape) for p in spec.parameters)]
-    shaped += [(n, s, v.shape[-1:]) for (n, s), v in zip(leaves, values, strict=True)]
+    shaped += [(n, s, v.shape[-len(s) :]) for (n, s), v in zip(leaves, values, strict=True)]
     for name, letters, shape in shaped:
         if len(shape) != len(letters):
             raise ShapeError(f"{spec.name}: {name} has shape {shape}, expected {letters}.")
@@ -273,9 +295,10 @@ def _check_shapes(
                     f"{spec.name}: {name} has shape {shape}, expected {letters} with "
                     f"{letter}={first} as in {owner}."
                 )
-    batches = {v.shape[:-1] for v in values} - {()}
+    batches = {v.shape[: -len(s)] for (_, s), v in zip(leaves, values, strict=True)} - {()}
     if len(batches) > 1:
         raise ShapeError(
             f"{spec.name}: {name_of(spec)} step got input and states of different batch: "
             f"{[v.shape for v in values]}."
         )
+    return {letter: size for letter, (size, _) in sizes.items()}

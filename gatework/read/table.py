@@ -11,6 +11,7 @@ from fractions import Fraction
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.ops import PRIMITIVES
+from gatework.equations.sizes import of_kind, shown
 from gatework.equations.spec import Spec
 from gatework.read.render import Spelling, render
 
@@ -20,7 +21,7 @@ class Cost:
     """What one step of one sequence costs."""
 
     parameters: int
-    multiply_adds: int  # in matrix products
+    multiply_adds: int  # in products of matrices and vectors
     elementwise: int  # primitives, one per unit
 
 
@@ -57,7 +58,12 @@ def amounts(cell: CellLike) -> tuple[Amount, Amount, Amount]:
             if isinstance(node, Product) and isinstance(node.matrix, Ref):
                 products[_term(shapes[node.matrix.name])] += 1
             elif isinstance(node, Apply):
-                elementwise[letter if letter.isupper() else ""] += 1
+                row = PRIMITIVES[node.op]
+                summed = max(row.takes, key=len) if row.sums else ""
+                if summed:
+                    products[_term(of_kind(summed, letter))] += 1
+                else:
+                    elementwise[_term(letter)] += 1
     parameters: defaultdict[str, Fraction] = defaultdict(Fraction)
     for p in spec.parameters:  # of a block-diagonal matrix the blocks are kept
         parameters[_term(p.shape)] += Fraction(1, p.blocks)
@@ -65,7 +71,8 @@ def amounts(cell: CellLike) -> tuple[Amount, Amount, Amount]:
 
 
 def _term(shape: Iterable[str]) -> str:
-    return "".join(sorted(shape))
+    """The letters of a product of sizes; one number of a row has none."""
+    return "".join(sorted(size for size in shape if size.isupper()))
 
 
 def cost(cell: CellLike, input_size: int, hidden_size: int, proj_size: int = 0) -> Cost:
@@ -83,8 +90,10 @@ def _sized(
         case Product(Ref(matrix), operand):
             yield from _sized(operand, shapes[matrix][1], shapes)
         case Apply(op, args):
-            for arg in args:
-                yield from _sized(arg, size.upper() if PRIMITIVES[op].reduces else size, shapes)
+            row = PRIMITIVES[op]
+            kinds = row.takes or ("n" if row.reduces else "",) * len(args)
+            for arg, kind in zip(args, kinds, strict=True):
+                yield from _sized(arg, of_kind(kind, size) if kind else size, shapes)
 
 
 def summary(
@@ -103,7 +112,7 @@ def summary(
     lines += [f"  {name} = {value:g}" for name, value in spec.constants]
     lines += ["", "parameters"]
     for stem, members in spec.groups.items():
-        shape = " x ".join(members[0].shape)
+        shape = " x ".join(map(shown, members[0].shape))
         names = ", ".join(p.name for p in members)
         lines.append(f"  {stem:<4}{len(members)} x ({shape}):  {names}")
     where = ", ".join(f"{letter}={size}" for letter, size in sizes.items())

@@ -2,6 +2,8 @@ INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 INLINE vec op_sqrt(vec a) { return vec_sqrt(a); }
 INLINE vec op_square(vec a) { return a * a; }
+INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left, 0); }
+INLINE vec op_mean_end(vec y, vec a, long left, real n) { return vec_all(vec_sum(y) / n); }
 INLINE vec op_spread(vec a) { return a; }
 
 typedef struct {
@@ -106,21 +108,21 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__4 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_d_i = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
-            v_t__4 += vec_first(v_d_i, e->H - u);
+            v_t__4 = op_mean_join(v_t__4, v_d_i, e->H - u);
         }
-        v_t__4 = vec_all(vec_sum(v_t__4) / e->H);
+        v_t__4 = op_mean_end(v_t__4, v_t__4, 0, e->H);
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_d_f = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
-            v_t__6 += vec_first(v_d_f, e->H - u);
+            v_t__6 = op_mean_join(v_t__6, v_d_f, e->H - u);
         }
-        v_t__6 = vec_all(vec_sum(v_t__6) / e->H);
+        v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         vec v_t__8 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_d_g = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
-            v_t__8 += vec_first(v_d_g, e->H - u);
+            v_t__8 = op_mean_join(v_t__8, v_d_g, e->H - u);
         }
-        v_t__8 = vec_all(vec_sum(v_t__8) / e->H);
+        v_t__8 = op_mean_end(v_t__8, v_t__8, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -164,21 +166,21 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__12 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_t__11 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            v_t__12 += vec_first(v_t__11, e->H - u);
+            v_t__12 = op_mean_join(v_t__12, v_t__11, e->H - u);
         }
-        v_t__12 = vec_all(vec_sum(v_t__12) / e->H);
+        v_t__12 = op_mean_end(v_t__12, v_t__12, 0, e->H);
         vec v_t__20 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_t__19 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            v_t__20 += vec_first(v_t__19, e->H - u);
+            v_t__20 = op_mean_join(v_t__20, v_t__19, e->H - u);
         }
-        v_t__20 = vec_all(vec_sum(v_t__20) / e->H);
+        v_t__20 = op_mean_end(v_t__20, v_t__20, 0, e->H);
         vec v_t__28 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_t__27 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            v_t__28 += vec_first(v_t__27, e->H - u);
+            v_t__28 = op_mean_join(v_t__28, v_t__27, e->H - u);
         }
-        v_t__28 = vec_all(vec_sum(v_t__28) / e->H);
+        v_t__28 = op_mean_end(v_t__28, v_t__28, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -232,9 +234,9 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__37 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_c_next = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            v_t__37 += vec_first(v_c_next, e->H - u);
+            v_t__37 = op_mean_join(v_t__37, v_c_next, e->H - u);
         }
-        v_t__37 = vec_all(vec_sum(v_t__37) / e->H);
+        v_t__37 = op_mean_end(v_t__37, v_t__37, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -262,9 +264,9 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__41 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_t__40 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            v_t__41 += vec_first(v_t__40, e->H - u);
+            v_t__41 = op_mean_join(v_t__41, v_t__40, e->H - u);
         }
-        v_t__41 = vec_all(vec_sum(v_t__41) / e->H);
+        v_t__41 = op_mean_end(v_t__41, v_t__41, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -474,9 +476,9 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__10 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
-            v_g__10 += vec_first(v_g__9, e->H - u);
+            v_g__10 = op_mean_join(v_g__10, v_g__9, e->H - u);
         }
-        v_g__10 = vec_all(vec_sum(v_g__10) / e->H);
+        v_g__10 = op_mean_end(v_g__10, v_g__10, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -528,9 +530,9 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__20 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__19 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp) + u);
-            v_g__20 += vec_first(v_g__19, e->H - u);
+            v_g__20 = op_mean_join(v_g__20, v_g__19, e->H - u);
         }
-        v_g__20 = vec_all(vec_sum(v_g__20) / e->H);
+        v_g__20 = op_mean_end(v_g__20, v_g__20, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -639,21 +641,21 @@ INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__35 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__34 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u);
-            v_g__35 += vec_first(v_g__34, e->H - u);
+            v_g__35 = op_mean_join(v_g__35, v_g__34, e->H - u);
         }
-        v_g__35 = vec_all(vec_sum(v_g__35) / e->H);
+        v_g__35 = op_mean_end(v_g__35, v_g__35, 0, e->H);
         vec v_g__46 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__45 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u);
-            v_g__46 += vec_first(v_g__45, e->H - u);
+            v_g__46 = op_mean_join(v_g__46, v_g__45, e->H - u);
         }
-        v_g__46 = vec_all(vec_sum(v_g__46) / e->H);
+        v_g__46 = op_mean_end(v_g__46, v_g__46, 0, e->H);
         vec v_g__58 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__57 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp) + u);
-            v_g__58 += vec_first(v_g__57, e->H - u);
+            v_g__58 = op_mean_join(v_g__58, v_g__57, e->H - u);
         }
-        v_g__58 = vec_all(vec_sum(v_g__58) / e->H);
+        v_g__58 = op_mean_end(v_g__58, v_g__58, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -752,21 +754,21 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__78 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__77 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES) + u);
-            v_g__78 += vec_first(v_g__77, e->H - u);
+            v_g__78 = op_mean_join(v_g__78, v_g__77, e->H - u);
         }
-        v_g__78 = vec_all(vec_sum(v_g__78) / e->H);
+        v_g__78 = op_mean_end(v_g__78, v_g__78, 0, e->H);
         vec v_g__81 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__80 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp) + u);
-            v_g__81 += vec_first(v_g__80, e->H - u);
+            v_g__81 = op_mean_join(v_g__81, v_g__80, e->H - u);
         }
-        v_g__81 = vec_all(vec_sum(v_g__81) / e->H);
+        v_g__81 = op_mean_end(v_g__81, v_g__81, 0, e->H);
         vec v_g__84 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__83 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp) + u);
-            v_g__84 += vec_first(v_g__83, e->H - u);
+            v_g__84 = op_mean_join(v_g__84, v_g__83, e->H - u);
         }
-        v_g__84 = vec_all(vec_sum(v_g__84) / e->H);
+        v_g__84 = op_mean_end(v_g__84, v_g__84, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;

@@ -1,5 +1,7 @@
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
+INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left, 0); }
+INLINE vec op_mean_end(vec y, vec a, long left, real n) { return vec_all(vec_sum(y) / n); }
 
 typedef struct {
     long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
@@ -32,9 +34,9 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__1 = vec_all(0);
         for (long u = 0; u < e->Fp; u += LANES) {
             const vec v_x = vec_load(e->x + (t * e->B + row) * e->Fp + u);
-            v_t__1 += vec_first(v_x, e->F - u);
+            v_t__1 = op_mean_join(v_t__1, v_x, e->F - u);
         }
-        v_t__1 = vec_all(vec_sum(v_t__1) / e->F);
+        v_t__1 = op_mean_end(v_t__1, v_t__1, 0, e->F);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
@@ -60,9 +62,9 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__19 = vec_all(0);
         for (long u = 0; u < e->Pp; u += LANES) {
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
-            v_t__19 += vec_first(v_h, e->P - u);
+            v_t__19 = op_mean_join(v_t__19, v_h, e->P - u);
         }
-        v_t__19 = vec_all(vec_sum(v_t__19) / e->P);
+        v_t__19 = op_mean_end(v_t__19, v_t__19, 0, e->P);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
@@ -92,9 +94,9 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__7 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            v_t__7 += vec_first(v_c, e->H - u);
+            v_t__7 = op_mean_join(v_t__7, v_c, e->H - u);
         }
-        v_t__7 = vec_all(vec_sum(v_t__7) / e->H);
+        v_t__7 = op_mean_end(v_t__7, v_t__7, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -183,9 +185,9 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u);
-            v_t__6 += vec_first(v_g, e->H - u);
+            v_t__6 = op_mean_join(v_t__6, v_g, e->H - u);
         }
-        v_t__6 = vec_all(vec_sum(v_t__6) / e->H);
+        v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -501,9 +503,9 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__3 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
             const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
-            v_g__3 += vec_first(v_g__2, e->H - u);
+            v_g__3 = op_mean_join(v_g__3, v_g__2, e->H - u);
         }
-        v_g__3 = vec_all(vec_sum(v_g__3) / e->H);
+        v_g__3 = op_mean_end(v_g__3, v_g__3, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
@@ -663,9 +665,9 @@ INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__13 = vec_all(0);
         for (long u = 0; u < e->Pp; u += LANES) {
             const vec v_g__12 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u);
-            v_g__13 += vec_first(v_g__12, e->P - u);
+            v_g__13 = op_mean_join(v_g__13, v_g__12, e->P - u);
         }
-        v_g__13 = vec_all(vec_sum(v_g__13) / e->P);
+        v_g__13 = op_mean_end(v_g__13, v_g__13, 0, e->P);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
@@ -686,9 +688,9 @@ INLINE void backward_10(backward_env *e, long t, long b, long j, const int rows)
         vec v_g__25 = vec_all(0);
         for (long u = 0; u < e->Fp; u += LANES) {
             const vec v_g__24 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u);
-            v_g__25 += vec_first(v_g__24, e->F - u);
+            v_g__25 = op_mean_join(v_g__25, v_g__24, e->F - u);
         }
-        v_g__25 = vec_all(vec_sum(v_g__25) / e->F);
+        v_g__25 = op_mean_end(v_g__25, v_g__25, 0, e->F);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;

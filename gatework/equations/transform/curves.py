@@ -51,7 +51,7 @@ def linear(a: Expr) -> Expr:
 FUNCTIONS: dict[str, Function] = {
     row.name: row
     for row in PRIMITIVES.values()
-    if row.arity == 1 and not (row.infix or row.reduces) and row.name != "spread"
+    if row.arity == 1 and not (row.infix or row.mixes) and row.name != "spread"
 }
 FUNCTIONS |= {
     f.__name__: f for f in (hard_sigmoid, hard_sigmoid_onnx, hard_tanh, softsign, elu, silu, linear)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Apply, Expr, Product, Ref, finite, is_number, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref, Start, finite, is_number, walk
 from gatework.equations.spec import (
     NEXT,
     Equation,
@@ -70,7 +70,7 @@ class Draft:
             )
         return name
 
-    def vector(self, name: str, size: str = "H", start: float | None = None) -> Ref:
+    def vector(self, name: str, size: str = "H", start: Start | None = None) -> Ref:
         """A learned vector more."""
         self.parameters[self.new(name)] = Parameter(name, size, start=start)
         return Ref(name)
