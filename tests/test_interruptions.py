@@ -1,6 +1,7 @@
 """Resets, skipped steps, all states: equal to the caller's own loop over single steps."""
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -194,7 +195,13 @@ def test_what_cannot_be_is_refused(options, said):
 
 
 @pytest.mark.parametrize(
-    "make", [gw.LSTM, gw.GRU, gw.RNN, lambda *a, **k: gw.Recurrent("lstm_1997", *a, **k)]
+    "make",
+    [
+        gw.LSTM,
+        gw.GRU,
+        partial(gw.RNN, init="orthogonal"),
+        partial(gw.Recurrent, "lstm_1997"),
+    ],
 )
 def test_initial_states_can_be_learned(make):
     layer = make(F, H, 2, bidirectional=True, learned_states=True, dtype=torch.float64)

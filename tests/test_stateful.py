@@ -10,7 +10,7 @@ from shared import recurrent
 from tolerances import EXACT
 
 import gatework as gw
-from gatework.errors import CellError
+from gatework.errors import CellError, LayerError, ShapeError
 
 T, B, F, H = 8, 3, 3, 4
 
@@ -32,12 +32,27 @@ def test_pieces_are_the_whole_and_gradients_end_at_their_borders(cell):
     torch.testing.assert_close(torch.autograd.grad(again.square().sum(), x), wanted, **EXACT)
 
 
+def test_what_cannot_go_on_is_refused():
+    for made in (gw.GRU(F, H, bidirectional=True), gw.Bidirectional("mgu", F, H)):
+        with pytest.raises(LayerError, match="runs in both directions: the second one begins"):
+            gw.Stateful(gw.Stack([made]))
+    pieces = gw.Stateful(gw.Stack([gw.GRU(F, H, learned_states=True)]))
+    pieces(torch.randn(T, B, F))
+    with pytest.raises(LayerError, match="inside of this Stack have learned where they begin"):
+        pieces.reset([0])
+    pieces = gw.Stateful(gw.GRU(F, H))
+    pieces(torch.randn(T, F))
+    with pytest.raises(ShapeError, match=r"reset\(rows\) wants states of a batch"):
+        pieces.reset([0])
+
+
 @pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("width", [H, [2, H]], ids=str)
 @pytest.mark.parametrize("make", [gw.LSTM, gw.GRU])
-def test_rows_begin_anew_or_go_on(make, learned):
-    layer = make(F, H, learned_states=learned, dtype=torch.float64)
+def test_rows_begin_anew_or_go_on(make, width, learned):
+    layer = make(F, width, learned_states=learned, dtype=torch.float64)
     for name, parameter in layer.named_parameters():
-        if name.startswith("first_"):
+        if "first_" in name:
             torch.nn.init.uniform_(parameter)
     pieces, (a, b) = gw.Stateful(layer), torch.randn(2, T, B, F, dtype=torch.float64)
     pieces.reset([1])  # before there is anything
@@ -56,7 +71,8 @@ def test_rows_begin_anew_or_go_on(make, learned):
     assert [*pieces.state_dict()] == [f"layer.{name}" for name in layer.state_dict()]
     pieces.reset()
     output, sequences = pieces(a, return_states=True)
-    torch.testing.assert_close(sequences["h"], layer(a)[0], **EXACT)
+    last = sequences.at(layer.num_layers - 1)["h"]
+    torch.testing.assert_close(last, layer(a)[0], **EXACT)
 
 
 def test_any_layer_can_be_stateful():

@@ -128,7 +128,9 @@ def test_batch_first_one_sequence_and_a_stream(kind):
 def test_dropout_lies_between_the_layers_and_in_training_only():
     layer = gw.LSTM(F, WIDTHS, dropout=0.5)
     x = torch.randn(T, B, F)
+    packed = pack_padded_sequence(x, torch.tensor([T] * B))
     assert not torch.equal(layer(x)[0], layer(x)[0])
+    assert not torch.equal(layer(packed)[0].data, layer(packed)[0].data)
     layer.eval()
     assert torch.equal(layer(x)[0], layer(x)[0])
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from gatework.layers.states import map_states, rows_of
-from gatework.paths.per_layer import states_of
+from gatework.errors import LayerError, ShapeError
+from gatework.layers.any_layer import is_bidirectional, name_of_layer
+from gatework.layers.stack import StackForward
+from gatework.layers.states import BATCHED, map_states, rows_of
 
 
 class Stateful(nn.Module):
@@ -20,11 +23,15 @@ class Stateful(nn.Module):
     parameters and no buffers: a ``state_dict`` has the layer alone, and a copy begins anew.
 
     Args:
-        layer: a ``Recurrent``, a drop-in, or any layer called as ``output, states = layer(x, hx)``.
+        layer: a ``Recurrent``, a drop-in, or any layer called as ``output, states = layer(x, hx)``
+            that runs forward.
         detach: ``False`` keeps the graph of all pieces since the last ``reset``.
 
     Attributes:
         states: those after the last call, or ``None``; may be set.
+
+    Raises:
+        LayerError: the layer, or one inside of it, runs in both directions.
 
     Shapes:
         As the layer's ``forward``. The batch must stay the same until ``reset``; use ``keep`` to
@@ -33,6 +40,11 @@ class Stateful(nn.Module):
 
     def __init__(self, layer: nn.Module, detach: bool = True) -> None:
         super().__init__()
+        if any(map(is_bidirectional, layer.modules())):
+            raise LayerError(
+                f"{name_of_layer(layer)} runs in both directions: the second one begins at the end "
+                f"of a sequence, which a piece of it does not know. Use bidirectional=False."
+            )
         self.layer, self.detach = layer, detach
         self.states: Any = None
 
@@ -50,19 +62,25 @@ class Stateful(nn.Module):
         """Begin anew: all rows, or some of the batch, by their numbers or by a bool mask.
 
         Rows begin at zero, or at what the layer has learned (``learned_states``).
+
+        Raises:
+            LayerError: some rows, where layers inside of this one have learned states.
+            ShapeError: some rows, where the states are those of one sequence.
         """
         if rows is None or self.states is None:
             self.states = None
             return
-        if getattr(self.layer, "learned_states", False):
-            batch = states_of(self.states)[0].shape[1]
-            layer: Any = self.layer
-            first = layer.state(batch=batch)
-            pairs = zip(states_of(self.states), first, strict=True)
-            made = [torch.where(_begins(s, rows), f, s) for s, f in pairs]
-            self.states = made[0] if isinstance(self.states, Tensor) else tuple(made)
-        else:
+        layer, batch = self.layer, tree_leaves(self.states)[0].shape[1]
+        if not any(getattr(part, "learned_states", False) for part in layer.modules()):
             self.states = map_states(self.states, lambda s: s.masked_fill(_begins(s, rows), 0))
+            return
+        if not isinstance(layer, StackForward):
+            raise LayerError(
+                f"Layers inside of this {name_of_layer(layer)} have learned where they begin, so "
+                f"reset(rows) does not know it. Reset all rows, or set states."
+            )
+        first = layer.state(batch=batch)
+        self.states = _anew(self.states, first if len(first) > 1 else first[0], rows)
 
     def keep(self, rows: Tensor | Sequence[int]) -> None:
         """Go on with some rows of the batch, in this order; one may come several times."""
@@ -77,8 +95,21 @@ class Stateful(nn.Module):
         return {**self.__dict__, "states": None}
 
 
+def _anew(states: Any, first: Any, rows: Tensor | Sequence[int]) -> Any:
+    """The states with these rows of the first ones, which have the same form."""
+    if isinstance(states, Tensor):
+        return torch.where(_begins(states, rows), first, states)
+    parts = [_anew(s, f, rows) for s, f in zip(states, first, strict=True)]
+    return type(states)(*parts) if hasattr(states, "_fields") else type(states)(parts)
+
+
 def _begins(state: Tensor, rows: Tensor | Sequence[int]) -> Tensor:
     """True for these rows of a state (L*D, B, ...), (B, 1, ...)."""
+    if state.dim() < BATCHED:
+        raise ShapeError(
+            f"reset(rows) wants states of a batch, (layers * directions, B, size); got "
+            f"{tuple(state.shape)}, those of one sequence."
+        )
     size = (state.shape[1], *(1 for _ in state.shape[2:]))
     found = torch.zeros(size, dtype=torch.bool, device=state.device)
     found[torch.as_tensor(rows, device=state.device)] = True
