@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from shared import CELLS, EveryPrimitive, each_cell, projection, randoms, recurrent, tuple_of
+from shared import (
+    CELLS,
+    EveryPrimitive,
+    beside_of,
+    each_cell,
+    projection,
+    randoms,
+    recurrent,
+    tuple_of,
+)
 from tolerances import EXACT
 from torch.nn.utils import parametrizations
 from torch_pairs import KINDS, call, inputs, make
@@ -57,7 +66,7 @@ def test_a_layer_is_the_cell_s_step_over_time(cell):
     weights = {n: w.detach().numpy() for n, w in layer.named_weights().items()}
     rows = []
     for row in x.numpy():
-        gates = reference.step(cell, weights, row, *states)
+        gates = reference.step(cell, weights, row, *states, beside=beside_of(cell, row))
         states = [gates[f"{s.name}_next"] for s in cell.spec.states]
         rows.append(torch.from_numpy(states[0]))
     same([output, *(f[0] for f in tuple_of(finals))], [torch.stack(rows), *_tensors(states)])

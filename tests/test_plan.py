@@ -60,7 +60,7 @@ CELLS = [c.spec for c in (*all_cells(), *OWN)]
 def inputs(spec):
     generator = torch.Generator().manual_seed(0)
     make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
-    sizes = {"F": F, "H": H, "P": P}
+    sizes = {"F": F, "H": H, "P": P, "h": 1}
     weights = {p.name: 0.5 * make(*(sizes[s] for s in p.shape)) for p in spec.parameters}
     states = {s.name: make(B, sizes[s.size]) for s in spec.states}
     masks = {m.name: make(B, sizes[m.size]) for m in spec.masks}

@@ -150,6 +150,7 @@ def computed(spec, given):
     """Every name's value: random symbols, all sizes 3, and what is given as it is."""
     rng = np.random.default_rng(7)
     names = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
+    names += [m.name for m in spec.masks]
     wide = {p.name for p in spec.parameters if p.cols}
     at = {n: rng.uniform(0.2, 1, (SIZE, SIZE) if n in wide else SIZE) for n in names}
     at |= dict(spec.constants) | given
