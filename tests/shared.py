@@ -91,7 +91,7 @@ def beside_of(cell, x):
 
     So a part of a batch, and a batch in another order, has its own.
     """
-    return dict.fromkeys(resolve(cell).beside, 10 * torch.as_tensor(x).detach().abs().sum(-1))
+    return dict.fromkeys(resolve(cell).beside, 2 * torch.as_tensor(x).detach().abs().sum(-1))
 
 
 def projection(cell, size=2):

@@ -245,9 +245,8 @@ def test_the_picture_is_well_formed_and_says_all_names(cell):
     )
     words = {*re.findall(r"[^\W\d]\w*", said)}
     needed = {p.name for p in spec.parameters} | {m.name for m in spec.masks}
-    hidden = {"fixed": {"d"}, "phased_lstm": {"q"}}.get(
-        name_of(spec), set()
-    )  # in decay and tau alone
+    in_others = {"fixed": {"d"}, "phased_lstm": {"q"}}  # in what is made of parameters alone
+    hidden = in_others.get(name_of(spec), set())
     assert needed - hidden <= words
 
 
