@@ -15,6 +15,7 @@ from gatework.equations.sizes import width_of
 from gatework.read import reference
 
 STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 5, 4
+RATE = witnesses_lstm.RATE
 
 DIFFERENTIABLE = (
     witnesses.DIFFERENTIABLE | witnesses_lstm.DIFFERENTIABLE | witnesses_gru.DIFFERENTIABLE
@@ -48,7 +49,7 @@ def ours(spec, weights, x, states):
     step = reference.compiled(spec, "torch")
     outputs = []
     for row in x:
-        beside = (b.unsqueeze(-1) for b in beside_of(spec, row).values())
+        beside = (b.unsqueeze(-1) for b in beside_of(spec, row, RATE).values())
         gates = step(row, *states, *beside, *(weights[p.name] for p in spec.parameters))
         states = tuple(gates[f"{s.name}_next"] for s in spec.states)
         outputs.append(states[0])

@@ -88,7 +88,18 @@ class Masked(gw.Cell):
 
 
 class Timed(gw.Recurrent):
-    """A layer that is given what its cell reads beside the input, where the test does not."""
+    """A layer that is given what its cell reads beside the input, where the test does not.
+
+    Its periods are about 1: of a number that is many periods large little is left to compare.
+    """
+
+    @torch.no_grad()
+    def reset_parameters(self):
+        super().reset_parameters()
+        drawn = [p.name for p in self.spec.parameters if isinstance(p.start, tuple)]
+        for row in self.rows():
+            for name in drawn:
+                self.named_weights(*row)[name].uniform_(-1, 1)
 
     def prepare(
         self, input, hx=None, lengths=None, mask=None, resets=None, reset_to=None, beside=None
@@ -97,17 +108,23 @@ class Timed(gw.Recurrent):
         return super().prepare(input, hx, lengths, mask, resets, reset_to, beside)
 
 
+TIMED = [c for c in CELLS if c.spec.beside]
+each_untimed = pytest.mark.parametrize("cell", [c for c in CELLS if c not in TIMED], ids=name_of)
+
+
 def layer_of(cell, *sizes, **options):
     """A layer of any cell that takes an input alone."""
     return (Timed if resolve(cell).beside else gw.Recurrent)(cell, *sizes, **options)
 
 
-def beside_of(cell, x):
+def beside_of(cell, x, rate=1.0):
     """What a cell reads beside x (..., F), (...): that of a step is told by its input alone.
 
     So a part of a batch, and a batch in another order, has its own.
     """
-    return dict.fromkeys(resolve(cell).beside, 2 * torch.as_tensor(x).detach().abs().sum(-1))
+    # In steps of 1/64, which are the same number in every precision.
+    times = (64 * rate * torch.as_tensor(x).detach().abs().sum(-1)).round() / 64
+    return dict.fromkeys(resolve(cell).beside, times)
 
 
 def projection(cell, size=2):

@@ -21,8 +21,8 @@ W, U, b = Matrix(x), Matrix(h), Vector()
 """
 SUM = "W @ x + U @ h + b"
 KNOWN = (
-    "abs_, dot, exp, log, maximum, mean, minimum, outer, positive, relu, sigmoid, sign, softplus, "
-    "sqrt, square, tanh, times, units"
+    "abs_, cummean, cummean_back, dot, exp, floor, largest, log, maximum, mean, minimum, outer, "
+    "positive, relu, sigmoid, sign, softplus, sqrt, square, tanh, times, units"
 )
 VALUES = "`if`, `and`, `or` and comparisons cannot be used on them, nor max and min"
 

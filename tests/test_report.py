@@ -11,7 +11,7 @@ import torch
 from cli_tools import AIR, TINY, done, shops
 from data_tools import quick, sine, write
 from report_cells import Odd, Swapped
-from shared import each_cell
+from shared import each_untimed
 
 from gatework.cells import name_of, resolve
 from gatework.inspect.figures import COLOURS, TRUTH, losses
@@ -101,7 +101,7 @@ def usual():
     return report(sine(noise=0.3))
 
 
-@each_cell
+@each_untimed
 def test_every_cell_of_the_catalogue_has_a_report_with_its_gates_and_state(cell):
     text, summary = report(sine(), cell=name_of(cell), epochs=1)
     page = sound(text)

@@ -137,7 +137,8 @@ def value(expr, at):
         case Product(m, operand):
             return value(m, at) @ (value(operand, at) * np.ones(SIZE))
         case Apply(op, (a,)):
-            a = value(a, at) * np.ones(SIZE)
+            a = value(a, at)
+            a = a * np.ones(SIZE) if np.size(a) == 1 else a
             return -a if op == "neg" else FUNCTIONS[op](a)
         case Apply(op, (a, b)):
             a, b = value(a, at), value(b, at)

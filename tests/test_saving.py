@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from data_tools import named, quick, same_weights, sine
 from make_saved_models import FOLDER, MODELS
-from shared import each_cell
+from shared import each_untimed
 from tolerances import SINGLE
 
 import gatework as gw
@@ -32,7 +32,7 @@ def equal_models(one, two, data=SERIES):
         assert getattr(one.model_, name) == getattr(two.model_, name), name
 
 
-@each_cell
+@each_untimed
 def test_a_model_of_any_cell_comes_back_equal(cell, tmp_path):
     model = quick(cell=cell).fit(SERIES)
     model.save(tmp_path / "model")

@@ -43,7 +43,7 @@ def check(cell, step, training=False, paths=("reference", "native")):
     sizes = {"F": F, "H": H, "P": P}
     x, *states = randoms((T, B, F), *((1, B, sizes[s.size]) for s in spec.states))
     torch.manual_seed(7)
-    masks = draw(spec, sizes, T, B, training, x)
+    masks = draw(spec, sizes, T, (B,), training, x)
     now, outputs = [s[0] for s in states], []
     weights = layer.named_weights()
     for at in range(T):

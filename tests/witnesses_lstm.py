@@ -14,6 +14,8 @@ from witnesses import OPEN, rows, split_bias
 from xlstm.blocks.mlstm.backends import recurrent_step_stabilized_simple
 from xlstm.blocks.slstm.src.vanilla import slstm_forward, slstm_pointwise_function_registry
 
+RATE = 10.0  # of time: so units are open at some steps and closed at others
+
 
 class InTurn(nn.Module):
     """One function after the other, in the order in which the cell asks for them."""
@@ -244,7 +246,7 @@ def by_hand_ordered(weights, x, states):
 def phased(weights, x, states, r=0.05, alpha=0.001):
     """The phased LSTM as its paper has it: torch's remainder, around torchrecurrent's peepholes."""
     cell, period = peephole_cell(weights), torch.exp(weights["q"])
-    times = iter(next(iter(beside_of("phased_lstm", x).values())))
+    times = iter(next(iter(beside_of("phased_lstm", x, RATE).values())))
 
     def step(x, h, c):
         phi = torch.remainder(next(times).unsqueeze(-1) - weights["s"], period) / period
