@@ -23,6 +23,7 @@ from gatework.cells import (
     name_of,
 )
 from gatework.compile import make_plan
+from gatework.compile.flatten import without_kernel
 from gatework.equations.spec import from_dict, from_text, to_dict
 from gatework.errors import CellError
 from gatework.paths.masks import draw
@@ -286,7 +287,7 @@ def test_every_cell_takes_a_transform_or_refuses_it_by_name(cell):
     for spec in taken:
         assert from_text(spec.text) == spec
         assert spec.name.startswith(f"{cell.__name__} + ")
-        assert make_plan(spec)
+        assert without_kernel(spec) or make_plan(spec)
         assert gw.latex(spec)
     assert len(taken) >= 2  # zoneout and a clip go with every cell
 
