@@ -24,6 +24,7 @@ from gatework.cells import (
     name_of,
 )
 from gatework.compile import make_plan
+from gatework.compile.flatten import without_kernel
 from gatework.equations import Input, Matrix, State, tanh
 from gatework.equations.spec import from_dict, from_text, to_dict
 from gatework.errors import CellError
@@ -45,7 +46,7 @@ def check(cell, step, training=False, paths=("reference", "native")):
     sizes = {"F": F, "H": H, "P": P}
     x, *states = randoms((T, B, F), *((1, B, sizes[s.size]) for s in spec.states))
     torch.manual_seed(7)
-    masks = draw(spec, sizes, T, B, training, x)
+    masks = draw(spec, sizes, T, (B,), training, x)
     now, outputs = [s[0] for s in states], []
     weights = layer.named_weights()
     for at in range(T):
@@ -288,7 +289,7 @@ def test_every_cell_takes_a_transform_or_refuses_it_by_name(cell):
     for spec in taken:
         assert from_text(spec.text) == spec
         assert spec.name.startswith(f"{cell.__name__} + ")
-        assert make_plan(spec)
+        assert without_kernel(spec) or make_plan(spec)
         assert gw.latex(spec)
     assert len(taken) >= 2  # zoneout and a clip go with every cell
 
