@@ -8,7 +8,7 @@ import torch
 import witnesses
 import witnesses_gru
 import witnesses_lstm
-from shared import projection
+from shared import beside_of, projection
 
 from gatework.cells import resolve
 from gatework.equations.sizes import width_of
@@ -48,7 +48,8 @@ def ours(spec, weights, x, states):
     step = reference.compiled(spec, "torch")
     outputs = []
     for row in x:
-        gates = step(row, *states, *(weights[p.name] for p in spec.parameters))
+        beside = (b.unsqueeze(-1) for b in beside_of(spec, row).values())
+        gates = step(row, *states, *beside, *(weights[p.name] for p in spec.parameters))
         states = tuple(gates[f"{s.name}_next"] for s in spec.states)
         outputs.append(states[0])
     return torch.stack(outputs), states
@@ -117,10 +118,12 @@ TORCH, RECURRENT, ONNX = "torch.nn", "torchrecurrent", "onnx (reference operator
 NORMED = "torch.nn.functional.layer_norm, torch.nn.LSTMCell"
 WORDS = {
     "ba_layer_norm": NORMED,
+    "by_hand_ordered": "torch.softmax, torch.cumsum, torch.nn.LSTMCell",
     "contrib_layer_norm": NORMED,
     "gated": RECURRENT,
     "nas": RECURRENT,
     "peephole": RECURRENT,
+    "phased": f"torch.remainder, {RECURRENT}",
     "xlstm": "xlstm (the authors' own)",
     "xlstm_matrix": "xlstm (the authors' own)",
 }

@@ -1,9 +1,7 @@
 """Layers of any cell with input and states, and running them on a path."""
 
 import torch
-from shared import tuple_of
-
-import gatework as gw
+from shared import layer_of, tuple_of
 
 # T, B, F, H: one row and many, remainders of every tile, sizes off and on a whole vector.
 SHAPES = [(1, 1, 3, 5), (2, 2, 4, 16), (50, 7, 3, 33), (5, 33, 6, 20), (3, 13, 1, 64)]
@@ -30,7 +28,7 @@ def case(spec, shape, dtype, *layers, **options):
     torch.manual_seed(0)
     steps, batch, features, hidden = shape
     proj = 2 if "P" in spec.sizes else 0
-    layer = gw.Recurrent(spec, features, hidden, *layers, proj_size=proj, dtype=dtype, **options)
+    layer = layer_of(spec, features, hidden, *layers, proj_size=proj, dtype=dtype, **options)
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     x = torch.randn(steps, batch, features, dtype=dtype, requires_grad=True)
     sizes = {"H": hidden, "P": proj}

@@ -87,6 +87,29 @@ class Masked(gw.Cell):
     h_next = V @ c_next + 0.5 * h * eq.tanh(eq.mean(h))
 
 
+class Timed(gw.Recurrent):
+    """A layer that is given what its cell reads beside the input, where the test does not."""
+
+    def prepare(
+        self, input, hx=None, lengths=None, mask=None, resets=None, reset_to=None, beside=None
+    ):
+        beside = beside_of(self.spec, input) if beside is None else beside
+        return super().prepare(input, hx, lengths, mask, resets, reset_to, beside)
+
+
+def layer_of(cell, *sizes, **options):
+    """A layer of any cell that takes an input alone."""
+    return (Timed if resolve(cell).beside else gw.Recurrent)(cell, *sizes, **options)
+
+
+def beside_of(cell, x):
+    """What a cell reads beside x (..., F), (...): that of a step is told by its input alone.
+
+    So a part of a batch, and a batch in another order, has its own.
+    """
+    return dict.fromkeys(resolve(cell).beside, 2 * torch.as_tensor(x).detach().abs().sum(-1))
+
+
 def projection(cell, size=2):
     """The proj_size argument for a cell that needs one."""
     return {"proj_size": size} if "P" in resolve(cell).sizes else {}
@@ -95,7 +118,7 @@ def projection(cell, size=2):
 def recurrent(cell, *sizes, seed=0, **options):
     """A float64 layer with weights of a known seed."""
     torch.manual_seed(seed)
-    return gw.Recurrent(cell, *sizes, dtype=torch.float64, **projection(cell), **options)
+    return layer_of(cell, *sizes, dtype=torch.float64, **projection(cell), **options)
 
 
 def tuple_of(states):

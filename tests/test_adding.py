@@ -7,10 +7,9 @@ numbers.
 
 import pytest
 import torch
-from shared import each_cell, projection
+from shared import each_cell, layer_of, projection
 from torch import nn
 
-import gatework as gw
 from gatework import paths
 
 STEPS, BATCH, HIDDEN, TURNS, ENDS = 10, 32, 8, 50, 10
@@ -28,7 +27,7 @@ def trained(cell, path):
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     options = {"path": path, "dtype": torch.float64} | projection(cell, HIDDEN // 2)
-    layer = gw.Recurrent(cell, 2, HIDDEN, **options)
+    layer = layer_of(cell, 2, HIDDEN, **options)
     head = nn.Linear(layer.output_size, 1, dtype=torch.float64)
     optimiser = torch.optim.Adam([*layer.parameters(), *head.parameters()], lr=0.02)
     call, _ = layer.prepare(adding(generator)[0])

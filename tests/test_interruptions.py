@@ -4,6 +4,7 @@ import pickle
 from functools import partial
 
 import pytest
+import shared
 import torch
 from shared import CELLS, COMPILED, EveryMatrix, each_cell
 from tolerances import EXACT
@@ -20,7 +21,7 @@ T, B, F, H = 5, 3, 3, 11  # units that do not fit into one vector
 def layer_of(cell, hidden=H, **options):
     torch.manual_seed(1)
     sizes = {"proj_size": 3} if "P" in gw.cells.resolve(cell).sizes else {}
-    made = gw.Recurrent(cell, F, hidden, dtype=torch.float64, **sizes, **options).eval()
+    made = shared.layer_of(cell, F, hidden, dtype=torch.float64, **sizes, **options).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.uniform_(-0.8, 0.8)

@@ -11,6 +11,7 @@ from shared import (
     CELLS,
     EveryMatrix,
     EveryPrimitive,
+    beside_of,
     each_cell,
     projection,
     randoms,
@@ -67,7 +68,7 @@ def test_a_layer_is_the_cell_s_step_over_time(cell):
     weights = {n: w.detach().numpy() for n, w in layer.named_weights().items()}
     rows = []
     for row in x.numpy():
-        gates = reference.step(cell, weights, row, *states)
+        gates = reference.step(cell, weights, row, *states, beside=beside_of(cell, row))
         states = [gates[f"{s.name}_next"] for s in cell.spec.states]
         rows.append(torch.from_numpy(states[0]))
     same([output, *(f[0] for f in tuple_of(finals))], [torch.stack(rows), *_tensors(states)])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shared import EveryPrimitive, each_cell, randoms, recurrent, tuple_of
+from shared import EveryPrimitive, beside_of, each_cell, randoms, recurrent, tuple_of
 from tolerances import EXACT
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_pairs import BATCH, FEATURES, HIDDEN, KINDS, STEPS, make
@@ -185,19 +185,20 @@ def test_recorded_gates_are_those_of_the_numpy_step(cell):
         for direction, gates in enumerate(both):
             assert list(gates) == [e.name for e in cell.spec.equations]
             _check_recorded(
-                cell.spec, layer.named_weights(number, direction), below, gates, direction
+                cell.spec, layer.named_weights(number, direction), x, below, gates, direction
             )
         below = torch.cat([g[f"{cell.spec.states[0].name}_next"] for g in both], -1)
 
 
-def _check_recorded(spec, weights, x, gates, backward):
+def _check_recorded(spec, weights, given, x, gates, backward):
     weights = {n: w.detach().numpy() for n, w in weights.items()}
     for column, length in enumerate(LENGTHS):
         shapes = [gates[f"{s.name}_next"].shape[2:] for s in spec.states]
         states = [np.zeros(shape) for shape in shapes]
         order = range(length)[::-1] if backward else range(length)
         for t in order:
-            step = reference.step(spec, weights, x[t, column].detach().numpy(), *states)
+            row, beside = x[t, column].detach().numpy(), beside_of(spec, given[t, column])
+            step = reference.step(spec, weights, row, *states, beside=beside)
             for name, value in step.items():
                 recorded = gates[name][t, column].detach()
                 torch.testing.assert_close(recorded, torch.from_numpy(value), **EXACT)

@@ -9,7 +9,7 @@ import golden_files
 import numpy as np
 import pytest
 import torch
-from shared import CELLS, EveryMatrix, EveryPrimitive, each_cell, projection
+from shared import CELLS, EveryMatrix, EveryPrimitive, beside_of, each_cell, projection
 from tolerances import EXACT, SINGLE
 
 import gatework.equations as eq
@@ -54,17 +54,19 @@ def problem(cell, *batch):
 @pytest.mark.parametrize("batch", [(), (1,), (BATCH,)], ids=str)
 def test_a_numpy_step_gives_every_gate_in_order_and_is_the_torch_step(cell, batch):
     weights, x, states = problem(cell, *batch)
-    gates = reference.step(cell, weights, x, *states)
+    beside = beside_of(cell, x)
+    gates = reference.step(cell, weights, x, *states, beside=beside)
     assert list(gates) == [e.name for e in cell.spec.equations]
     rows = [s.reshape(*batch, -1) for s in states]
-    tensors = [torch.from_numpy(np.asarray(v)) for v in (x, *rows, *weights.values())]
+    columns = (b.unsqueeze(-1) for b in beside.values())
+    given = (x, *rows, *columns, *weights.values())
+    tensors = [torch.from_numpy(np.asarray(v)) for v in given]
     theirs = reference.compiled(cell.spec, "torch")(*tensors)
     sizes = {e.name: e.size for e in cell.spec.equations}
     for name, value in gates.items():
         axes = 2 if sizes[name] in MATRICES else 1
-        assert value.shape[:-axes] == batch
-        assert len(set(value.shape[len(batch) :])) == 1
-        row = torch.from_numpy(value).reshape(*batch, -1)
+        assert value.shape[:-axes] in (batch, ())  # which parameters alone have
+        row = torch.from_numpy(value).reshape(*value.shape[:-axes], -1)
         torch.testing.assert_close(row, theirs[name], **EXACT)
 
 
@@ -72,8 +74,11 @@ def test_a_numpy_step_gives_every_gate_in_order_and_is_the_torch_step(cell, batc
 def test_the_step_keeps_single_precision(cell):
     weights, x, states = problem(cell, BATCH)
     single = {n: w.astype(np.float32) for n, w in weights.items()}
-    gates = reference.step(cell, single, np.float32(x), *(np.float32(s) for s in states))
-    truth = reference.step(cell, weights, x, *states)
+    beside = beside_of(cell, x)
+    truth = reference.step(cell, weights, x, *states, beside=beside)
+    beside = {name: np.float32(b) for name, b in beside.items()}
+    rows = (np.float32(s) for s in states)
+    gates = reference.step(cell, single, np.float32(x), *rows, beside=beside)
     for name, value in gates.items():
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, truth[name], **SINGLE)
@@ -156,11 +161,13 @@ def test_the_packed_step_is_the_plain_one(cell, backend):
     rows = [s.reshape(BATCH, -1) for s in states]
     values = {f"{s}__{spec.input}": x @ g.T for s, g in groups.items() if ready.get(s) == "x"}
     values |= groups | {spec.input: x} | dict(zip(_names(spec.states), rows, strict=True))
+    beside = {name: b.numpy() for name, b in beside_of(cell, x).items()}
+    values |= {name: b[:, None] for name, b in beside.items()}
     arguments = [values[name] for name in reference.packed_arguments(spec)]
     if backend == "torch":
         arguments = [torch.from_numpy(a) for a in arguments]
     packed = reference.compiled(spec, backend, packed=True)(*arguments)
-    plain = reference.step(cell, weights, x, *states)
+    plain = reference.step(cell, weights, x, *states, beside=beside)
     assert list(packed) == list(plain)
     for name, value in plain.items():
         np.testing.assert_allclose(np.asarray(packed[name]), value.reshape(BATCH, -1), **EXACT)
@@ -251,8 +258,9 @@ def test_latex_is_whole(cell):
     assert (first, last) == (r"\begin{aligned}", r"\end{aligned}")
     left = [line.partition(" &= ")[0] for line in lines]
     parts = [e.name.removesuffix("_next").split("_") for e in cell.spec.equations]
-    expected = [f"{stem}_{{{','.join([*below, 't'])}}}" for stem, *below in parts]
-    assert left == expected + [rf"\{name}" for name, _ in cell.spec.constants]
+    sign = {name: rf"\{name}" for name in ("tau", "phi", "alpha", "beta", "epsilon")}
+    expected = [f"{sign.get(stem, stem)}_{{{','.join([*below, 't'])}}}" for stem, *below in parts]
+    assert left == expected + [sign.get(name, name) for name, _ in cell.spec.constants]
     assert [line.endswith(r" \\") for line in lines] == [True] * (len(lines) - 1) + [False]
 
 

@@ -151,6 +151,7 @@ def computed(spec, given):
     """Every name's value: random symbols, all sizes 3, and what is given as it is."""
     rng = np.random.default_rng(7)
     names = [spec.input, *(s.name for s in spec.states), *(p.name for p in spec.parameters)]
+    names += [m.name for m in spec.masks]
     shapes = {s.name: width(s.size) for s in spec.states}
     shapes |= {p.name: tuple(map(width, p.shape)) for p in spec.parameters}
     at = {n: rng.uniform(0.2, 1, shapes.get(n, SIZE)) for n in names}

@@ -1,6 +1,7 @@
 """Streams: step by step what the layer gives over the whole sequence."""
 
 import pytest
+import shared
 import torch
 from shared import CELLS, EveryPrimitive
 from tolerances import SINGLE
@@ -22,7 +23,7 @@ class Skip(Cell):
 def layer_of(cell, **options):
     torch.manual_seed(0)
     proj = {"proj_size": 3} if "P" in cell.spec.sizes else {}
-    return gw.Recurrent(cell, 5, 20, **proj, **options)
+    return shared.layer_of(cell, 5, 20, **proj, **options)
 
 
 def stepped(stream, x):

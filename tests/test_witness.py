@@ -175,16 +175,28 @@ def agrees(computed, expected):
     return all(a.shape == b.shape and torch.allclose(a, b, **EXACT) for a, b in pairs)
 
 
+def is_equal(cell, mutant):
+    """Whether a change is none: a softmax is the same whatever number of its row is taken away."""
+    pairs = zip(cell.spec.equations, mutant.equations, strict=True)
+    ((old, new),) = [(a.expr, b.expr) for a, b in pairs if a != b] or [(None, None)]
+    match old, new:
+        case Apply("exp", (Apply("sub", (a, Apply("largest"))),)), Apply("exp", (b,)):
+            shift = isinstance(b, Apply) and b.op in ("add", "sub") and b.args[1]
+            moved = isinstance(shift, Apply) and shift.op == "largest"
+            return a == (b.args[0] if moved else b)
+    return False
+
+
 @torch.no_grad()
 @each_cell
 def test_every_small_change_is_noticed(cell):
-    missed = [*mutants(cell.spec)]
+    missed = [pair for pair in mutants(cell.spec) if not is_equal(cell, pair[1])]
     for scales in ((2, 2), (1e-6, 2), (1e-6, 1e-6)):  # an epsilon shows where weights are small
         given = problem(cell, 3, *scales)
         expected = (DIFFERENTIABLE | VALUES)[name_of(cell)](*given)
         assert agrees(ours(cell.spec, *given), expected)
         missed = [(w, mutant) for w, mutant in missed if agrees(ours(mutant, *given), expected)]
-    # No change here gives an equal function, so none is excused.
+    # No other change here gives an equal function, so no other is excused.
     assert [what for what, _ in missed] == []
 
 

@@ -5,6 +5,7 @@ deviates from the paper, the place says so and makes up for it.
 """
 
 import torch
+from shared import beside_of
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import layer_norm
@@ -240,6 +241,21 @@ def by_hand_ordered(weights, x, states):
     return over_time(step, x, states)
 
 
+def phased(weights, x, states, r=0.05, alpha=0.001):
+    """The phased LSTM as its paper has it: torch's remainder, around torchrecurrent's peepholes."""
+    cell, period = peephole_cell(weights), torch.exp(weights["q"])
+    times = iter(next(iter(beside_of("phased_lstm", x).values())))
+
+    def step(x, h, c):
+        phi = torch.remainder(next(times).unsqueeze(-1) - weights["s"], period) / period
+        rest = torch.where(phi < r, 2 - 2 * phi / r, alpha * phi)
+        k = torch.where(phi < r / 2, 2 * phi / r, rest)
+        new = cell(x, h, c)
+        return tuple(k * a + (1 - k) * b for a, b in zip(new, (h, c), strict=True))
+
+    return over_time(step, x, states)
+
+
 DIFFERENTIABLE = {
     "peephole_lstm": peephole(),
     "no_input_gate_lstm": peephole(fixed_open("i")),
@@ -256,6 +272,7 @@ DIFFERENTIABLE = {
     "mlstm": xlstm_matrix,
     "nas_cell": nas,
     "on_lstm": by_hand_ordered,
+    "phased_lstm": phased,
 }
 VALUES = {}
 

@@ -47,10 +47,10 @@ class PhasedLSTM(Cell):
     r, alpha = Constant(0.05), Constant(0.001)
 
     tau = exp(q)
-    turns = (t - s) / tau
-    phi = turns - floor(turns)
-    is_open = positive(r - phi)
-    k = is_open * minimum(2 * phi / r, 2 - 2 * phi / r) + (1 - is_open) * (alpha * phi)
+    n = (t - s) / tau
+    phi = n - floor(n)
+    a = positive(r - phi)
+    k = a * minimum(2 * phi / r, 2 - 2 * phi / r) + (1 - a) * (alpha * phi)
 
     i = sigmoid(W_i @ x + U_i @ h + p_i * c + b_i)
     f = sigmoid(W_f @ x + U_f @ h + p_f * c + b_f)

@@ -151,8 +151,10 @@ class Spec:
 
     @cached_property
     def biases(self) -> frozenset[str]:
-        """Vectors that only ever stand as a term of a sum."""
-        vectors = {p.name for p in self.parameters if p.cols is None}
+        """Vectors that only ever stand as a term of a sum, and do not begin at random places."""
+        vectors = {
+            p.name for p in self.parameters if p.cols is None and not isinstance(p.start, tuple)
+        }
         terms = {
             id(arg)
             for equation in self.equations

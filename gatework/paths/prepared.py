@@ -86,7 +86,8 @@ def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
     """The call set up for others like it, where that is possible and worth it."""
     is_random = call.dropout > 0 or layer.weight_drop > 0 or bool(call.spec.masks)
     draws = call.training and is_random
-    if call.lengths is not None or draws or call.residual or not is_plain_inference(call.x, hx):
+    has_more = call.lengths is not None or call.brought or call.residual
+    if has_more or draws or not is_plain_inference(call.x, hx):
         return None
     stored = call.weights.tensors()
     elements, steps = sum(t.numel() for t in stored), call.x.shape[0] * call.x.shape[1]

@@ -66,12 +66,15 @@ class _Flow:
         self.named: dict[str, int] = {}
         self.made: dict[Expr, int] = {}
         self.fixed = {p.name for p in spec.parameters}
-        self.fixed |= {name for name, _ in spec.constants} | {m.name for m in spec.masks}
+        self.fixed |= {name for name, _ in spec.constants} | {
+            m.name for m in spec.masks if not m.is_brought
+        }
 
     def nodes_of_step(self) -> tuple[Node, ...]:
         for state in self.spec.states:
             self.named[state.name] = self.new(Node("state", state.name))
-        self.named[self.spec.input] = self.new(Node("input", self.spec.input))
+        for name in (self.spec.input, *self.spec.beside):
+            self.named[name] = self.new(Node("input", name))
         for equation in self.spec.equations:
             if not self.moves(equation.expr) and not equation.name.endswith(NEXT):
                 self.fixed.add(equation.name)
@@ -89,7 +92,7 @@ class _Flow:
         return len(self.nodes) - 1
 
     def moves(self, expr: Expr) -> bool:
-        """Whether it depends on the input or a state, and not on parameters alone."""
+        """Whether it depends on more than parameters: on a state or what comes with a step."""
         return any(isinstance(n, Ref) and n.name not in self.fixed for n in walk(expr))
 
     def node(self, expr: Expr) -> int:
