@@ -51,9 +51,10 @@ def test_it_shows_both_layers_in_both_modes_and_what_they_ran_on():
     out = done("bench", *SHAPE).out
     assert out.startswith(f"{speed.machine()}, float32.\n")
     assert "3,2,4,6" in out
+    native = (INFERENCE, "LSTM")  # so few rows are torch's, but for its LSTM in inference
     assert rows(out) == [
-        (mode, f"gw.{name}", path, f"nn.{name}")
-        for mode, path in ((INFERENCE, "native"), (TRAINING, "vendor"))
+        (mode, f"gw.{name}", "native" if (mode, name) == native else "vendor", f"nn.{name}")
+        for mode in (INFERENCE, TRAINING)
         for name in ("LSTM", "GRU")
     ]
     assert "geometric mean" not in out

@@ -175,7 +175,7 @@ def test_no_message_shows_an_address_or_a_whole_object():
         body = GOOD + line if "h_next" in line else f"{GOOD}{line}\nh_next = {SUM}"
         message = message_of(body)
         assert " at 0x" not in message
-        assert len(message) < 340
+        assert len(message) < 380
 
 
 def test_a_function_that_is_not_imported_is_named_with_its_import():

@@ -138,7 +138,8 @@ def value(expr, at):
             return value(m, at) @ (value(operand, at) * np.ones(SIZE))
         case Apply(op, (a,)):
             a = value(a, at)
-            a = a * np.ones(SIZE) if np.size(a) == 1 else a
+            if PRIMITIVES[op].over:  # of a value that parameters alone make
+                a = a * np.ones(SIZE) if np.size(a) == 1 else a
             return -a if op == "neg" else FUNCTIONS[op](a)
         case Apply(op, (a, b)):
             a, b = value(a, at), value(b, at)

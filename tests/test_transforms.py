@@ -1,5 +1,6 @@
 """Transforms against loops written out by hand in torch: values and all gradients, float64."""
 
+import numpy as np
 import pytest
 import torch
 from shared import CELLS, randoms
@@ -24,6 +25,7 @@ from gatework.cells import (
 )
 from gatework.compile import make_plan
 from gatework.compile.flatten import without_kernel
+from gatework.equations import Input, Matrix, State, tanh
 from gatework.equations.spec import from_dict, from_text, to_dict
 from gatework.errors import CellError
 from gatework.paths.masks import draw
@@ -324,6 +326,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(message):
         REFUSED[message]()
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_zoneout_of_a_cell_that_has_the_name_of_the_value_between():
+    class Named(gw.Cell):
+        x, h = Input(), State()
+        W, U = Matrix(x), Matrix(h)
+        h_new = tanh(W @ x + U @ h)
+        h_next = 0.5 * (h + h_new)
+
+    weights = gw.reference.random_weights(Named, 1, 1)
+    found = gw.reference.step(t.zoneout(Named, h=0.25), weights, [1.0], [0.5])
+    plain = gw.reference.step(Named, weights, [1.0], [0.5])
+    np.testing.assert_allclose(found["h_next"], 0.25 * 0.5 + 0.75 * plain["h_next"], rtol=1e-15)
 
 
 def test_a_reset_before_the_product_is_projected_with_its_own_memory():

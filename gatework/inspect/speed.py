@@ -76,14 +76,16 @@ class Layer:
         fixed, _ = self._ready(shape, INFERENCE)
         layer, x = self._ready(shape, TRAINING)
 
+        more = _beside(fixed, x)
+
         def infer() -> None:
             with torch.no_grad(), self._precision():
-                fixed(x)
+                fixed(x, **more)
 
         def train() -> None:
             layer.zero_grad()
             with self._precision():
-                output = layer(x)[0]
+                output = layer(x, **more)[0]
             output.float().sum().backward()
 
         return {INFERENCE: infer, TRAINING: train}
@@ -94,7 +96,7 @@ class Layer:
         if not isinstance(layer, StackForward):
             return ""
         with torch.set_grad_enabled(mode == TRAINING), self._precision():
-            call, _ = layer.prepare(x)
+            call, _ = layer.prepare(x, **_beside(layer, x))
             return paths.choose(call, layer.path).name
 
     def why_not_native(self, shape: Shape) -> str | None:
@@ -102,7 +104,7 @@ class Layer:
         layer, x = self._ready(shape, INFERENCE)
         if not isinstance(layer, StackForward) or layer.path not in (paths.AUTO, paths.NATIVE.name):
             return None
-        return paths.NATIVE.supports(layer.prepare(x)[0])
+        return paths.NATIVE.supports(layer.prepare(x, **_beside(layer, x))[0])
 
     def _ready(self, shape: Shape, mode: str) -> tuple[nn.Module, Tensor]:
         steps, batch, features, hidden = shape
@@ -111,6 +113,14 @@ class Layer:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, self.autocast)
+
+
+def _beside(layer: nn.Module, x: Tensor) -> dict[str, dict[str, Tensor]]:
+    """What a cell reads beside the input: the number of the step."""
+    if not isinstance(layer, StackForward) or not layer.spec.beside:
+        return {}
+    steps = torch.arange(len(x), dtype=x.dtype).unsqueeze(1).expand(x.shape[:2])
+    return {"beside": dict.fromkeys(layer.spec.beside, steps)}
 
 
 def layer_of(cell: CellLike, path: str, features: int, hidden: int) -> nn.Module:

@@ -61,13 +61,23 @@ class Draft:
             self.fail(f"there is no state {name}; the states are {', '.join(self.states)}.")
         return self.states[name]
 
+    def has(self, name: str) -> bool:
+        """Whether something in the cell has the name."""
+        parts = (self.states, self.parameters, self.constants, self.masks, self.equations)
+        return name == self.spec.input or any(name in part for part in parts)
+
     def new(self, name: str) -> str:
         """The name, if nothing in the cell has it."""
-        parts = (self.states, self.parameters, self.constants, self.masks, self.equations)
-        if name == self.spec.input or any(name in part for part in parts):
+        if self.has(name):
             self.fail(
                 f"the cell has the name {name} already. Was this done before? Else rename it."
             )
+        return name
+
+    def free(self, name: str) -> str:
+        """The name, or one like it that nothing in the cell has: for values in between."""
+        while self.has(name):
+            name += "0"
         return name
 
     def vector(self, name: str, size: str = "H", start: Start | None = None) -> Ref:

@@ -34,7 +34,7 @@ def zoneout(cell: type[Cell] | Spec, **rates: float) -> Spec:
             continue
         zone = Ref(draft.new(f"zone_{state}"))
         draft.masks[zone.name] = MaskSymbol(zone.name, size, float(rate), 1.0, "step")
-        new = draft.call_new(state, f"{state}_new")
+        new = draft.call_new(state, draft.free(f"{state}_new"))
         draft.let(state + NEXT, zone * Ref(state) + (1 - zone) * new, size)
     return draft.finish(
         "zoneout at the mean in evaluation", "Krueger et al. 2016, arXiv:1606.01305"
