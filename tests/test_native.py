@@ -9,7 +9,7 @@ from golden_files import check as check_golden
 from kernel_cases import SHAPES, case, run
 from shared import LayerNormPeephole, Masked
 from test_plan import CELLS
-from tolerances import EXACT, SINGLE
+from tolerances import EXACT, PERIODIC, SINGLE
 
 import gatework as gw
 import gatework.equations as eq
@@ -40,8 +40,7 @@ def test_single_precision_is_as_good_as_the_reference_in_it(spec):
     got = run(layer, "native", x, states, None)
     layer64, x64 = layer.double(), x.detach().double().requires_grad_()
     states64 = [s.detach().double().requires_grad_() for s in states]
-    # Of a time that is many periods large few digits are left.
-    bounds = {name: bound * (100 if spec.beside else 1) for name, bound in SINGLE.items()}
+    bounds = PERIODIC if spec.beside else SINGLE
     for mine, truth in zip(got, run(layer64, "reference", x64, states64, None), strict=True):
         scale = truth.abs().max().clamp(min=1e-30)  # all zero: by an old output that is not read
         torch.testing.assert_close(mine.double() / scale, truth / scale, **bounds)

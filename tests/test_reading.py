@@ -9,8 +9,13 @@ import golden_files
 import numpy as np
 import pytest
 import torch
+<<<<<<< HEAD
 from shared import CELLS, EveryMatrix, EveryPrimitive, beside_of, each_cell, projection
 from tolerances import EXACT, SINGLE
+=======
+from shared import CELLS, EveryPrimitive, beside_of, each_cell, projection
+from tolerances import EXACT, PERIODIC, SINGLE
+>>>>>>> f40ec6ccdc2f4a86a854a3ee64dbf7f881c3cef3
 
 import gatework.equations as eq
 from gatework.cells import name_of, resolve
@@ -79,8 +84,7 @@ def test_the_step_keeps_single_precision(cell):
     beside = {name: np.float32(b) for name, b in beside.items()}
     rows = (np.float32(s) for s in states)
     gates = reference.step(cell, single, np.float32(x), *rows, beside=beside)
-    # Of a time that is many periods large few digits are left.
-    bounds = {name: bound * (100 if beside else 1) for name, bound in SINGLE.items()}
+    bounds = PERIODIC if beside else SINGLE
     for name, value in gates.items():
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, truth[name], **bounds)

@@ -13,5 +13,8 @@ DIFFERENCES = {"rtol": 1e-6, "atol": 1e-8}
 # float32 against float64.
 SINGLE = {"rtol": 1e-5, "atol": 1e-6}
 
+# The same of what is left of a time when its whole periods are taken away: few of its digits.
+PERIODIC = {"rtol": 1e-3, "atol": 1e-4}
+
 # Half precision against float64, by dtype name: a few units in the last place of the outputs.
 HALF = {"float16": {"rtol": 0, "atol": 4e-3}, "bfloat16": {"rtol": 0, "atol": 3e-2}}

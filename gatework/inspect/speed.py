@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class Layer:
         return torch.autocast("cpu", torch.bfloat16, self.autocast)
 
 
-def _beside(layer: nn.Module, x: Tensor) -> dict[str, dict[str, Tensor]]:
+def _beside(layer: nn.Module, x: Tensor) -> dict[str, Any]:
     """What a cell reads beside the input: the number of the step."""
     if not isinstance(layer, StackForward) or not layer.spec.beside:
         return {}
