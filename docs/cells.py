@@ -13,12 +13,10 @@ FOLDER = Path(__file__).with_name("cells")
 INDEX = "README.md"
 FAMILIES = {
     "Simple networks": ("rnn", "relu_rnn", "ind_rnn", "scrn", "ugrnn", "rhn"),
-<<<<<<< HEAD
-    "LSTM": ("lstm", "lstm_1997", "projected_lstm", "coupled_lstm", "janet", "slstm", "mlstm"),
-=======
-    "LSTM": ("lstm", "lstm_1997", "projected_lstm", "coupled_lstm", "janet", "slstm", "on_lstm"),
+    "LSTM": (
+        "lstm", "lstm_1997", "projected_lstm", "coupled_lstm", "janet", "slstm", "mlstm", "on_lstm",
+    ),
     "LSTM with the times of its steps": ("phased_lstm",),
->>>>>>> f40ec6ccdc2f4a86a854a3ee64dbf7f881c3cef3
     "LSTM with peepholes, and the variants of Greff et al.": (
         "peephole_lstm", "no_input_gate_lstm", "no_forget_gate_lstm", "no_output_gate_lstm",
         "no_input_activation_lstm", "no_output_activation_lstm", "coupled_peephole_lstm",

@@ -9,13 +9,8 @@ import golden_files
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD
 from shared import CELLS, EveryMatrix, EveryPrimitive, beside_of, each_cell, projection
-from tolerances import EXACT, SINGLE
-=======
-from shared import CELLS, EveryPrimitive, beside_of, each_cell, projection
 from tolerances import EXACT, PERIODIC, SINGLE
->>>>>>> f40ec6ccdc2f4a86a854a3ee64dbf7f881c3cef3
 
 import gatework.equations as eq
 from gatework.cells import name_of, resolve
