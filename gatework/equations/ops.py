@@ -271,11 +271,11 @@ cummean_back = Primitive(
     over="behind",
     transposed="cummean",
 )
-# Matrices of one row and step. Their slopes are torch's: no kernel has them.
+# Matrices of one row and step. No kernel has them, so autograd alone needs their slopes.
 outer = Primitive(
     "outer",
     r"{0} {1}^\top",
-    (ONE, ONE),
+    (),
     numpy="np.repeat(a, b.shape[-1], -1) * np.tile(b, a.shape[-1])",
     torch="(a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2)",
     arity=2,
@@ -286,7 +286,7 @@ outer = Primitive(
 times = Primitive(
     "times",
     "{0} {1}",
-    (ONE, ONE),
+    (),
     numpy="np.matmul(a.reshape(*a.shape[:-1], -1, b.shape[-1]), b[..., None])[..., 0]",
     torch="torch.matmul(a.unflatten(-1, (-1, b.shape[-1])), b.unsqueeze(-1)).squeeze(-1)",
     arity=2,
@@ -297,7 +297,7 @@ times = Primitive(
 dot = Primitive(
     "dot",
     r"{0}^\top {1}",
-    (B, A),
+    (),
     numpy="np.sum(a * b, -1, keepdims=True)",
     torch="(a * b).sum(-1, keepdim=True)",
     arity=2,
@@ -309,7 +309,7 @@ dot = Primitive(
 units = Primitive(
     "units",
     r"\dim\left({0}\right)",
-    (ZERO,),
+    (),
     numpy="np.full_like(a[..., :1], a.shape[-1])",
     torch="torch.full_like(a[..., :1], a.shape[-1])",
     takes=("n",),
