@@ -232,7 +232,7 @@ def test_weights_move_the_answers():
     random = np.random.default_rng(0)
     X, y = random.normal(size=(40, 5)), np.repeat([0, 1], 20)  # nothing to be learnt
     shares = [
-        quick(epochs=20, validation=0.0, class_weight={0: 1, 1: w})
+        quick(epochs=20, learning_rate=1e-2, validation=0.0, class_weight={0: 1, 1: w})
         .fit(X, y)
         .predict_proba(X)[:, 1]
         .mean()

@@ -22,6 +22,7 @@ from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.classification import Classification
 from gatework.tasks.classify_model import ClassifyModel, make_network
+from gatework.tasks.classify_network import ClassifyNetwork
 from gatework.tasks.classify_problem import ClassifyProblem, stratified
 from gatework.tasks.estimator import Estimator
 from gatework.training.loop import Watcher, fit
@@ -75,6 +76,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """
 
     task = "classify"
+    network_: ClassifyNetwork
 
     def __init__(
         self,
