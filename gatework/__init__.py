@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gatework.layers import final_output as final_output
     from gatework.read import reference as reference
     from gatework.read.latex import latex as latex
+    from gatework.tasks.classify import Classifier as Classifier
     from gatework.tasks.forecast import Forecaster as Forecaster
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ _HOME = {
     "latex": "gatework.read.latex",
     "card": "gatework.inspect.card",
     "record": "gatework.inspect.record",
+    "Classifier": "gatework.tasks.classify",
     "Forecaster": "gatework.tasks.forecast",
 } | dict.fromkeys(
     (

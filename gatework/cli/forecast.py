@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -22,11 +23,6 @@ FIT_EXAMPLE = (
     "--out run. Or, with a bundled series: gatework fit forecast airpassengers --horizon 12 "
     "--out run"
 )
-PREDICT_EXAMPLE = "Example: gatework predict run sales.csv --out forecast.csv"
-REPORT_EXAMPLE = "Example: gatework report run --out report.html"
-SUMMARY, PAGE = "summary.json", "report.html"
-
-Model = Annotated[Path, typer.Argument(help="The folder that `gatework fit` wrote.")]
 
 
 def fit(
@@ -100,35 +96,14 @@ def fit(
             saving.write_json(folder / SUMMARY, summary)
             write_whole(folder / PAGE, render(summary))
     except KeyboardInterrupt:
-        if overwrite and place.path != out:
-            kept = (
-                f" the new one goes on with --out {place.path} --resume"
-                if place.path.is_dir()
-                else ""
-            )
-            print(f"stopped; {out} is as it was;{kept}", file=sys.stderr)
-        elif place.holds_checkpoint():
-            print(f"stopped; go on with the same command and --resume (in {out})", file=sys.stderr)
+        say_stopped(place)
         raise
     _print_result(console, summary["evaluation"], out)
 
 
-def predict(
-    model: Model,
-    data: Data,
-    out: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file. (default: CSV on the terminal)")
-    ] = None,
-) -> None:
-    """Forecast the steps after the end of each series."""
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
+def predict(model: Path, data: str, out: Path | None) -> None:
+    """The steps after the end of each series, as a table."""
     from gatework.tasks.forecast import Forecaster
-    from gatework.training.files import write_whole
 
     forecaster = Forecaster.load(model)
     cube = forecaster.load_data(data)
@@ -141,38 +116,7 @@ def predict(
             f"no forecast.",
             file=sys.stderr,
         )
-    content = pa.BufferOutputStream()
-    parquet = out is not None and out.suffix == ".parquet"
-    (pyarrow.parquet.write_table if parquet else pyarrow.csv.write_csv)(table, content)
-    written = content.getvalue().to_pybytes()
-    if out is None:
-        sys.stdout.write(written.decode())
-        return
-    write_whole(out, written)
-    typer.echo(f"{table.num_rows} forecasts written to {out}")
-
-
-def report(
-    model: Model,
-    out: Annotated[Path | None, typer.Option(help="HTML file. (default: in the folder)")] = None,
-) -> None:
-    """Write the report of a fitted model again: one HTML file that needs no network."""
-    from jinja2 import TemplateError
-
-    from gatework.errors import ModelError
-    from gatework.inspect.report import render
-    from gatework.tasks.saving import read_json
-    from gatework.training.files import write_whole
-
-    if not (model / SUMMARY).is_file():
-        raise ModelError(f"{model} holds no finished run ({SUMMARY} is missing).")
-    page = out or model / PAGE
-    try:
-        content = render(read_json(model / SUMMARY))
-    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
-        raise ModelError(f"{model / SUMMARY} is damaged: {error}") from error
-    write_whole(page, content)
-    typer.echo(f"report: {page}")
+    write_table(table, out, "forecasts")
 
 
 def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:

@@ -117,11 +117,11 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     if isinstance(data, Cube):
         return data
     if hasattr(data, "detach"):
-        data = _floats(data)
+        data = floats(data)
     if isinstance(data, (np.ndarray, list, tuple)):
         return _from_arrays(data)
     if isinstance(data, dict):
-        cube, ids = _from_arrays([_floats(part) for part in data.values()]), tuple(map(str, data))
+        cube, ids = _from_arrays([floats(part) for part in data.values()]), tuple(map(str, data))
         if len(set(ids)) < len(ids):
             raise DataError(f"Two series have the same id as text: {listed(ids)}. Rename one.")
         return replace(cube, ids=ids, named=True)
@@ -141,21 +141,35 @@ def _from_arrays(data: Any) -> Cube:
     if isinstance(data, np.ndarray) and data.dtype != object and data.ndim not in (1, 2, 3):
         raise DataError(f"An array of series is (T,), (N, T) or (N, T, F), got {data.shape}.")
     alone = all(np.ndim(part) == 0 for part in data)  # the numbers of one series
-    parts = [_floats(part) for part in ([data] if alone else data)]
-    series = [p[:, None] if p.ndim == 1 else p for p in parts]
+    parts = [floats(part) for part in ([data] if alone else data)]
+    return from_series([p[:, None] if p.ndim == 1 else p for p in parts])
+
+
+def from_series(
+    series: list[NDArray[np.float64]], names: Sequence[str] = (), notes: Sequence[str] = ()
+) -> Cube:
+    """The cube of series (T, F) of different lengths that have neither ids nor times.
+
+    Args:
+        series: one array each, NaN where missing.
+        names: of the features; ``y``, ``x1``, ``x2`` ... where there are none.
+        notes: what was found before.
+
+    Raises:
+        DataError: a series without steps or features, or of other features than the first.
+    """
     if not series or any(s.ndim != 2 or s.shape[0] == 0 or s.shape[1] == 0 for s in series):
-        shapes = [p.shape for p in parts]
+        shapes = [s.shape for s in series]
         raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {shapes}.")
     if len({s.shape[1] for s in series}) > 1:
         raise DataError(f"The series have different features: {[s.shape for s in series]}.")
-    names = ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
+    names = tuple(names) or ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
     ids = tuple(str(i) for i in range(len(series)))
-    starts, notes = (0,) * len(series), _missing(series, names)
-    step = Step("rows")
-    return Cube(*_stacked(series), ids, names, starts, step, tuple(notes), named=False)
+    starts, notes = (0,) * len(series), (*notes, *_missing(series, names))
+    return Cube(*_stacked(series), ids, names, starts, Step("rows"), notes, named=False)
 
 
-def _floats(part: Any) -> NDArray[np.float64]:
+def floats(part: Any) -> NDArray[np.float64]:
     """An array, a tensor or a list as float64; NaN where masked or not finite."""
     if hasattr(part, "detach"):
         part = part.detach().cpu().double().numpy()

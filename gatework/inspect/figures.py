@@ -29,6 +29,8 @@ NAME_LETTERS = 32  # of a name of the user's
 UNIT_LETTERS = 22  # of one beside an axis
 TITLE_LETTERS = 40  # what fits over a panel of half the wide figure, or of the narrow one
 INCHES_PER_LETTER = 0.09
+CLASSES_WITH_NUMBERS = 12  # so many have room for their counts
+LETTERS_BESIDE = 24  # of names side by side below the confusion matrix
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is a name, no formula
@@ -51,7 +53,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
+def losses(
+    history: Sequence[Mapping[str, float]], best_epoch: int, label: str = "loss (scaled units)"
+) -> str:
     """Training and validation loss by epoch, with the epoch that was kept."""
 
     def draw(figure: Figure) -> None:
@@ -66,7 +70,7 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
         values = [r[k] for r in history for k in ("train", "validation")]
         if min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
-        axes.set(xlabel="epoch", ylabel="loss (scaled units)")
+        axes.set(xlabel="epoch", ylabel=label)
         _whole_steps(axes)
         _legend(figure, axes)
 
@@ -144,24 +148,30 @@ def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
     return _both(draw, "by_step", 3.2, 3.0)
 
 
-def inside(series: NDArray[Any], panels: Sequence[Mapping[str, Any]], title: str) -> str:
+def inside(
+    series: NDArray[Any],
+    panels: Sequence[Mapping[str, Any]],
+    title: str,
+    label: str = "steps from the end of the context",
+    last: int = 0,
+) -> str:
     """What flows through a layer over one window: the input above, a map per gate and state.
 
     Each panel has ``title``, ``values`` (units, T), ``units``, of which there may be more than
-    are shown, and ``signed``: whether 0 is its middle.
+    are shown, and ``signed``: whether 0 is its middle. ``last`` is the number of the last step.
     """
 
     def draw(figure: Figure) -> None:
         ratios = [1.1] + [1.6] * len(panels)
         grid = figure.subplots(len(panels) + 1, 1, sharex=True, height_ratios=ratios)
-        steps = np.arange(1 - len(series), 1)
+        steps = np.arange(1 - len(series), 1) + last
         marker = "o" if len(series) == 1 else ""
         grid[0].plot(steps, series, color=COLOURS[0], marker=marker)
         grid[0].set_title(_title(title, TITLE_LETTERS * (1 if _is_narrow(figure) else 2)))
         for axes, panel in zip(grid[1:], panels, strict=True):
             _map(figure, axes, panel, steps)
         figure.colorbar(mpl.cm.ScalarMappable(), ax=grid[0], pad=0.01).ax.set_visible(False)
-        grid[-1].set_xlabel("steps from the end of the context")
+        grid[-1].set_xlabel(label)
         _whole_steps(grid[-1])
 
     return _both(draw, "inside", 1.6 + 1.75 * len(panels), 1.6 + 1.6 * len(panels))
@@ -178,7 +188,7 @@ def _map(figure: Figure, axes: Axes, panel: Mapping[str, Any], steps: NDArray[An
         cmap="RdBu_r" if panel["signed"] else "viridis",
         vmin=-limit if panel["signed"] else 0.0,
         vmax=limit if panel["signed"] else 1.0,
-        extent=(steps[0] - 0.5, 0.5, len(values) - 0.5, -0.5),
+        extent=(steps[0] - 0.5, steps[-1] + 0.5, len(values) - 0.5, -0.5),
     )
     axes.grid(visible=False)
     axes.set_title(_title(panel["title"], TITLE_LETTERS))
@@ -187,6 +197,31 @@ def _map(figure: Figure, axes: Axes, panel: Mapping[str, Any], steps: NDArray[An
     count = "units" if shown == units else f"{shown} of {units} units"
     axes.set_ylabel("1 unit" if units == 1 else f"{count},\nsorted by mean")
     figure.colorbar(image, ax=axes, pad=0.01)
+
+
+def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
+    """How many sequences of each class (rows) are told to be of which (columns)."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = len(classes)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        axes.grid(visible=False)
+        if size <= CLASSES_WITH_NUMBERS:
+            names = [short(name, UNIT_LETTERS // 2) for name in classes]
+            upright = max(map(_letters, names)) * size <= LETTERS_BESIDE
+            axes.set_xticks(range(size), names, rotation=0 if upright else 90)
+            axes.set_yticks(range(size), names)
+            for row, column in np.ndindex(size, size):
+                # Cells have a colour of their own, light or dark, whatever the page's is.
+                colour = "#ffffff" if shares[row, column] > 0.5 else "#1d1f23"
+                text = f"{counts[row, column]}"
+                axes.text(column, row, text, ha="center", va="center", color=colour)
+        axes.set(xlabel="told class", ylabel="true class")
+
+    height = 2.2 + 0.32 * min(size, CLASSES_WITH_NUMBERS)
+    return _both(draw, "confusion", height, height)
 
 
 def short(name: str, most: int = NAME_LETTERS) -> str:

@@ -1,36 +1,30 @@
-"""The report: one offline HTML file about a fitted forecaster.
+"""The report: one offline HTML file about a fitted model.
 
 ``summarise`` gathers everything as JSON-ready data, ``render`` makes the page of it; so a report
-can be made again without the data.
+can be made again without the data. Here stands the forecaster's, ``class_report`` has that of the
+classifier, and ``page`` what they share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gatework import __version__
-from gatework.cells import name_of
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.equations.spec import NEXT
-from gatework.inspect import figures
+from gatework.inspect import class_report, figures
+from gatework.inspect.maps import SHOWN_UNITS, maps, plain, spread
+from gatework.inspect.page import about_model, page
 from gatework.inspect.record import record
-from gatework.inspect.roles import Role, gate_roles, state_roles
-from gatework.read.table import equations
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast import Forecaster
 
 SETTINGS = ("hidden_size", "num_layers", "horizon", "scaling", "seed")
 SHOWN_WINDOWS = 4
-SHOWN_UNITS = 48
 
 
 def summarise(
@@ -45,7 +39,6 @@ def summarise(
         data_name: what the data is called.
     """
     evaluation = model.evaluate(cube, begin)
-    spec = model.cell_
     return {
         "data": {
             "name": data_name,
@@ -56,13 +49,8 @@ def summarise(
             "held_out": int((cube.lengths - begin).max()),
         },
         "model": {
-            "cell": name_of(spec),
-            "doc": spec.doc.partition("\n")[0],
-            "source": spec.source,
-            "equations": equations(spec),
-            **{key: model.model_.parameters[key] for key in SETTINGS},
+            **about_model(model, SETTINGS),
             "context": model.context_,
-            "parameters": sum(p.numel() for p in model.network_.parameters()),
         },
         "training": {"history": model.history_, "best_epoch": model.best_epoch_},
         "evaluation": evaluation.to_dict(),
@@ -73,14 +61,16 @@ def summarise(
 
 def render(summary: Mapping[str, Any]) -> str:
     """The page, complete in itself: no script, no link, no font from elsewhere."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = _number
-    template = environment.from_string(
-        (files("gatework.inspect") / "report.html.j2").read_text(encoding="utf-8")
-    )
+    task = summary.get("task", Forecaster.task)  # older summaries do not say
+    shown, drawn = DRAWN[task](summary)
+    return page(f"{task}.html.j2", shown, drawn)
+
+
+def _drawn(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """What the template shows, and its figures."""
     evaluation, inside = summary["evaluation"], _with_words(summary)
     names = list(evaluation["errors"])
-    drawn = {
+    return {**summary, "inside": inside, "inside_of": "context"}, {
         "losses": figures.losses(summary["training"]["history"], summary["training"]["best_epoch"]),
         "forecasts": figures.forecasts(summary["windows"], names, summary["model"]["context"]),
         "by_step": figures.by_step(evaluation["by_step"], summary["data"]["target"]),
@@ -88,9 +78,9 @@ def render(summary: Mapping[str, Any]) -> str:
             np.array(inside["series"], dtype=float), inside["panels"], inside["title"]
         ),
     }
-    # The figures are our own SVG, made of numbers and of text that matplotlib has escaped.
-    svg = {name: Markup(text) for name, text in drawn.items()}
-    return template.render(**{**summary, "inside": inside}, svg=svg, version=__version__)
+
+
+DRAWN = {Forecaster.task: _drawn, class_report.TASK: class_report.drawn}
 
 
 def _with_words(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,21 +99,16 @@ def _with_words(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _chosen(evaluation: Evaluation) -> NDArray[np.int64]:
     """A few windows, spread over all series and the held-out time, the last one among them."""
-    return _spread(len(evaluation.rows), SHOWN_WINDOWS)
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of the places 0 .. count - 1, evenly spread, first and last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+    return spread(len(evaluation.rows), SHOWN_WINDOWS)
 
 
 def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> dict[str, Any]:
     row, origin = int(evaluation.rows[window]), int(evaluation.origins[window])
     return {
         "title": _when(cube, row, origin),
-        "context": _plain(cube.values[row, origin - context : origin, 0]),
-        "truth": _plain(evaluation.truth[window]),
-        "forecasts": {name: _plain(f[window]) for name, f in evaluation.forecasts.items()},
+        "context": plain(cube.values[row, origin - context : origin, 0]),
+        "truth": plain(evaluation.truth[window]),
+        "forecasts": {name: plain(f[window]) for name, f in evaluation.forecasts.items()},
     }
 
 
@@ -148,41 +133,8 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
         inputs, _ = network.inputs(batch.context.to(device), batch.seen.to(device))
         recording = record(network.recurrent, inputs)
     row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
-    spec = recording.spec
-    gates, states = gate_roles(spec), state_roles(spec)
-    maps = [(role, recording[name], False) for name, role in gates.items()]
-    maps += [(role, recording[name + NEXT], True) for name, role in states.items()]
     return {
         "title": f"input: {_when(cube, row, origin)}",
-        "series": _plain(cube.values[row, origin - model.context_ : origin, 0]),
-        "says": [[role.title, role.says] for role, _, _ in maps if role.says],
-        "panels": [
-            _panel(role, values[:, 0].flatten(1).cpu().numpy(), signed)
-            for role, values, signed in maps
-        ],
+        "series": plain(cube.values[row, origin - model.context_ : origin, 0]),
+        **maps(recording),
     }
-
-
-def _panel(role: Role, values: NDArray[Any], signed: bool) -> dict[str, Any]:
-    """One map, units sorted by their mean so that like stands by like."""
-    order = np.argsort(values.mean(axis=0))
-    kept = order[_spread(len(order), SHOWN_UNITS)]
-    return {
-        "title": role.title,
-        "units": len(order),
-        "values": np.round(values[:, kept].T.astype(float), 4).tolist(),
-        "signed": signed,
-    }
-
-
-def _plain(values: NDArray[np.float64]) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN."""
-    return [None if np.isnan(v) else float(v) for v in values]
-
-
-def _number(value: float | None) -> str:
-    if value is None or not np.isfinite(value):
-        return "–"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

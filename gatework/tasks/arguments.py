@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from gatework.errors import DataError
+from gatework.layers.pool import KINDS
 
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
 COUNT = WHOLE, lambda v: v >= 1, "a whole number above zero"
 SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
 SIZE = NUMBER, lambda v: 0 <= v <= 1e30, "a number from 0 to 1e30"  # beyond it float32 ends
+FLAG = (bool, np.bool_), lambda v: True, "True or False"
 # Of each argument the types, a test and the words for both.
 RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
@@ -21,6 +23,8 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
+    **dict.fromkeys(("bidirectional", "convolution", "shuffle"), FLAG),
+    "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
     "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),

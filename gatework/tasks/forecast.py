@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,33 +9,30 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
-from gatework.cells import CellLike, all_cells, name_of, resolve
+from gatework.cells import CellLike, name_of, resolve
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.doctor import overview
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
 from gatework.data.windows import places
-from gatework.equations.spec import to_dict
-from gatework.errors import DataError, ModelError
-from gatework.tasks import saving
+from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation, baselines
 from gatework.tasks.forecast_model import ForecastModel, make_network
 from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
-TASK = "forecast"
+# The arguments that a checkpoint must agree in; those of the loop, the loop adds.
+SHAPES_A_RUN = (
+    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "loss", "relative",
+    "dropout", "scaling",
+)  # fmt: skip
 
 
-class UnfittedError(ModelError, NotFittedError):  # type: ignore[misc]
-    """An estimator is used before it was fitted; scikit-learn's error of that name too."""
-
-
-class Forecaster(BaseEstimator):  # type: ignore[misc]
+class Forecaster(Estimator):
     """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
 
     A recurrent stack of any cell reads the context; a linear head gives all steps at once. One
@@ -73,6 +68,8 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
         notes_: what was found in the data and done about it.
     """
+
+    task = "forecast"
 
     def __init__(
         self,
@@ -180,7 +177,12 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             self._settings(),
             None if folder is None else Path(folder),
             resume,
-            self._identity(model, problem),
+            self._identity(
+                cell,
+                {"context": context, **{key: getattr(self, key) for key in SHAPES_A_RUN}},
+                overview(cube),
+                problem.parts["train"].scaled.cpu().numpy(),
+            ),
             watcher,
         )
         model.network.eval()
@@ -197,7 +199,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             ModelError: not fitted.
             DataError: the data cannot be used, or has other features than the training data.
         """
-        model = self._fitted()
+        model: ForecastModel = self._fitted()
         cube = model.load(X)
         return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
 
@@ -206,7 +208,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
 
         A target that is called like one of the others is called ``forecast`` there.
         """
-        model = self._fitted()
+        model: ForecastModel = self._fitted()
         cube = model.load(X)
         values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
         steps = np.arange(model.horizon)
@@ -233,7 +235,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             ModelError: not fitted.
             DataError: no series holds a window.
         """
-        model = self._fitted()
+        model: ForecastModel = self._fitted()
         cube = model.load(X)
         held_out = begin is not None
         begin = np.zeros_like(cube.lengths) if begin is None else begin
@@ -260,48 +262,16 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         """1 - MAE / MAE of the better naive forecast, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
 
-    def save(self, folder: str | Path) -> None:
-        """Write the fitted model as a folder: model.safetensors and config.json, no pickle."""
-        model = self._fitted()
-        trained = {
-            "history": self.history_,
-            "best_epoch": self.best_epoch_,
-            "notes": self.notes_,
-        }
-        saving.save_model(folder, TASK, model.to_config() | trained, model.network)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Forecaster:
-        """The forecaster that ``save`` wrote; its predictions are the same.
-
-        Raises:
-            ModelError: there is no such model, or it is damaged.
-        """
-        config = saving.load_config(folder, TASK)
-        try:
-            model = cls._from_config(config)
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{folder}/{saving.CONFIG} is damaged: {error!r}.") from error
-        saving.load_weights(folder, model.network_)
-        return model
-
-    @classmethod
-    def _from_config(cls, config: dict[str, Any]) -> Forecaster:
-        """A forecaster as it was saved, but for the weights of its network."""
-        fitted = ForecastModel.from_config(config)
-        known = {name_of(c): c.spec for c in all_cells()}
-        name = name_of(fitted.cell)
-        # The saved equations count; the name stands for them only while they are the same.
-        cell: CellLike = name if known.get(name) == fitted.cell else fitted.cell
-        given = fitted.parameters["features"]
-        features = given if isinstance(given, str) else tuple(given)
-        model = cls(**{**fitted.parameters, "cell": cell, "features": features})
-        model._check()
-        return model._keep(fitted, config["history"], config["best_epoch"], config["notes"])
-
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
         return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> Self:
+        model = ForecastModel.from_config(config)
+        given = model.parameters["features"]
+        features = given if isinstance(given, str) else tuple(given)
+        return cls._restored(model, config, features=features)
 
     def _keep(
         self,
@@ -310,28 +280,14 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         best_epoch: int,
         notes: list[str],
     ) -> Self:
-        self.model_ = model
-        self.network_, self.scaler_, self.cell_ = model.network, model.scaler, model.cell
+        self.scaler_, self.cell_ = model.scaler, model.cell
         self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
-        self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
-        return self
+        return super()._keep(model, history, best_epoch, notes)
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
         if self.loss not in LOSSES:
             raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
-
-    def _settings(self) -> Settings:
-        return Settings(
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.weight_decay,
-            self.clip,
-            self.patience,
-            self.seed,
-            self.device,
-        )
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
         start = np.zeros_like(cut.train)
@@ -348,24 +304,3 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
                 "many values are missing."
             )
         return ForecastProblem(model.network, parts, self.loss, cube)
-
-    def _identity(self, model: ForecastModel, problem: ForecastProblem) -> dict[str, Any]:
-        """What a checkpoint must have been made with to fit."""
-        data = problem.parts["train"].scaled.cpu().numpy().tobytes()
-        equations = json.dumps(to_dict(model.cell), sort_keys=True).encode()
-        keys = ("hidden_size", "num_layers", "horizon", "loss", "relative", "dropout", "scaling")
-        return {
-            "task": TASK,
-            "cell": f"{name_of(model.cell)} ({hashlib.sha256(equations).hexdigest()[:12]})",
-            "context": model.context,
-            "validation": self.validation,
-            "forget_bias": self.forget_bias,
-            **{key: getattr(self, key) for key in keys},
-            # Last: an error names the first difference, and scaling and horizon change the data.
-            "data": f"{overview(problem.cube)} ({hashlib.sha256(data).hexdigest()[:12]})",
-        }
-
-    def _fitted(self) -> ForecastModel:
-        if not hasattr(self, "model_"):
-            raise UnfittedError("This Forecaster is not fitted yet; call fit(X) first.")
-        return self.model_

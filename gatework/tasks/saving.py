@@ -40,13 +40,7 @@ def load_config(folder: str | Path, task: str) -> dict[str, Any]:
     Raises:
         ModelError: there is no such model, it is damaged, of another task or of a newer version.
     """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise ModelError(
-            f"{folder} holds no saved model ({CONFIG} is missing). Fit one with `gatework fit`, or "
-            f"go on with an unfinished run by --resume."
-        )
-    config = read_json(path)
+    config = _read_config(folder)
     if config.get("task") != task:
         raise ModelError(f"{folder} holds a model for {config.get('task')!r}, expected {task!r}.")
     if config.get("format") not in range(1, FORMAT + 1):
@@ -55,6 +49,25 @@ def load_config(folder: str | Path, task: str) -> dict[str, Any]:
             f"{config.get('gatework')}); update to load it."
         )
     return config
+
+
+def task_of(folder: str | Path) -> str:
+    """The task of a saved model, as its configuration has it.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+    """
+    return str(_read_config(folder).get("task"))
+
+
+def _read_config(folder: str | Path) -> dict[str, Any]:
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} holds no saved model ({CONFIG} is missing). Fit one with `gatework fit`, or "
+            f"go on with an unfinished run by --resume."
+        )
+    return read_json(path)
 
 
 def load_weights(folder: str | Path, model: torch.nn.Module) -> None:

@@ -1,0 +1,130 @@
+"""``gatework fit classify``, and ``predict`` with what it fitted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.errors import DataError
+from gatework.training.settings import Settings
+
+FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
+
+
+def fit(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Labelled sequences: a .ts, .arff or .npz file, or a folder of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Sequences to score on. (default: NAME_TEST beside NAME_TRAIN)"),
+    ] = None,
+    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
+    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 64,
+    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    bidirectional: Annotated[
+        bool, typer.Option("--bidirectional", help="Read in both directions.")
+    ] = False,
+    pool: Annotated[str, typer.Option(help="last, mean, max or attention.")] = "last",
+    convolution: Annotated[
+        bool, typer.Option("--convolution", help="Convolutions beside the layers (LSTM-FCN).")
+    ] = False,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="The layers read with the axes exchanged (LSTM-FCN).")
+    ] = False,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Each class counts the same, however large.")
+    ] = False,
+    scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
+    dropout: Annotated[float, typer.Option(min=0.0, help="Behind every layer.")] = 0.0,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the data, at most.")
+    ] = Settings.epochs,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
+    ] = Settings.patience,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = Settings.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="Of AdamW.")
+    ] = Settings.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
+) -> None:
+    """Fit a classifier of sequences, score it on a test file, write a report."""
+    from gatework.data.archive import read_archive, read_split
+    from gatework.inspect.class_report import summarise
+    from gatework.inspect.report import render
+    from gatework.tasks import saving
+    from gatework.tasks.classify import Classifier, overview
+    from gatework.training.files import write_whole
+    from gatework.training.progress import ProgressBar
+    from gatework.training.run_folder import RunFolder
+
+    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
+    model = Classifier(
+        cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
+        pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
+        class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
+    )  # fmt: skip
+    training, scored = read_split(data)
+    scored = scored if test is None else read_archive(test)
+    if scored is None:
+        raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
+    # Names of classes and folders are the user's: brackets and colons in them mean nothing.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
+    for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
+        console.print(f"note: {note}")
+    try:
+        with place as folder:
+            with ProgressBar() as bar:
+                model.fit(training, folder=folder, resume=resume, watcher=bar)
+            model.save(folder)  # first of all, so that a trained model is never lost
+            summary = summarise(model, training, scored)
+            saving.write_json(folder / SUMMARY, summary)
+            write_whole(folder / PAGE, render(summary))
+    except KeyboardInterrupt:
+        say_stopped(place)
+        raise
+    _print_result(console, summary["evaluation"], out)
+
+
+def predict(model: Path, data: str, out: Path | None) -> None:
+    """The class of each sequence and the probabilities of all classes, as a table."""
+    import numpy as np
+    import pyarrow as pa
+
+    from gatework.data.archive import read_archive
+    from gatework.tasks.classify import Classifier
+
+    classifier = Classifier.load(model)
+    cases = read_archive(data)
+    for note in cases.cube.notes:
+        print(f"note: {note}", file=sys.stderr)
+    probabilities = classifier.predict_proba(cases)
+    told = classifier.classes_[probabilities.argmax(axis=1)]
+    table = {"sequence": np.arange(1, len(cases) + 1), "class": told.astype(str)}
+    columns = zip(classifier.classes_, probabilities.T, strict=True)
+    write_table(pa.table(table | {f"p({name})": p for name, p in columns}), out, "classes")
+
+
+def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    table = Table("class", "precision", "recall", "F1", "sequences", box=None, pad_edge=False)
+    for name, row in evaluation["by_class"].items():
+        shares = (f"{row[key]:.1%}" for key in ("precision", "recall", "f1"))
+        table.add_row(name, *shares, str(row["count"]))
+    console.print()
+    console.print(table)
+    console.print(f"\n{evaluation['verdict']}")
+    console.print(f"model:  {out}\nreport: {out / PAGE}")

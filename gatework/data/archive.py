@@ -1,0 +1,172 @@
+"""Files of the UCR/UEA archives of labelled series: ``.ts``, ``.arff``, ``.npz`` and ``.npy``.
+
+A text file may be packed with gzip (``NAME_TRAIN.ts.gz``). The official split of a problem is
+found by its names: ``NAME_TRAIN.ts`` and ``NAME_TEST.ts`` side by side, or the arrays
+``X_train, y_train, X_test, y_test`` in one ``.npz``.
+
+``.ts`` (www.timeseriesclassification.com): lines ``@key values``, then after ``@data`` one case a
+line, its dimensions divided by ``:`` and their steps by ``,``, with ``?`` where a value is missing
+and the class as the last part. ``.arff``: the same cases as attributes, of several dimensions as
+one relational attribute; SciPy reads it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import arff
+
+from gatework.data.labelled import Labelled, cases_of
+from gatework.data.ts_file import read_ts
+from gatework.errors import DataError
+
+ENDINGS = (".ts", ".arff", ".npz", ".npy")
+TRAIN, TEST = "_TRAIN", "_TEST"
+
+
+def read_archive(path: str | Path, part: str = "") -> Labelled:
+    """The cases of one file; their classes are text.
+
+    Args:
+        path: a file; its ending says what it is.
+        part: ``"train"`` or ``"test"`` of an ``.npz`` that holds both.
+
+    Raises:
+        DataError: it is not there, is of another kind, or is damaged; in a ``.ts`` file the line
+            is named.
+    """
+    path = Path(path)
+    ending = _ending(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
+    name = path.name.partition(".")[0].removesuffix(TRAIN).removesuffix(TEST)
+    if ending == ".npz":
+        return _read_npz(path, part, name)
+    if ending == ".npy":
+        return cases_of(_series(_load(path), path), None, name)
+    read = read_ts if ending == ".ts" else _read_arff
+    series, labels, notes = read(_text(path), path.name)
+    return cases_of(series, labels, name, notes)
+
+
+def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
+    """The official split: training cases, and test cases where they are found.
+
+    Args:
+        path: ``NAME_TRAIN.ts`` (or another ending), the folder in which it lies, or an ``.npz``
+            with both parts.
+
+    Raises:
+        DataError: as ``read_archive``; or a folder that holds no training file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        endings = [f"{e}{z}" for e in ENDINGS for z in ("", ".gz")]
+        found = [f for e in endings for f in sorted(path.glob(f"*{TRAIN}{e}"))]
+        found += sorted(path.glob("*.npz"))
+        if not found:
+            raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join(ENDINGS)}).")
+        path = found[0]
+    if _ending(path) == ".npz" and path.is_file() and "x_train" in _arrays(path):
+        return read_archive(path, "train"), read_archive(path, "test")
+    other = path.with_name(path.name.replace(TRAIN, TEST))
+    test = read_archive(other) if other != path and other.is_file() else None
+    return read_archive(path), test
+
+
+def _ending(path: Path) -> str:
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if ending not in ENDINGS:
+        raise DataError(f"{path} ends in {ending!r}; labelled series are {', '.join(ENDINGS)}.")
+    return ending
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    # Comments come in any encoding; numbers and names of classes are the same in all of them.
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _read_arff(text: str, name: str) -> tuple[list[NDArray[Any]], NDArray[Any], list[str]]:
+    try:
+        table, about = arff.loadarff(io.StringIO(text))
+    except (arff.ArffError, ValueError, NotImplementedError, StopIteration) as error:
+        raise DataError(f"{name} cannot be read as ARFF: {error or 'it is empty'}.") from error
+    *values, label = about.names()
+    if about[label][0] != "nominal" or not values:
+        raise DataError(
+            f"{name}: the last attribute is the class, of the form {{a,b}}, and values stand "
+            f"before it; got {label!r} of the kind {about[label][0]} after {len(values)} others."
+        )
+    labels = np.array([v.decode() for v in table[label]])
+    relational = about[values[0]][0] == "relational"
+    if relational and len(values) > 1:
+        raise DataError(f"{name} has further attributes beside a relational one: {values[1:]}.")
+    rows = table[values[0]] if relational else table[values]
+    try:
+        series = [np.array(row.tolist(), dtype=np.float64) for row in rows]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: a value is no number: {error}.") from error
+    return [s.T if relational else s[:, None] for s in series], labels, []
+
+
+def _read_npz(path: Path, part: str, name: str) -> Labelled:
+    arrays = _arrays(path)
+    suffix = f"_{part}" if part else ""
+    if not part and "x_train" in arrays:
+        raise DataError(
+            f"{path} holds a training and a test part; use read_split({path.name!r}), or "
+            f"read_archive(..., part='train')."
+        )
+    if f"x{suffix}" not in arrays:
+        raise DataError(
+            f"{path} is to hold X and y, or X_train, y_train, X_test and y_test; it holds "
+            f"{', '.join(arrays) or 'nothing'}."
+        )
+    series, labels = _series(arrays[f"x{suffix}"], path), arrays.get(f"y{suffix}")
+    if labels is not None and labels.shape != (len(series),):
+        raise DataError(
+            f"{path}: y{suffix} is one class for each of {len(series)} sequences, got "
+            f"{labels.shape}."
+        )
+    return cases_of(series, None if labels is None else labels.astype(str), name)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` by their names in small letters."""
+    stored = _load(path)
+    try:
+        return {key.lower(): stored[key] for key in stored}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read: {error} Arrays of objects (sequences of different lengths) "
+            f"are pickles and refused; pad them with NaN."
+        ) from error
+
+
+def _series(values: NDArray[Any], path: Path) -> list[NDArray[np.float64]]:
+    if values.ndim not in (2, 3) or values.dtype.kind not in "biuf" or not values.size:
+        raise DataError(
+            f"{path}: sequences are numbers (N, T, F) or (N, T), got {values.dtype} {values.shape}."
+        )
+    array = values.astype(np.float64)
+    array = np.where(np.isfinite(array), array, np.nan)
+    return list(array[..., None] if array.ndim == 2 else array)

@@ -1,0 +1,119 @@
+"""Sequences with a class each: what a classifier learns from.
+
+``load_labelled`` makes them of files of the UCR/UEA archives, of arrays and of lists of arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
+
+from gatework.data.cube import Cube, floats, from_series
+from gatework.errors import DataError
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Cases: N sequences of T steps and F features, and the class of each.
+
+    Attributes:
+        cube: the sequences; ``values`` (N, T, F) with NaN where missing, ``lengths`` (N,).
+        labels: (N,) the class of each, text where they come from a file; ``None``: not known.
+        name: what the data is called.
+    """
+
+    cube: Cube
+    labels: NDArray[Any] | None = None
+    name: str = "the data"
+
+    def __len__(self) -> int:
+        return len(self.cube.ids)
+
+
+def load_labelled(data: Any, labels: Any = None) -> Labelled:
+    """Make cases of anything that holds sequences.
+
+    Steps at the end in which every feature is missing are taken as padding and cut off, so a
+    sequence that is padded with NaN is the same as one that is shorter.
+
+    Args:
+        data: the path of a ``.ts``, ``.arff``, ``.npz`` or ``.npy`` file (see ``data.archive``);
+            an array (N, T, F), or (N, T) of one feature; a list of N arrays (T, F) or (T,) of
+            different lengths; a cube; or labelled cases. Time comes before features: packages
+            that write (N, F, T) want ``X.transpose(0, 2, 1)``.
+        labels: (N,) the class of each, if the data does not bring it.
+
+    Raises:
+        DataError: in one line, what is wrong and what to do.
+    """
+    cases = _cases(data)
+    if labels is None:
+        return cases
+    given = np.asarray(labels)
+    if len(given) != len(cases):
+        raise DataError(
+            f"Found input variables with inconsistent numbers of samples: X holds {len(cases)} "
+            f"sequences, y {len(given)} classes."
+        )
+    return replace(cases, labels=given)
+
+
+def cases_of(
+    series: Sequence[NDArray[np.float64]],
+    labels: NDArray[Any] | None = None,
+    name: str = "the data",
+    notes: Sequence[str] = (),
+) -> Labelled:
+    """Cases of arrays (T, F), their padding cut off.
+
+    Raises:
+        DataError: a sequence without steps or features, or of other features than the first.
+    """
+    features = series[0].shape[1] if series and series[0].ndim == 2 else 0
+    names = [f"feature {i}" for i in range(1, features + 1)]
+    return Labelled(from_series([_trimmed(s) for s in series], names, notes), labels, name)
+
+
+def _cases(data: Any) -> Labelled:
+    if isinstance(data, Labelled):
+        return data
+    if isinstance(data, Cube):
+        return Labelled(data)
+    if isinstance(data, (str, Path)):
+        from gatework.data.archive import read_archive  # noqa: PLC0415  (which makes cases too)
+
+        return read_archive(data)
+    if _is_ragged(data):
+        parts = [floats(part) for part in data]
+        return cases_of([p[:, None] if p.ndim == 1 else p for p in parts])
+    array = data.detach().cpu().numpy() if hasattr(data, "detach") else data
+    try:
+        values = check_array(array, dtype=np.float64, allow_nd=True, ensure_all_finite=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(" ".join(str(error).split())) from error
+    if values.ndim > 3:
+        raise DataError(f"Sequences are an array (N, T, F) or (N, T), got {values.shape}.")
+    return cases_of([floats(v[:, None] if v.ndim == 1 else v) for v in values])
+
+
+def _is_ragged(data: Any) -> bool:
+    """Whether it is a list of arrays that do not make one array."""
+    is_objects = isinstance(data, np.ndarray) and data.dtype == object and data.ndim == 1
+    if not is_objects and not isinstance(data, (list, tuple)):
+        return False
+    shapes = {np.shape(part) for part in data}
+    return () not in shapes and (is_objects or len(shapes) > 1)
+
+
+def _trimmed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Without the steps at the end that hold nothing; the first step stays."""
+    if values.ndim != 2:
+        return values  # refused by the cube, in its words
+    seen = np.flatnonzero(~np.isnan(values).all(axis=1))
+    return values[: int(seen[-1]) + 1 if len(seen) else 1]

@@ -1,0 +1,346 @@
+"""Classification: an estimator over labelled sequences, ragged and multivariate ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from gatework.cells import CellLike, name_of, resolve
+from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.scaling import Scaler
+from gatework.data.splits import VALIDATION
+from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
+from gatework.tasks.classification import Classification
+from gatework.tasks.classify_model import ClassifyModel, make_network
+from gatework.tasks.classify_network import ClassifyNetwork
+from gatework.tasks.classify_problem import ClassifyProblem, stratified
+from gatework.tasks.estimator import Estimator
+from gatework.training.loop import Watcher, fit
+from gatework.training.settings import Settings
+
+SCALINGS = ("standard", "none")
+# The arguments that a checkpoint must agree in; those of the loop, the loop adds.
+SHAPES_A_RUN = (
+    "hidden_size", "num_layers", "bidirectional", "pool", "convolution", "shuffle", "class_weight",
+    "scaling", "dropout", "forget_bias", "validation",
+)  # fmt: skip
+
+
+class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+    """Tells the class of a sequence.
+
+    A recurrent stack of any cell reads the sequence, a pool makes one vector of its outputs, and
+    a linear head gives a score for each class; with ``convolution`` a branch of convolutions
+    stands beside the stack (LSTM-FCN, Karim et al. 2017). Sequences may have different lengths,
+    several features and missing values (NaN), which the network sees as a mask. scikit-learn's
+    conventions hold: arguments are kept as given, ``get_params`` and ``clone`` work, what is
+    fitted ends in an underscore; but X may have three axes, where many of its helpers want two.
+
+    Args:
+        cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
+        hidden_size: units of each layer and direction.
+        num_layers: layers on top of each other.
+        bidirectional: read each sequence in both directions.
+        pool: ``"last"``, ``"mean"``, ``"max"`` or ``"attention"``, see ``gatework.Pool``.
+        convolution: three blocks of convolution beside the stack.
+        shuffle: the stack reads F steps of T values ("dimension shuffle", as in the paper of
+            LSTM-FCN), so no sequence may be longer than those of the training data.
+        class_weight: what a case of each class counts in training: ``None``, all the same;
+            ``"balanced"``, each class the same; or a dict of numbers by class.
+        scaling: ``"standard"`` (each feature by its mean and deviation over the training part) or
+            ``"none"``.
+        dropout: behind every recurrent layer.
+        forget_bias: initial bias of the forget gate, for cells that have one.
+        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
+            ``gatework.training.settings.Settings``.
+        validation: share of the cases of each class that decides when to stop; 0: none, and all
+            epochs are trained.
+
+    Attributes:
+        classes_: (C,) the classes, sorted.
+        model_: all that classes are told with (``ClassifyModel``). Arguments that are set later
+            change the next fit, and no prediction.
+        network_, scaler_, cell_: parts of it.
+        history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
+        notes_: what was found in the data and done about it.
+    """
+
+    task = "classify"
+    network_: ClassifyNetwork
+
+    def __init__(
+        self,
+        cell: CellLike = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        pool: str = "last",
+        convolution: bool = False,
+        shuffle: bool = False,
+        class_weight: str | Mapping[Any, float] | None = None,
+        scaling: str = "standard",
+        dropout: float = 0.0,
+        forget_bias: float | None = None,
+        epochs: int = Settings.epochs,
+        batch_size: int = Settings.batch_size,
+        learning_rate: float = Settings.learning_rate,
+        weight_decay: float = Settings.weight_decay,
+        clip: float = Settings.clip,
+        patience: int = Settings.patience,
+        validation: float = VALIDATION,
+        seed: int = Settings.seed,
+        device: str | None = Settings.device,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pool = pool
+        self.convolution = convolution
+        self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.scaling = scaling
+        self.dropout = dropout
+        self.forget_bias = forget_bias
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip = clip
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+    ) -> Self:
+        """Train on all of ``X`` but its validation part, which is drawn class by class.
+
+        Args:
+            X: an array (N, T, F) or (N, T), a list of arrays (T, F) of different lengths, or the
+                path of a file with classes (see ``data.labelled.load_labelled``).
+            y: (N,) the class of each sequence; needed unless ``X`` brings them.
+            folder: where checkpoints are written.
+            resume: go on from the checkpoint in ``folder``.
+            watcher: told of every batch and epoch.
+
+        Raises:
+            DataError: the data cannot be used, or holds one class only.
+            TrainingError: a loss is not finite, or a checkpoint does not fit.
+        """
+        self._check()
+        data = load_labelled(X, y)
+        labels = _checked(data.labels)
+        classes, targets = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(
+                f"A classifier needs sequences of two classes or more; all are of one class, "
+                f"{str(classes[0])!r}."
+            )
+        train, validation = stratified(targets, self.validation, self.seed)
+        lengths = data.cube.lengths.copy()
+        lengths[validation] = 0  # the scaling sees the training part alone
+        scaler = Scaler.fit(data.cube, lengths, self.scaling, levels=False)
+        cell, features = resolve(self.cell), len(data.cube.names)
+        parameters, steps = self.get_params(deep=False), int(data.cube.lengths.max())
+        network = make_network(cell, features, steps, len(classes), parameters)
+        counts = np.bincount(targets)
+        model = ClassifyModel(parameters, cell, classes, counts, features, steps, scaler, network)
+        cases = model.cases(data)
+        problem = ClassifyProblem(
+            network,
+            cases,
+            {"train": torch.from_numpy(train), "validation": torch.from_numpy(validation)},
+            torch.from_numpy(targets),
+            torch.from_numpy(self._weights(classes, labels[train])).float(),
+            [repr(str(name)) for name in classes],
+        )
+        notes = [*data.cube.notes, *self._notes(classes, targets, validation)]
+        progress = fit(
+            problem,
+            self._settings(),
+            None if folder is None else Path(folder),
+            resume,
+            self._identity(
+                cell,
+                {key: str(getattr(self, key)) for key in SHAPES_A_RUN},
+                overview(data),
+                cases.inputs.numpy(),
+                targets,
+            ),
+            watcher,
+        )
+        network.eval()
+        # Only now, so that a fit that fails leaves an earlier one as it was.
+        return self._keep(model, progress.history, progress.best_epoch, notes)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability of each class of ``classes_``, (N, C).
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features than the training data.
+        """
+        model: ClassifyModel = self._fitted()
+        return model.probabilities(model.load(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each sequence, (N,).
+
+        Raises:
+            ModelError: not fitted.
+            DataError: as ``predict_proba``.
+        """
+        model: ClassifyModel = self._fitted()
+        told: NDArray[Any] = model.classes[self.predict_proba(X).argmax(axis=1)]
+        return told
+
+    def evaluate(self, X: Any, y: Any = None) -> Classification:
+        """Told classes beside the true ones.
+
+        Args:
+            X: data as for ``fit``.
+            y: (N,) the true classes; needed unless ``X`` brings them.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used.
+        """
+        model: ClassifyModel = self._fitted()
+        data = load_labelled(X, y)
+        truth = self._comparable(data.labels)
+        probabilities = model.probabilities(model.load(data))
+        told = model.classes[probabilities.argmax(axis=1)]
+        return Classification(
+            name_of(model.cell), truth, told, probabilities, model.classes, model.usual
+        )
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """The share of sequences whose class is told rightly."""
+        data = load_labelled(X, y)
+        return float(super().score(data, self._comparable(data.labels), sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        """For scikit-learn: X may have three axes and missing values."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = tags.input_tags.allow_nan = True
+        return tags
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> Self:
+        model = ClassifyModel.from_config(config)
+        return cls._restored(model, config, class_weight=model.parameters["class_weight"])
+
+    def _keep(
+        self,
+        model: ClassifyModel,
+        history: list[dict[str, float]],
+        best_epoch: int,
+        notes: list[str],
+    ) -> Self:
+        self.scaler_, self.cell_, self.classes_ = model.scaler, model.cell, model.classes
+        return super()._keep(model, history, best_epoch, notes)
+
+    def _check(self) -> None:
+        check_arguments(self.get_params(deep=False))
+        if self.scaling not in SCALINGS:
+            raise DataError(
+                f"There is no scaling {self.scaling!r}; choose one of {', '.join(SCALINGS)}."
+            )
+        given = self.class_weight
+        if given is not None and given != "balanced" and not isinstance(given, Mapping):
+            raise DataError(
+                f"class_weight is None, 'balanced' or a dict of numbers by class, got {given!r}."
+            )
+
+    def _comparable(self, labels: NDArray[Any] | None) -> NDArray[Any]:
+        """True classes of the kind of those that the model knows: numbers, or text."""
+        found, classes = _checked(labels), self._fitted().classes
+        if (found.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
+            raise DataError(
+                f"y holds {found[0]!r}, the model was fitted on {classes[0]!r}: one is text and "
+                f"the other a number. Files give text; use y.astype(str) in both places."
+            )
+        return found
+
+    def _weights(self, classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+        """What a case of each class counts, (C,), so that the mean over the cases is 1."""
+        try:
+            weights = compute_class_weight(self.class_weight, classes=classes, y=labels)
+        except ValueError as error:
+            raise DataError(f"class_weight: {error}") from error
+        counts = (labels[:, None] == classes).sum(axis=0)
+        if not np.isfinite(weights).all() or (weights < 0).any() or not (weights @ counts) > 0:
+            raise DataError(f"class_weight holds numbers from 0 on, not all 0; got {weights}.")
+        found: NDArray[np.float64] = weights * len(labels) / (weights @ counts)
+        return found
+
+    def _notes(
+        self, classes: NDArray[Any], targets: NDArray[np.int64], validation: NDArray[np.int64]
+    ) -> list[str]:
+        if not self.validation:
+            return []
+        if not len(validation):
+            return [
+                "No class has enough sequences to spare one for validation; every epoch is "
+                "trained and the last one is kept."
+            ]
+        absent = np.setdiff1d(np.arange(len(classes)), targets[validation])
+        if not len(absent):
+            return []
+        listed = ", ".join(str(name) for name in classes[absent][:5])
+        return [
+            f"{len(absent)} of {len(classes)} classes have too few sequences to stand in the "
+            f"validation part: {listed}{' ...' if len(absent) > 5 else ''}."
+        ]
+
+
+def overview(data: Labelled) -> str:
+    """What the sequences are, in one sentence: how many, how long, of how many classes."""
+    low, high = int(data.cube.lengths.min()), int(data.cube.lengths.max())
+    steps, features = f"{low}" if low == high else f"{low} to {high}", len(data.cube.names)
+    text = f"{len(data)} sequences of {steps} steps and {features} feature"
+    text += "" if features == 1 else "s"
+    if data.labels is None:
+        return f"{text}, without classes."
+    names, counts = np.unique(data.labels, return_counts=True)
+    return f"{text}; {len(names)} classes of {counts.min()} to {counts.max()} sequences."
+
+
+def _checked(labels: NDArray[Any] | None) -> NDArray[Any]:
+    """Classes that can be learnt and compared, (N,).
+
+    Raises:
+        DataError: there are none, or they are numbers to regress on.
+    """
+    if labels is None:
+        raise DataError(
+            "The Classifier requires y to be passed, but the target y is None: give the class of "
+            "each sequence, or data that holds them."
+        )
+    try:
+        found: NDArray[Any] = column_or_1d(labels, warn=True)
+        assert_all_finite(found, input_name="y")
+        check_classification_targets(found)
+        np.unique(found)
+    except (TypeError, ValueError) as error:
+        raise DataError(" ".join(str(error).split())) from error
+    return found

@@ -1,0 +1,142 @@
+"""What all estimators share: settings of the loop, the saved form, being fitted or not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from gatework.cells import CellLike, all_cells, name_of
+from gatework.equations import Spec
+from gatework.equations.spec import to_dict
+from gatework.errors import ModelError
+from gatework.tasks import saving
+from gatework.training.settings import Settings
+
+
+class UnfittedError(ModelError, NotFittedError):  # type: ignore[misc]
+    """An estimator is used before it was fitted; scikit-learn's error of that name too."""
+
+
+class FittedModel(Protocol):
+    """What fitting leaves behind; later changes of the estimator do not reach it."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arguments of the estimator."""
+
+    @property
+    def cell(self) -> Spec:
+        """The equations."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Of these equations, trained."""
+
+    def to_config(self) -> dict[str, Any]:
+        """Everything but the weights, JSON-ready."""
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """A task as an estimator: arguments are kept as given, what is fitted ends in an underscore.
+
+    A task says its name and what ``_check``, ``_keep`` and ``_from_config`` do.
+    """
+
+    task: ClassVar[str]
+    model_: Any
+    network_: Any
+    history_: list[dict[str, float]]
+    best_epoch_: int
+    notes_: list[str]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model as a folder: model.safetensors and config.json, no pickle."""
+        model = self._fitted()
+        trained = {
+            "history": self.history_,
+            "best_epoch": self.best_epoch_,
+            "notes": self.notes_,
+        }
+        saving.save_model(folder, self.task, model.to_config() | trained, model.network)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The estimator that ``save`` wrote; its predictions are the same.
+
+        Raises:
+            ModelError: there is no such model, or it is damaged.
+        """
+        config = saving.load_config(folder, cls.task)
+        try:
+            model = cls._from_config(config)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder}/{saving.CONFIG} is damaged: {error!r}.") from error
+        saving.load_weights(folder, model.network_)
+        return model
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> Self:
+        """An estimator as it was saved, but for the weights of its network."""
+        raise NotImplementedError
+
+    @classmethod
+    def _restored(cls, model: FittedModel, config: dict[str, Any], **arguments: Any) -> Self:
+        """The estimator around a saved model; ``arguments`` are those that JSON has changed."""
+        known: dict[str, Spec] = {name_of(c): c.spec for c in all_cells()}
+        name = name_of(model.cell)
+        # The saved equations count; the name stands for them only while they are the same.
+        cell: CellLike = name if known.get(name) == model.cell else model.cell
+        estimator = cls(**{**model.parameters, "cell": cell, **arguments})
+        estimator._check()
+        return estimator._keep(model, config["history"], config["best_epoch"], config["notes"])
+
+    def _check(self) -> None:
+        """Refuse arguments that cannot be."""
+        raise NotImplementedError
+
+    def _keep(
+        self, model: Any, history: list[dict[str, float]], best_epoch: int, notes: list[str]
+    ) -> Self:
+        """Take over what was fitted."""
+        self.model_, self.network_ = model, model.network
+        self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
+        return self
+
+    def _settings(self) -> Settings:
+        return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
+
+    def _identity(
+        self, cell: Spec, arguments: Mapping[str, Any], overview: str, *data: NDArray[Any]
+    ) -> dict[str, Any]:
+        """What a checkpoint must have been made with to fit: task, cell, arguments and data."""
+        equations = json.dumps(to_dict(cell), sort_keys=True).encode()
+        return {
+            "task": self.task,
+            "cell": f"{name_of(cell)} ({_digest(equations)})",
+            **arguments,
+            # Last: an error names the first difference, and arguments may change the data.
+            "data": f"{overview} ({_digest(*(np.ascontiguousarray(d).tobytes() for d in data))})",
+        }
+
+    def _fitted(self) -> Any:
+        if not hasattr(self, "model_"):
+            name = type(self).__name__
+            raise UnfittedError(f"This {name} is not fitted yet; call fit first.")
+        return self.model_
+
+
+def _digest(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:12]

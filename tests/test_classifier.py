@@ -1,0 +1,439 @@
+"""The classifier: it learns, keeps scikit-learn's conventions, and its parts are as by hand."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from shared import each_untimed
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import gatework as gw
+from gatework.cells import resolve
+from gatework.data.labelled import load_labelled
+from gatework.errors import DataError, GateworkError, ModelError
+from gatework.tasks.classification import Classification
+from gatework.tasks.classify_network import ClassifyNetwork
+from gatework.tasks.classify_problem import ClassifyProblem, stratified
+
+NAN = float("nan")
+ALL = {"bidirectional": True, "pool": "attention", "convolution": True, "num_layers": 2}
+
+
+def quick(**arguments):
+    """A classifier that fits in a moment."""
+    return gw.Classifier(**({"hidden_size": 4, "epochs": 2, "device": "cpu"} | arguments))
+
+
+def waves(count=24, seed=0, features=2):
+    """Ragged sequences of two classes, slow and fast waves, and their classes."""
+    random = np.random.default_rng(seed)
+    y = np.array(["slow", "fast"])[np.arange(count) % 2]
+    X = []
+    for label in y:
+        t = np.arange(random.integers(8, 14))[:, None] + random.uniform(0, 9, features)
+        X.append(5 + 3 * np.sin(t / (3 if label == "slow" else 1)))
+    return X, y
+
+
+def same_weights(one, two):
+    a, b = one.network_.state_dict(), two.network_.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@functools.cache
+def fitted():
+    """A small model of everything, and what it was fitted to."""
+    X, y = waves()
+    return quick(**ALL).fit(X, y), X, y
+
+
+# Learning.
+
+
+@pytest.mark.parametrize("options", [{}, {"convolution": True, "shuffle": True}])
+def test_it_learns_slow_and_fast_waves(options):
+    X, y = waves(60)
+    longest = np.argsort([-len(x) for x in X])  # so that none is too long to be shuffled
+    X, y = [X[i] for i in longest], y[longest]
+    epochs = 20 if options else 60  # convolutions learn fast, and cost more
+    model = quick(hidden_size=8, epochs=epochs, learning_rate=2e-2, pool="mean", **options)
+    found = model.fit(X[:30], y[:30]).evaluate(X[30:], y[30:])
+    assert found.accuracy() >= 0.9
+    assert found.baseline() < 0.7
+    assert found.verdict().startswith("The lstm is right on ")
+    assert model.score(X[30:], y[30:]) == found.accuracy()
+    assert model.history_[-1]["train"] < 0.3 * model.history_[0]["train"]
+
+
+@each_untimed
+def test_every_cell_tells_classes(cell):
+    X, y = waves(8)
+    model = quick(cell=cell, epochs=1, bidirectional=True).fit(X, y)
+    probabilities = model.predict_proba(X)
+    assert probabilities.shape == (8, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    assert len(set(probabilities[:, 0])) == 8
+
+
+# The network, by hand.
+
+
+def by_hand(network, x):
+    """Scores of one sequence (T, 2F) alone, of plain torch functions."""
+    layer = network.recurrent
+    output, _ = layer(x.unsqueeze(1))
+    half = output.shape[2] // 2
+    pooled = torch.cat([output[-1, 0, :half], output[0, 0, half:]])
+    rows = x
+    for block in network.convolution.blocks:
+        weight, norm = block.convolution.weight, block.norm
+        kernel = weight.shape[2]
+        padded = torch.cat([
+            rows.new_zeros((kernel - 1) // 2, rows.shape[1]), rows,
+            rows.new_zeros(kernel // 2, rows.shape[1]),
+        ])  # fmt: skip
+        steps = [torch.einsum("kc,ock->o", padded[t : t + kernel], weight) for t in range(len(x))]
+        found = torch.stack(steps) + block.convolution.bias
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        rows = ((found - norm.running_mean) * scale + norm.bias).clamp(min=0)
+    return network.head.weight @ torch.cat([pooled, rows.mean(0)]) + network.head.bias
+
+
+def network_of(**options):
+    torch.manual_seed(0)
+    spec = resolve("gru")
+    network = ClassifyNetwork(spec, 2, 6, 3, 3, **options).double()
+    for name, value in network.named_buffers():
+        if "running" in name:
+            value.uniform_(0.5, 2)
+    return network
+
+
+def test_scores_and_gradients_of_padded_sequences_are_those_of_each_alone():
+    network = network_of(bidirectional=True, convolution=True).eval()
+    inputs, lengths = torch.randn(3, 6, 4, dtype=torch.float64), torch.tensor([6, 1, 4])
+    for row, length in zip(inputs, lengths, strict=True):
+        row[length:] = 0
+    weights = torch.randn(3, 3, dtype=torch.float64)
+    scores = network(inputs, lengths)
+    (scores * weights).sum().backward()
+    gradients = {n: p.grad.clone() for n, p in network.named_parameters()}
+    network.zero_grad()
+    alone = torch.stack([by_hand(network, x[:n]) for x, n in zip(inputs, lengths, strict=True)])
+    (alone * weights).sum().backward()
+    torch.testing.assert_close(scores, alone, rtol=1e-11, atol=1e-11)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_batch_normalisation_sees_no_padding():
+    network = network_of(convolution=True).train()
+    block = network.convolution.blocks[0]
+    before = block.norm.running_mean.clone()
+    inputs, lengths = torch.randn(2, 6, 4, dtype=torch.float64), torch.tensor([6, 3])
+    inputs[1, 3:] = 0
+    network(inputs, lengths)
+    found = block.convolution(torch.nn.functional.pad(inputs.transpose(1, 2), (3, 4)))
+    rows = torch.cat([found[0].T, found[1].T[:3]])
+    torch.testing.assert_close(block.norm.running_mean, 0.9 * before + 0.1 * rows.mean(0))
+    one = network(inputs[:1, :1], torch.tensor([1]))  # one step has no spread, and trains
+    assert one.isfinite().all()
+
+
+def test_shuffle_exchanges_steps_and_features():
+    network = network_of(shuffle=True).eval()
+    values, seen = torch.randn(1, 5, 2, dtype=torch.float64), torch.ones(1, 5, 2).double()
+    scores = network(torch.cat([values, seen], dim=2), torch.tensor([5]))
+    padded = torch.zeros(2, 1, 12, dtype=torch.float64)  # (F, B, 2T): values, then masks
+    padded[:, 0, :5], padded[:, 0, 6:11] = values[0].T, seen[0].T
+    output, _ = network.recurrent(padded)
+    torch.testing.assert_close(scores, network.head(output[-1]))
+
+
+def test_a_prediction_depends_on_its_sequence_alone():
+    model, X, _ = fitted()
+    together = model.predict_proba(X)
+    alone = np.concatenate([model.predict_proba([x]) for x in X])
+    np.testing.assert_allclose(alone, together, rtol=1e-5)
+    padded = np.full((len(X), 40, 2), NAN)
+    for row, x in zip(padded, X, strict=True):
+        row[: len(x)] = x
+    np.testing.assert_allclose(model.predict_proba(padded), together, rtol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(X[::-1]), together[::-1], rtol=1e-6)
+
+
+# Parts, weights and scaling.
+
+
+def test_validation_is_drawn_class_by_class():
+    targets = np.repeat([0, 1, 2, 3], [40, 10, 2, 1])
+    train, validation = stratified(targets, 0.2, seed=1)
+    assert sorted([*train, *validation]) == list(range(53))
+    assert np.bincount(targets[validation], minlength=4).tolist() == [8, 2, 0, 0]
+    assert np.bincount(targets[stratified(targets, 0.9, 0)[0]]).tolist() == [4, 1, 1, 1]
+    assert not np.array_equal(validation, stratified(targets, 0.2, seed=2)[1])
+    assert len(stratified(targets, 0.0, 0)[1]) == 0
+
+
+def test_the_scaling_is_that_of_the_training_part():
+    X, y = waves()
+    X[0][2] = NAN
+    model = quick().fit(X, y)
+    train, validation = stratified(np.unique(y, return_inverse=True)[1], 0.2, 0)
+    rows = np.concatenate([X[i] for i in train])
+    np.testing.assert_allclose(model.scaler_.center[""], np.nanmean(rows, axis=0))
+    np.testing.assert_allclose(model.scaler_.spread[""], np.nanstd(rows, axis=0))
+    for place in validation:  # nothing that is held out changes what is trained on
+        X[place] = X[place] * 100
+    other = quick().fit(X, y)
+    assert other.scaler_.to_dict() == model.scaler_.to_dict()
+    assert other.history_[0]["train"] == model.history_[0]["train"]
+    assert other.history_[0]["validation"] != model.history_[0]["validation"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    # Of 6 and 2 cases; the mean over the cases is 1.
+    [(None, [1, 1]), ("balanced", [8 / 12, 8 / 4]), ({"a": 1, "b": 5}, [0.5, 2.5])],
+)
+def test_class_weights(given, expected):
+    classes, labels = np.array(["a", "b"]), np.array(["a"] * 6 + ["b"] * 2)
+    weights = gw.Classifier(class_weight=given)._weights(classes, labels)
+    np.testing.assert_allclose(weights, expected)
+
+
+def test_a_loss_is_the_weighted_cross_entropy():
+    model, X, y = fitted()
+    targets = np.unique(y, return_inverse=True)[1]
+    problem = ClassifyProblem(
+        model.network_,
+        model.model_.cases(load_labelled(X)),
+        {"train": torch.tensor([5, 0, 3])},
+        torch.from_numpy(targets),
+        torch.tensor([0.5, 3.0]),
+        ["'fast'", "'slow'"],
+    )
+    losses = problem.losses(torch.tensor([2, 0]), "train").detach().numpy()
+    probabilities = model.predict_proba([X[3], X[5]])
+    expected = [
+        -np.array([0.5, 3.0])[targets[i]] * np.log(p[targets[i]])
+        for i, p in zip([3, 5], probabilities, strict=True)
+    ]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert problem.describe(1, "train") == "sequence 0, of class 'slow'"
+
+
+def test_weights_move_the_answers():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(40, 5)), np.repeat([0, 1], 20)  # nothing to be learnt
+    shares = [
+        quick(epochs=20, learning_rate=1e-2, validation=0.0, class_weight={0: 1, 1: w})
+        .fit(X, y)
+        .predict_proba(X)[:, 1]
+        .mean()
+        for w in (0.2, 5)
+    ]
+    assert shares[0] < 0.4
+    assert shares[1] > 0.6
+
+
+def test_classes_that_are_too_small_are_told():
+    X = np.random.default_rng(0).normal(size=(12, 4))
+    assert quick(epochs=1).fit(X, ["a"] * 11 + ["b"]).notes_ == [
+        "1 of 2 classes have too few sequences to stand in the validation part: b."
+    ]
+    few = quick(epochs=1).fit(X[:2], ["a", "b"])
+    assert "No class has enough sequences" in few.notes_[0]
+    assert quick(epochs=1, validation=0).fit(X[:2], ["a", "b"]).notes_ == []
+
+
+# Conventions of scikit-learn.
+
+NOT_APPLICABLE = {
+    "check_n_features_in": "X is sequences: its second axis is their steps",
+    "check_n_features_in_after_fitting": "the same: a sequence may have any length",
+    "check_classifiers_train": "the same; what else it checks is checked here",
+    "check_dtype_object": "objects that are no numbers are refused in our words",
+}
+
+
+@parametrize_with_checks(
+    [gw.Classifier(hidden_size=4, epochs=6, learning_rate=5e-2, validation=0.0)],
+    expected_failed_checks=lambda _: NOT_APPLICABLE,
+)
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[3, -1], ["b", "a"], [True, False], [2.0, 1.0], np.array(["b", "a"], dtype=object)],
+    ids=["int", "text", "bool", "float", "object"],
+)
+def test_classes_of_every_kind_come_back(names, tmp_path):
+    X = np.random.default_rng(0).normal(size=(6, 4, 2))
+    y = np.array(names)[np.arange(6) % 2]
+    model = quick(class_weight={names[0]: 1.0, names[1]: 2.0}).fit(X, y)
+    assert model.classes_.dtype == y.dtype
+    assert model.classes_.tolist() == sorted(set(y.tolist()))
+    told = model.predict(X)
+    assert told.dtype == y.dtype
+    assert told.tolist() == model.classes_[model.predict_proba(X).argmax(axis=1)].tolist()
+    model.save(tmp_path)
+    loaded = gw.Classifier.load(tmp_path)
+    assert loaded.classes_.dtype == y.dtype
+    assert loaded.get_params() == model.get_params()
+    assert np.array_equal(loaded.predict(X), told)
+
+
+def test_clone_searches_and_folds_over_three_axes():
+    X = np.random.default_rng(0).normal(size=(12, 4, 2))
+    y = np.arange(12) % 2
+    model = quick(cell="gru", pool="max").fit(X, y)
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    assert not hasattr(copy, "network_")
+    search = GridSearchCV(quick(), {"pool": ["last", "mean"]}, cv=2, error_score="raise")
+    assert search.fit(X, y).predict(X).shape == (12,)
+    assert cross_val_score(quick(), X, y, cv=3, error_score="raise").shape == (3,)
+
+
+def test_fits_repeat_and_later_arguments_change_nothing():
+    model, X, y = fitted()
+    again = quick(**ALL).fit(X, y)
+    assert same_weights(model, again)
+    assert not same_weights(model, quick(**ALL, seed=1).fit(X, y))
+    before = again.predict_proba(X)
+    again.set_params(hidden_size=9, pool="last", shuffle=True, cell="rnn", class_weight="balanced")
+    assert np.array_equal(again.predict_proba(X), before)
+
+
+# Saving and resuming.
+
+
+def test_a_saved_model_comes_back_equal(tmp_path):
+    model, X, y = fitted()
+    model.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = gw.Classifier.load(tmp_path)
+    assert same_weights(loaded, model)
+    assert np.array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert loaded.evaluate(X, y).to_dict() == model.evaluate(X, y).to_dict()
+    assert (loaded.history_, loaded.best_epoch_, loaded.notes_) == (
+        model.history_, model.best_epoch_, model.notes_
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="holds a model for 'classify', expected 'forecast'"):
+        gw.Forecaster.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("classes", None), ("classes", {"kind": "<i8", "values": [1]}), ("counts", [1]),
+     ("classes", {"kind": "x", "values": [1, 2]}), ("features", 0), ("features", 3),
+     ("steps", "many"), ("scaler", {}), ("cell", {}), ("parameters", {}), ("history", KeyError)],
+)  # fmt: skip
+def test_a_tampered_configuration_is_refused_in_one_line(tmp_path, key, value):
+    fitted()[0].save(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config[key] = value
+    if value is KeyError:
+        del config[key]
+    file.write_text(json.dumps(config))
+    with pytest.raises(ModelError) as caught:
+        gw.Classifier.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_run_goes_on_to_the_same_numbers(tmp_path):
+    X, y = waves()
+    arguments = {**ALL, "dropout": 0.3, "batch_size": 8}
+    whole = quick(**arguments, epochs=3).fit(X, y)
+    quick(**arguments, epochs=1).fit(X, y, folder=tmp_path)
+    resumed = quick(**arguments, epochs=3).fit(X, y, folder=tmp_path, resume=True)
+    assert resumed.history_ == whole.history_
+    assert same_weights(resumed, whole)
+    other = {**arguments, "pool": "mean"}
+    with pytest.raises(GateworkError, match="pool"):
+        quick(**other, epochs=3).fit(X, y, folder=tmp_path, resume=True)
+
+
+# Evaluation.
+
+
+def test_the_tables_by_hand():
+    truth = np.array(["a", "a", "b", "b", "b", "d"])
+    told = np.array(["a", "b", "b", "b", "a", "a"])
+    found = Classification("gru", truth, told, np.zeros((6, 3)), np.array(["a", "b", "c"]), "a")
+    assert found.accuracy() == 3 / 6
+    assert found.baseline() == 2 / 6
+    assert found.all_classes().tolist() == ["a", "b", "c", "d"]
+    assert found.confusion().tolist() == [[1, 1, 0, 0], [1, 2, 0, 0], [0] * 4, [1, 0, 0, 0]]
+    table = found.by_class()
+    assert table["a"] == {"precision": 1 / 3, "recall": 1 / 2, "f1": pytest.approx(0.4), "count": 2}
+    assert table["c"] == {"precision": 0, "recall": 0, "f1": 0, "count": 0}
+    assert found.balanced_accuracy() == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    assert json.loads(json.dumps(found.to_dict()))["confusion"] == found.confusion().tolist()
+    worse = Classification("gru", truth, told, np.zeros((6, 3)), found.classes, "b")
+    assert worse.verdict() == (
+        "The gru does not beat the largest class: it is right on 50.0% of 6 sequences, always "
+        "telling 'b' on 50.0%."
+    )
+
+
+def test_missing_values_are_seen_as_such():
+    model, X, _ = fitted()
+    holes = X[0].copy()
+    holes[3, 1] = NAN
+    filled = X[0].copy()
+    filled[3, 1] = model.scaler_.center[""][1]  # what is zero for the network
+    one, two, none = model.predict_proba([holes, filled, np.full((3, 2), NAN)])
+    assert np.isfinite([one, two, none]).all()
+    assert not np.allclose(one, two, atol=1e-7)
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"pool": "median"}, "pool is one of 'last', 'mean', 'max', 'attention', got 'median'"),
+        ({"bidirectional": 1}, "bidirectional is True or False, got 1"),
+        ({"hidden_size": 0}, "hidden_size is a whole number above zero"),
+        ({"scaling": "log"}, "There is no scaling 'log'"),
+        ({"class_weight": "even"}, "class_weight is None, 'balanced' or a dict"),
+        ({"class_weight": {"slow": -1}}, "numbers from 0 on"),
+        ({"class_weight": {"slow": 0, "fast": 0}}, "not all 0"),
+        ({"class_weight": {"other": 2}}, "class_weight: "),
+    ],
+)
+def test_arguments_that_cannot_be(arguments, reason):
+    with pytest.raises(DataError, match=reason):
+        quick(**arguments).fit(*waves(8))
+
+
+def test_data_that_cannot_be():
+    model, X, y = fitted()
+    with pytest.raises(DataError, match="requires y to be passed"):
+        quick().fit(X)
+    with pytest.raises(DataError, match="all are of one class, 'slow'"):
+        quick().fit(X[::2], y[::2])
+    with pytest.raises(DataError, match=r"fitted on sequences of 2 features, these have 1"):
+        model.predict(np.zeros((2, 9)))
+    with pytest.raises(DataError, match=r"one is text and the other a number.*astype"):
+        model.score(X, np.arange(len(X)))
+    with pytest.raises(DataError, match="Unknown label type: continuous"):
+        quick().fit(X, np.linspace(0, 1, len(X)))
+    shuffled = quick(epochs=1, shuffle=True).fit(X, y)
+    assert shuffled.predict([x[:3] for x in X]).shape == y.shape
+    with pytest.raises(DataError, match="reads at most the 13 steps"):
+        shuffled.predict(np.zeros((1, 14, 2)))
+    with pytest.raises(NotFittedError, match="This Classifier is not fitted yet"):
+        quick().predict(X)
