@@ -10,6 +10,8 @@ ONNX Runtime (with onnxscript) and JAX take part where they are installed.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import statistics
 import subprocess
 import sys
@@ -23,39 +25,46 @@ from torch import nn
 
 import gatework as gw
 from gatework.inspect.speed import CONTENDERS, SHAPES, TRAINING, Measured, Shape, measure, timed
+from gatework.paths.workspace import release_memory
 
 WITH_MEMORY = ("nn.LSTM", "native LSTM")
+PROCESSES = 3  # whose median is the memory
 
 
 def print_memory(name: str, shape: Shape) -> None:
-    """The growth of this process's largest size over three training steps."""
+    """The largest size of this process over three training steps less that before, in MB."""
     contender = next(c for c in CONTENDERS if c.name == name)
     contender.works((1, *shape[1:]))[TRAINING]()  # what is loaded at first use
     train = contender.works(shape)[TRAINING]
-    before = most_memory()
+    # What lies unused would hide what the steps take.
+    gc.collect()
+    release_memory()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the largest size from here
+    before = memory_now("VmRSS")
     for _ in range(3):
         train()
-    print(f"{(most_memory() - before) / 1024:.0f} MB")
+    print(f"{(memory_now('VmHWM') - before) / 1024:.0f}")
 
 
-def most_memory() -> int:
-    """The largest size of this program, in KiB; what getrusage says is its parent's at first."""
+def memory_now(what: str) -> int:
+    """The size of this program, or the largest that it had, in KiB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return int(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 def memory(shape: Shape) -> list[str]:
-    """What training adds to the memory of a process, each in a process of its own."""
+    """What training adds to the memory of a process: the median over processes of its own."""
     number = str(SHAPES.index(shape))
-    return [
-        subprocess.run(
-            [sys.executable, __file__, "--memory", name, "--shapes", number],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for name in WITH_MEMORY
-    ]
+    found = []
+    for name in WITH_MEMORY:
+        command = [sys.executable, __file__, "--memory", name, "--shapes", number]
+        runs = [
+            subprocess.run(command, capture_output=True, text=True, check=True)
+            for _ in range(PROCESSES)
+        ]
+        found.append(f"{statistics.median(int(run.stdout) for run in runs)} MB")
+    return found
 
 
 def step_times(hidden: int) -> list[float]:

@@ -36,6 +36,7 @@ VENDOR, NATIVE, REFERENCE = vendor.VendorPath(), native.NativePath(), reference.
 SCAN = scan.ScanPath()
 PATHS: tuple[Path, ...] = (VENDOR, NATIVE, SCAN, REFERENCE)
 MUCH_WORK = 200_000_000  # multiply-adds of the forward half of a training step
+MUCH_HALF_WORK = 1_000_000_000  # the same in bfloat16, where products are done sooner
 FEW_ROWS = 16  # of all steps together; fewer are mostly the setting up, in training
 FEWEST_ROWS = 8  # the same in inference
 SMALL_WEIGHTS = 500_000  # numbers; larger ones do not stay in a processor's own cache
@@ -127,7 +128,8 @@ def _ordered(call: Call) -> tuple[Path, ...]:
     elements = sum(t.numel() for t in call.weights.tensors())
     is_tuned = vendor.is_tuned(call.spec)
     if torch.is_grad_enabled() or is_half:
-        much = torch.is_grad_enabled() and rows * elements >= MUCH_WORK
+        enough = MUCH_HALF_WORK if is_half else MUCH_WORK
+        much = torch.is_grad_enabled() and rows * elements >= enough
         is_faster = rows >= FEW_ROWS and (not is_tuned or much)
     else:
         is_faster = elements <= SMALL_WEIGHTS if is_tuned else rows >= FEWEST_ROWS
