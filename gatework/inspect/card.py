@@ -13,8 +13,10 @@ from torch import Tensor
 
 from gatework import paths
 from gatework.errors import CellError
-from gatework.inspect.record import record, refusal
-from gatework.layers.stack import StackForward, States
+from gatework.inspect.record import record
+from gatework.layers.recording import refusal
+from gatework.layers.stack import StackForward
+from gatework.layers.states import States
 from gatework.read.table import cost, equations
 
 RUNS = 3  # of each kind; the median counts

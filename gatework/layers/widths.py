@@ -14,10 +14,9 @@ from gatework import paths
 from gatework.cells import CellLike, name_of, resolve
 from gatework.errors import ShapeError
 from gatework.layers.final import final_output
-from gatework.layers.recording import Recording
+from gatework.layers.recording import Recording, one_above_the_other
 from gatework.layers.recurrent import Recurrent
-from gatework.layers.stack import Beside
-from gatework.layers.states import named_states
+from gatework.layers.states import Beside, named_states
 from gatework.layers.stream import Stream
 from gatework.layers.switches import Switches
 
@@ -144,14 +143,14 @@ class Widths(Recurrent):
         """Run the stack, as ``Recurrent.forward``, with states as above."""
         rows, origins = self._rows_of(hx), self._rows_of(reset_to)
         finals: list[Any] = []
-        sequences: list[dict[str, Tensor]] = []
+        recordings: list[Recording] = []
         for position, layer in enumerate(self.each()):
             input, final, *further = layer(
                 input, rows[position], lengths, reset_to=origins[position],
                 return_states=return_states, **steps,
             )  # fmt: skip
             finals.append(final)
-            sequences += [row for recording in further for row in recording.rows]
+            recordings += further
             if self.dropout and position < len(self.layers) - 1:
                 input = self._dropped(input)
         is_single = len(self.spec.states) == 1
@@ -162,7 +161,7 @@ class Widths(Recurrent):
         )
         if not return_states:
             return input, states
-        return input, states, Recording(self.spec, sequences, 2 if self.bidirectional else 1)
+        return input, states, one_above_the_other(recordings)
 
     def _dropped(self, x: Tensor | PackedSequence) -> Tensor | PackedSequence:
         if isinstance(x, PackedSequence):
