@@ -33,6 +33,11 @@ class CarriedStates:
         """The description of the layer's cell."""
         raise NotImplementedError
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The names of what the cell reads beside the input."""
+        return self.spec.beside
+
     def step(
         self, x: Tensor, states: States | None = None, beside: Beside | None = None
     ) -> tuple[Tensor, Any]:

@@ -58,6 +58,8 @@ class StackForward(CarriedStates):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "__signature__" in vars(cls):
+            return
         # Else a reader is shown the arguments of __new__.
         _, *parameters = inspect.signature(cls.__init__).parameters.values()
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
