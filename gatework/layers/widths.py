@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from torch import Tensor, nn
@@ -152,10 +152,7 @@ class Widths(Recurrent):
     ) -> Any:
         """Run the stack, as ``Recurrent.forward``, with states as above."""
         steps = {"mask": mask, "resets": resets, "beside": beside, "return_states": return_states}
-        output, states, recordings = self._run_each(
-            input, hx, lengths, reset_to, steps, recorded=False
-        )
-        return (output, states, one_above_the_other(recordings)) if recordings else (output, states)
+        return self._run_each(input, hx, lengths, reset_to, steps, recorded=False)
 
     def recorded(
         self,
@@ -166,8 +163,9 @@ class Widths(Recurrent):
     ) -> tuple[Any, Any, Recording]:
         """Output and states as of ``forward``, and every equation at every step."""
         reset_to = steps.pop("reset_to", None)
-        found = self._run_each(input, hx, lengths, reset_to, dict(steps), recorded=True)
-        return found[0], found[1], one_above_the_other(found[2])
+        result: tuple[Any, Any, Recording]
+        result = self._run_each(input, hx, lengths, reset_to, steps, recorded=True)
+        return result
 
     def _run_each(
         self,
@@ -175,9 +173,9 @@ class Widths(Recurrent):
         hx: Any,
         lengths: Any,
         reset_to: Any,
-        steps: dict[str, Any],
+        steps: Mapping[str, Any],
         recorded: bool,
-    ) -> tuple[Any, Any, list[Recording]]:
+    ) -> Any:
         rows, origins = self._rows_of(hx), self._rows_of(reset_to)
         finals: list[Any] = []
         recordings: list[Recording] = []
@@ -192,7 +190,8 @@ class Widths(Recurrent):
             recordings += further
         is_single = len(self.spec.states) == 1
         by_state = tuple(map(list, zip(*finals, strict=True)))
-        return input, finals if is_single else named_states(self.spec, by_state), recordings
+        result = input, finals if is_single else named_states(self.spec, by_state)
+        return (*result, one_above_the_other(recordings)) if recordings else result
 
     def _dropped(self, x: Tensor | PackedSequence) -> Tensor | PackedSequence:
         if isinstance(x, PackedSequence):
