@@ -101,12 +101,12 @@ def _is_single(call: Call) -> bool:
 
 # What tracing cannot look at; it is the same as long as a process runs, but for torch's switch,
 # whose way from "highest" and back torch.compile watches itself.
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_half() -> bool:
     return build.has_half()
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _switch() -> str:
     return torch.get_float32_matmul_precision() if build.has_tiles() else "highest"
 

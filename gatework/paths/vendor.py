@@ -106,7 +106,7 @@ def kernel(spec: Spec) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_lowered(spec: Spec) -> bool:
     """Whether the results of torch's kernel are in the lower precision under autocast."""
     return f"torch.{kernel(spec)}" in LOWERED
