@@ -90,7 +90,7 @@ def test_what_lies_behind_an_odd_size_is_not_read(cell, monkeypatch):
         assert torch.equal(mine, before)
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_it_errs_no_more_than_torch_in_halves(kind):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(16, 64)
