@@ -162,6 +162,8 @@ class StackForward(CarriedStates):
             result = paths.run_traced(call, self.path, self.is_torch_cell)
         else:
             result = self._run(call)
+        if form.packed is None:  # of such a batch torch's results are never lowered
+            result = vendor.lowered(call, result)
         output, states = form.restore(result)
         if not return_states:
             return output, self._named(states)

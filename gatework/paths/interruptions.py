@@ -25,6 +25,10 @@ def _rewritten(cell: str, how: str) -> Interrupted:
     return REWRITINGS[how](from_text(cell))
 
 
+def _rewriting(call: Call, made: Interrupted) -> Call:
+    return replace(call, spec=made.spec, plain=call.plain or call.spec)
+
+
 def with_mask(call: Call, mask: Tensor) -> Call:
     """The call in which the steps where mask (T, B) is False are not seen by any direction.
 
@@ -38,7 +42,7 @@ def with_mask(call: Call, mask: Tensor) -> Call:
         dict.fromkeys(made.masks, _numbers(_of_direction(live, call, backward), call))
         for backward in range(call.num_directions)
     ]
-    return replace(call, spec=made.spec, brought=_joined(call, brought), live=live)
+    return replace(_rewriting(call, made), brought=_joined(call, brought), live=live)
 
 
 def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | None) -> Call:
@@ -57,7 +61,7 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
         mine = reset_steps(columns, seen, call.lengths, bool(backward))
         brought.append(dict.fromkeys(made.masks, _numbers(~mine, call)))
     states = call.states if origins is None else (*call.states, *origins)
-    return replace(call, spec=made.spec, states=states, brought=_joined(call, brought))
+    return replace(_rewriting(call, made), states=states, brought=_joined(call, brought))
 
 
 def reset_steps(

@@ -64,17 +64,7 @@ class NativePath:
         precision = precision_of(call)
         if precision == "half":
             call = _in_single(call)
-        return lowered(call, run_layers(call, partial(_run_steps, precision)))
-
-
-def lowered(call: Call, result: Result) -> Result:
-    """The same in the dtype that torch's own kernel of the cell gives under autocast."""
-    is_lowered = torch.is_autocast_enabled("cpu") and call.x.device.type == "cpu"
-    if not (is_lowered and _is_single(call) and vendor.is_lowered(call.spec)):
-        return result
-    dtype = torch.get_autocast_dtype("cpu")
-    states = tuple(s.to(dtype) for s in result.states)
-    return replace(result, output=result.output.to(dtype), states=states)
+        return vendor.lowered(call, run_layers(call, partial(_run_steps, precision)))
 
 
 def precision_of(call: Call) -> str:
@@ -90,13 +80,9 @@ def is_half(call: Call) -> bool:
         torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
         and _has_half()
-        and _is_single(call)
+        and call.is_single
         and call.x.dtype in (torch.float32, torch.bfloat16)
     )
-
-
-def _is_single(call: Call) -> bool:
-    return all(t.dtype == torch.float32 for t in call.weights.tensors())
 
 
 # What tracing cannot look at; it is the same as long as a process runs, but for torch's switch,

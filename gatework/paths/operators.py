@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gatework.equations.spec import NEXT, from_text
-from gatework.paths import native, reference, scan
+from gatework.paths import native, reference, scan, vendor
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
@@ -33,7 +33,7 @@ _GIVEN = (
 def run(call: Call) -> Result:
     """A stack of layers while torch traces it."""
     found = run_layers(call, partial(_run_steps, native.precision_of(call)))
-    return native.lowered(call, found)
+    return vendor.lowered(call, found)
 
 
 def _run_steps(precision: str, given: Sequence[Given], record: bool) -> list[Steps]:

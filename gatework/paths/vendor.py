@@ -112,6 +112,16 @@ def is_lowered(spec: Spec) -> bool:
     return f"torch.{kernel(spec)}" in LOWERED
 
 
+def lowered(call: Call, result: Result) -> Result:
+    """The same in the dtype that torch's own kernel of the cell gives under autocast."""
+    is_lowering = torch.is_autocast_enabled("cpu") and call.x.device.type == "cpu"
+    if not (is_lowering and call.is_single and is_lowered(call.plain or call.spec)):
+        return result
+    dtype = torch.get_autocast_dtype("cpu")
+    states = tuple(s.to(dtype) for s in result.states)
+    return replace(result, output=result.output.to(dtype), states=states)
+
+
 @cache
 def is_tuned(spec: Spec) -> bool:
     """Whether torch runs these equations on a tuned library."""
