@@ -56,11 +56,15 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     how = "resets" if origins is None else "origins"
     made: Interrupted = _rewritten(call.spec.text, how)
     columns, seen = resets.unsqueeze(-1), call.seen()
-    brought = []
-    for backward in range(call.num_directions):
-        mine = reset_steps(columns, seen, call.lengths, bool(backward))
-        brought.append(dict.fromkeys(made.masks, _numbers(~mine, call)))
-    states = call.states if origins is None else (*call.states, *origins)
+    begins = [
+        reset_steps(columns, seen, call.lengths, bool(backward)).to(call.x.device)
+        for backward in range(call.num_directions)
+    ]
+    brought = [dict.fromkeys(made.masks, _numbers(~mine, call)) for mine in begins]
+    # What is not gone on with must not reach a gradient either.
+    at_first = torch.stack([mine[0] for mine in begins]).repeat(call.num_layers, 1, 1)
+    states = tuple(s.masked_fill(at_first, 0) for s in call.states)
+    states = states if origins is None else (*states, *origins)
     return replace(_rewriting(call, made), states=states, brought=_joined(call, brought))
 
 
