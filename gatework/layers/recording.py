@@ -40,6 +40,11 @@ class Recording:
         """The cell of the first layer."""
         return self._values(0, 0).spec
 
+    @property
+    def rows(self) -> list[Mapping[str, Tensor]]:
+        """All values by name, of each layer and direction in the order of the states."""
+        return [values.by_name for directions in self.layers for values in directions]
+
     def at(self, layer: int = 0, direction: int = 0) -> Mapping[str, Tensor]:
         """All values of one layer and direction, by name.
 
