@@ -10,6 +10,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import gatework as gw
+from gatework.paths import build, native
 
 
 class Model(nn.Module):
@@ -46,9 +47,12 @@ def _forget():
     torch._dynamo.reset()
 
 
+MORE = {"RNN": lambda: gw.RNN(5, 7), "mlstm": lambda: gw.Recurrent("mlstm", 5, 7)}
+
+
 def model_of(name):
     torch.manual_seed(0)
-    model = Model(MADE[name]()).eval()
+    model = Model((MADE | MORE)[name]()).eval()
     dtype = model.layer.weight_dtype()
     return model.to(dtype), torch.randn(4, 3, 5, dtype=dtype, requires_grad=True)
 
@@ -127,13 +131,71 @@ def test_an_exported_program_runs_where_its_cell_is_unknown(tmp_path):
     subprocess.run(command, check=True, cwd=tmp_path)
 
 
-def test_autocast_around_the_graph():
-    model, x = model_of("LSTM, two layers, both directions")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["LSTM, two layers, both directions", "GRU, batch first", "RNN"])
+def test_autocast_around_the_graph(name, dtype, monkeypatch):
+    monkeypatch.setattr(build, "has_half", lambda: True)
+    model, x = model_of(name)
+    x = x.detach().to(dtype).requires_grad_()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    found = {}
+    for path, run in (("native", model), ("auto", compiled)):
+        model.layer.path = path
+        with torch.autocast("cpu", torch.bfloat16):
+            found[path] = run(x)
+        found[path] = gradients(found[path], model, x)
+    close(found["auto"], found["native"])  # also in dtype
+    plain = gradients(model(x.float()), model, x)
+    apart = zip(plain, found["auto"], strict=True)
+    assert max((a - b.float()).abs().max() for a, b in apart) > 1e-4  # of what close allows
+
+
+@pytest.mark.parametrize("name", ["LSTM", "RNN"])
+def test_results_are_lowered_as_without_a_graph_where_no_kernel_is(name, monkeypatch):
+    monkeypatch.setattr(build, "has_half", lambda: False)
+    model, x = model_of(name)
     with torch.autocast("cpu", torch.bfloat16):
-        want = model(x)[0]
-        for value in (x, x.bfloat16()):
-            got = torch.compile(model, backend="aot_eager", fullgraph=True)(value)[0]
-            torch.testing.assert_close(got.float(), want.float(), atol=0.02, rtol=0.02)
+        got = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+        want = model(x)
+    assert [g.dtype for g in got] == [w.dtype for w in want]
+
+
+def test_autocast_where_no_kernel_runs_inside():
+    model, x = model_of("mlstm")
+    with torch.autocast("cpu", torch.bfloat16):
+        got = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+        want = model(x)
+    close(got, want)
+    for mine, eager in zip(gradients(got, model, x), gradients(want, model, x), strict=True):
+        # Eager adds up the gradients by x in bfloat16, as its one cast of x is kept.
+        torch.testing.assert_close(mine, eager, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU, batch first"])
+def test_torchs_switch_for_float32_holds_in_a_graph(name, monkeypatch):
+    """Tiles done in C, and what torch.compile must watch: the way from "highest" and back."""
+    if build.compiler() is None or build.instruction_set().name != build.HALF_SET:
+        pytest.skip("tiles are used beside 512-bit vectors alone")
+    if not build.has_tiles():
+        monkeypatch.setenv("GATEWORK_CFLAGS", "-DTILES_IN_C")
+        monkeypatch.setattr(build, "has_tiles", lambda: True)
+        monkeypatch.setattr(build, "has_half", lambda: True)
+    native.library.cache_clear()
+    native.unbuildable.cache_clear()
+    model, x = model_of(name)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    found = {}
+    try:
+        for precision in ("highest", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            found[precision] = gradients(model(x), model, x)
+            close(gradients(compiled(x), model, x), found[precision])
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        native.library.cache_clear()
+        native.unbuildable.cache_clear()
+    with pytest.raises(AssertionError):
+        close(found["medium"], found["highest"])
 
 
 def test_lengths_beyond_the_steps_are_those_of_the_steps():

@@ -266,7 +266,8 @@ def test_a_catalogue_cell_survives_json(cell):
 def test_a_cell_with_every_primitive_survives_json():
     equations = EveryPrimitive.spec.equations + EveryMatrix.spec.equations
     used = {n.op for e in equations for n in eq.expr.walk(e.expr) if _op(n)}
-    assert used | {"spread"} == set(eq.ops.PRIMITIVES)  # which only gradients hold
+    # Those that only gradients and interrupted cells hold.
+    assert used | {"spread", "gated"} == set(eq.ops.PRIMITIVES)
     for spec in (EveryPrimitive.spec, EveryMatrix.spec, Masked.spec):
         assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
 

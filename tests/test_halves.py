@@ -90,7 +90,7 @@ def test_what_lies_behind_an_odd_size_is_not_read(cell, monkeypatch):
         assert torch.equal(mine, before)
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_it_errs_no_more_than_torch_in_halves(kind):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(16, 64)
@@ -156,6 +156,38 @@ def test_recordings_and_states_come_with_lowered_results():
     assert output.dtype == torch.bfloat16
     for found in (sequences["h"], recorded["h_next"], recorded["o"] * sequences["c"].tanh()):
         torch.testing.assert_close(found, output.float(), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("path", "has_half"), [("auto", True), ("reference", True), ("reference", False)]
+)
+def test_what_is_asked_of_the_steps_does_not_change_the_dtype(path, has_half, monkeypatch):
+    monkeypatch.setattr(build, "has_half", lambda: has_half)
+    torch.manual_seed(0)
+    lstm = gw.LSTM(3, 11, 2, bidirectional=True, path=path)
+    gru, x = gw.GRU(3, 11, path="reference"), torch.randn(6, 2, 3)
+    resets, seen = torch.rand(6, 2) < 0.3, torch.rand(6, 2) < 0.7
+    padding = torch.arange(6).unsqueeze(1) < torch.tensor([6, 2])
+    calls = [
+        {"resets": resets},
+        {"mask": seen},
+        {"mask": padding},
+        {"lengths": [6, 2]},
+        {"resets": resets, "return_states": True},
+    ]
+    for options in calls:
+        exact = lstm(x, **options)
+        with torch.autocast("cpu", torch.bfloat16):
+            output, states, *_ = lstm(x, **options)
+            assert gru(x, **options)[0].dtype == torch.float32
+        assert {v.dtype for v in (output, *states)} == {torch.bfloat16}
+        torch.testing.assert_close(output.float(), exact[0], rtol=0.02, atol=0.02)
+    with torch.autocast("cpu", torch.bfloat16):
+        lstm.checkpoint = 2
+        assert lstm(x, resets=resets)[0].dtype == torch.bfloat16
+    double = gw.LSTM(3, 11, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert double(x.double(), resets=resets)[0].dtype == torch.float64
 
 
 def test_segments_run_again_in_the_precision_of_the_first_run():

@@ -152,6 +152,32 @@ def test_a_reset_behind_the_last_seen_step_of_a_row_begins_nothing():
         torch.testing.assert_close(one[:, :2], other[:, :2], **EXACT)
 
 
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [("lstm", "native"), ("lstm", "reference"), ("min_gru", "scan"), ("mlstm", "reference")],
+)
+def test_a_reset_clears_what_is_no_number(cell, path):
+    layer, (x, _, _) = layer_of(cell, path=path), case()
+    resets = torch.zeros(T, B, dtype=torch.bool)
+    resets[2, 0] = resets[0, 1] = True
+    hx, given = states_like(layer), states_like(layer)
+    broken = tuple(s.detach().clone() for s in hx)
+    broken[0][0, 1], broken[-1][0, 1] = torch.nan, torch.inf
+    wrong = x.detach().clone()
+    wrong[1, 0] = torch.nan  # the reset of this row is behind it
+    for reset_to in (None, given):
+        want = layer(x, hx, resets=resets, reset_to=reset_to)[0]
+        output = layer(wrong, broken, resets=resets, reset_to=reset_to)[0]
+        assert output[1, 0].isnan().any()
+        torch.testing.assert_close(output[2:], want[2:], **EXACT)
+        # Of what a call begins with nothing reaches a gradient.
+        leaves = [*layer.parameters(), x]
+        found = [layer(x, s, resets=resets, reset_to=reset_to)[0].sum() for s in (hx, broken)]
+        torch.testing.assert_close(
+            *(torch.autograd.grad(one, leaves) for one in found), rtol=1e-9, atol=1e-9
+        )
+
+
 def test_interruptions_take_no_random_numbers():
     layer, (x, resets, live) = layer_of("gru", num_layers=2, dropout=0.5).train(), case()
     outputs = []

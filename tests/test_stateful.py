@@ -111,3 +111,22 @@ def test_a_card_tells_why_not_another_path():
     assert dict(free.paths["training"])["vendor"] == "torch has no kernel with these equations"
     with pytest.raises(CellError, match=r"torch.nn.LSTM does not show its gates"):
         gw.card(torch.nn.LSTM(F, H), torch.randn(T, B, F))
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: gw.Bidirectional("gru", F, H), "forward_layer, backward_layer"),
+        (lambda: gw.Stack([gw.GRU(F, [H, 2]), gw.LSTM(2, 3)]), r"layers.0.layers.0, layers.0"),
+        (lambda: gw.LSTM(F, [H, 2]), r"layers.0, layers.1"),
+    ],
+)
+def test_there_is_a_card_of_each_layer_of_one_cell_and_width(make, names):
+    layer = make()
+    said = rf"^card takes .* of one width .*, got gatework\.\S+\. Ask for the cards .*: {names}"
+    with pytest.raises(CellError, match=said):
+        gw.card(layer, torch.randn(T, B, F))
+    first = names.partition(",")[0].replace("\\", "")
+    assert gw.card(layer.get_submodule(first), torch.randn(T, B, F)).parameters > 0
+    with pytest.raises(CellError, match=r"^card takes .*, got torch\S+Linear\.$"):
+        gw.card(torch.nn.Linear(F, H), torch.randn(T, B, F))

@@ -92,7 +92,7 @@ def test_two_parts_err_at_most_ten_times_as_much_as_torch(kind):
 
 
 def test_the_switch_is_torchs():
-    layer = gw.LSTM(64, 64, path="native")
+    layer = gw.LSTM(64, 64)
     x = torch.randn(4, 40, 64)
     given = {}
     for precision in ("highest", "high", "medium"):

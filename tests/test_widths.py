@@ -192,6 +192,6 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ShapeError, match="residual=True adds"):
         gw.GRU(6, WIDTHS, residual=True)
     with pytest.raises(ShapeError, match="Take its layers one by one"):
-        gw.record(layer, x)
+        layer.prepare(x)
     with pytest.raises(PathError):
         gw.Recurrent("mgu", F, WIDTHS, path="vendor")(x)

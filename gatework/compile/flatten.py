@@ -18,6 +18,7 @@ FOLDED: dict[str, Callable[..., float]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
+    "gated": lambda a, b: a * b if b else 0.0,
     "div": lambda a, b: a / b,
     "neg": lambda a: -a,
 }

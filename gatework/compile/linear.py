@@ -159,7 +159,7 @@ class _Prover:
                 return _made(op, a, c), _made(op, b, d)
             case "neg":
                 return _made(op, a), _made(op, b)
-            case "mul" | "div" if c == ZERO:
+            case "mul" | "gated" | "div" if c == ZERO:
                 return _made(op, a, d), _made(op, b, d)
             case "mul" if a == ZERO:
                 return _made(op, b, c), _made(op, b, d)
@@ -179,6 +179,8 @@ def _made(op: str, *args: Expr) -> Expr:
         case "sub", (Number(0.0), other):
             return Apply("neg", (other,))
         case ("mul", (Number(0.0), _)) | ("mul", (_, Number(0.0))) | ("div", (Number(0.0), _)):
+            return ZERO
+        case ("gated", (Number(0.0), _)):
             return ZERO
     return Apply(op, args)
 

@@ -14,14 +14,16 @@ typedef struct {
     const team *with;
 } scan_job;
 
-/* to = a * was + b */
+/* to = a * was + b, and b where a is nought, whatever was there: a state that is set anew */
 INLINE void scan_line(long count, const real *a, const real *was, const real *b, real *to)
 {
     long i = 0;
-    for (; i + LANES <= count; i += LANES)
-        vec_store(to + i, vec_load(a + i) * vec_load(was + i) + vec_load(b + i));
+    for (; i + LANES <= count; i += LANES) {
+        const vec by = vec_load(a + i), rest = vec_load(b + i);
+        vec_store(to + i, vec_pick(by == 0, rest, by * vec_load(was + i) + rest));
+    }
     for (; i < count; i++)
-        to[i] = a[i] * was[i] + b[i];
+        to[i] = a[i] == 0 ? b[i] : a[i] * was[i] + b[i];
 }
 
 /* to = a * b */

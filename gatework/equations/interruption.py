@@ -1,7 +1,8 @@
 """Cells whose states are set anew, or left as they are, at steps that the caller names.
 
 Both are rewritings of the equations by masks of one number for each row, which the caller brings:
-so they run wherever a cell runs, at the same speed. A mask of ones changes nothing.
+so they run wherever a cell runs, at the same speed. A mask of ones changes nothing, and one of
+noughts lets nothing through, not even a NaN.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gatework.equations.expr import Apply, Expr, Product, Ref
-from gatework.equations.ops import ONE
+from gatework.equations.ops import gated
 from gatework.equations.sizes import single
 from gatework.equations.spec import NEXT, Equation, Spec, StateSymbol, brought
 
@@ -45,9 +46,9 @@ def with_resets(spec: Spec) -> Interrupted:
     def rewritten(expr: Expr) -> Expr:
         match expr:
             case Ref(name) if name in sizes:
-                return Apply("mul", (masks[single(sizes[name])], expr))
+                return gated(expr, masks[single(sizes[name])])
             case Product(Ref(matrix), Ref(name)) if name in sizes:
-                return Apply("mul", (masks[single(rows[matrix])], expr))
+                return gated(expr, masks[single(rows[matrix])])
             case Product(matrix, operand):
                 return Product(matrix, rewritten(operand))
             case Apply(op, args):
@@ -155,5 +156,4 @@ def _reads(expr: Expr, name: str) -> bool:
 
 def _chosen(mask: Ref, one: Expr, other: Expr) -> Expr:
     """One value where the mask is 1, the other where it is 0."""
-    rest = Apply("sub", (ONE, mask))
-    return Apply("add", (Apply("mul", (mask, one)), Apply("mul", (rest, other))))
+    return gated(one, mask) + gated(other, 1 - mask)

@@ -220,6 +220,17 @@ minimum = Primitive(
     c="vec_pick(a > b, b, a)",
     arity=2,
 )
+# A product in which nought wins: also where the other factor is infinite or no number.
+gated = Primitive(
+    "gated",
+    r"{0} \odot {1}",
+    (B, A),
+    numpy="np.where(b == 0, 0, a) * b",
+    torch="torch.where(b == 0, 0, a) * b",
+    c="vec_pick(b == 0, vec_all(0), a * b)",
+    arity=2,
+    precedence=TERM,
+)
 # The mean over the units. The gradient by one number of a row is kept as its mean over the units
 # too: what comes back to the mean of a vector is then what goes on to each unit.
 mean = Primitive(
@@ -322,7 +333,7 @@ PRIMITIVES: dict[str, Primitive] = {
     row.name: row
     for row in (
         add, sub, mul, div, neg, sigmoid, tanh, positive, sign, relu, softplus, exp, log, sqrt,
-        square, abs_, floor, maximum, minimum, mean, largest, cummean, cummean_back,
+        square, abs_, floor, maximum, minimum, gated, mean, largest, cummean, cummean_back,
         outer, times, dot, units, spread,
     )
 }  # fmt: skip

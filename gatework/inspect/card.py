@@ -13,8 +13,11 @@ from torch import Tensor
 
 from gatework import paths
 from gatework.errors import CellError
-from gatework.inspect.record import record, refusal
-from gatework.layers.stack import StackForward, States
+from gatework.inspect.record import record
+from gatework.layers.recording import refusal
+from gatework.layers.stack import StackForward
+from gatework.layers.states import States
+from gatework.layers.widths import Widths
 from gatework.read.table import cost, equations
 
 RUNS = 3  # of each kind; the median counts
@@ -82,11 +85,11 @@ def card(layer: StackForward, x: Tensor, hx: States | None = None) -> Card:
         hx: as for the layer's ``forward``.
 
     Raises:
-        CellError: this is no layer with equations.
+        CellError: this is no layer of one cell and one width; those inside of it may be.
         ShapeError: as the layer's ``forward``.
     """
-    if not isinstance(layer, StackForward):
-        raise CellError(refusal(layer))
+    if not _has_card(layer):
+        raise CellError(_refusal(layer))
     x = x.detach()
     call, _ = layer.prepare(x, hx)
     steps, batch, features = call.x.shape
@@ -111,6 +114,27 @@ def card(layer: StackForward, x: Tensor, hx: States | None = None) -> Card:
         milliseconds,
         kept,
     )
+
+
+def _has_card(layer: object) -> bool:
+    """Whether its layers are of one cell and one width."""
+    return isinstance(layer, StackForward) and not isinstance(layer, Widths)
+
+
+def _refusal(layer: object) -> str:
+    """Why there is no card of something, and of what there is one."""
+    if isinstance(layer, torch.nn.RNNBase):
+        return refusal(layer)
+    kind = type(layer)
+    text = (
+        f"card takes a layer over sequences of one width (gatework.Recurrent or a drop-in for "
+        f"torch.nn), got {kind.__module__}.{kind.__qualname__}."
+    )
+    if isinstance(layer, torch.nn.Module):
+        parts = layer.named_modules()
+        inside = [name for name, part in parts if _has_card(part)]
+        text += f" Ask for the cards of those inside of it: {', '.join(inside)}." if inside else ""
+    return text
 
 
 def _works(

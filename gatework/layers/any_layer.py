@@ -1,23 +1,24 @@
 """What the wrappers ask of any layer: one of ours, one of torch's, or a user's own module.
 
 A layer is a module that is called as ``layer(input)``, ``layer(input, hx)`` or, where it knows
-lengths, ``layer(input, hx, lengths=lengths)``, and returns its output and its final states. Its
-attributes ``batch_first``, ``bidirectional``, ``input_size`` and ``output_size`` are read where it
-has them.
+lengths, ``layer(input, hx, lengths=lengths)``, and returns its output and its final states; so
+with the other arguments of ``Recurrent.forward``. Its attributes ``batch_first``,
+``bidirectional``, ``input_size``, ``output_size`` and ``beside`` (the names that it reads beside
+the input) are read where it has them.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
 from gatework.errors import LayerError, ShapeError
 from gatework.layers.shapes import check_lengths
-from gatework.paths.call import inside
 
 Lengths = Tensor | Sequence[int]
 
@@ -78,50 +79,19 @@ def time_first(x: Tensor, batch_first: bool) -> Tensor:
     return x.transpose(0, 1) if batch_first else x
 
 
-def as_it_came(x: Tensor, like: Tensor, batch_first: bool) -> Tensor:
-    """The way back from ``time_first`` to the order of the input ``like``."""
-    if like.dim() == 2:
-        return x.squeeze(1)
-    return x.transpose(0, 1) if batch_first else x
+def reads_beside(layer: nn.Module) -> tuple[str, ...] | None:
+    """What it reads beside the input, by name; ``None``: its ``beside=`` takes any names."""
+    own = getattr(layer, "beside", None)
+    if own is None and "beside" in inspect.signature(type(layer).forward).parameters:
+        return None
+    return tuple(own or ())
 
 
-def without_padding(x: Tensor, lengths: Tensor | None, batch_first: bool) -> Tensor:
-    """The same with zeros behind each sequence's end."""
-    if lengths is None:
-        return x
-    steps = time_first(x, batch_first)
-    return as_it_came(steps.masked_fill(~inside(steps, lengths), 0), x, batch_first)
-
-
-def takes_lengths(layer: nn.Module) -> bool:
-    """Whether ``forward`` has an argument of the name ``lengths``."""
-    return "lengths" in inspect.signature(type(layer).forward).parameters
-
-
-def run_layer(layer: nn.Module, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-    """Call any layer; ``lengths`` are checked already.
-
-    Raises:
-        LayerError: the layer takes no lengths and they are unequal, or it returns no output.
-    """
-    options = {}
-    if lengths is not None and takes_lengths(layer):
-        options["lengths"] = lengths
-    elif lengths is not None:
-        steps = time_first(x, is_batch_first(layer)).shape[0]
-        if not bool((lengths == steps).all()):
-            raise LayerError(
-                f"{name_of_layer(layer)}.forward has no argument `lengths`, so all sequences must "
-                f"have T={steps} steps; got {lengths.tolist()}. Give it one, or use a layer of "
-                f"gatework."
-            )
-    result = layer(x, **options) if hx is None else layer(x, hx, **options)
-    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
-        raise LayerError(
-            f"{name_of_layer(layer)} is to return (output, states) with one tensor as output; got "
-            f"{_shown(result)}."
-        )
-    return result
+def all_beside(layers: Iterable[nn.Module]) -> tuple[str, ...] | None:
+    """What several layers read beside the input, all names once."""
+    found = [reads_beside(layer) for layer in layers]
+    known = [names for names in found if names is not None]
+    return tuple(dict.fromkeys(chain(*known))) if len(known) == len(found) else None
 
 
 def same_make(layer: nn.Module) -> nn.Module:
@@ -143,7 +113,8 @@ def same_make(layer: nn.Module) -> nn.Module:
     return other
 
 
-def _shown(result: Any) -> str:
+def shown(result: Any) -> str:
+    """What a layer has returned, for errors."""
     if isinstance(result, tuple):
         return f"({', '.join(type(part).__name__ for part in result)})"
     return type(result).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +11,19 @@ from gatework.cells import CellLike
 from gatework.errors import LayerError, ShapeError
 from gatework.layers.any_layer import (
     Lengths,
-    as_it_came,
-    check_batch,
+    all_beside,
     input_size_of,
     is_batch_first,
     is_bidirectional,
     name_of_layer,
     output_size_of,
-    run_layer,
     same_make,
-    time_first,
-    without_padding,
 )
 from gatework.layers.final import final_output
+from gatework.layers.recording import Recording, side_by_side
 from gatework.layers.recurrent import Recurrent
-from gatework.paths.layerwise import in_reverse
+from gatework.layers.sequences import EQUATIONS, NOTHING, STATES, Sequences
+from gatework.layers.states import Beside, StepOptions
 
 FEATURES = 2  # their axis in (T, B, F, ...) and (B, T, F, ...)
 
@@ -110,12 +108,23 @@ class Bidirectional(nn.Module):
             return one
         return one + two
 
+    @property
+    def beside(self) -> tuple[str, ...] | None:
+        """What the two layers read beside the input, by name."""
+        return all_beside((self.forward_layer, self.backward_layer))
+
     def forward(
         self,
         input: Tensor,
         hx: tuple[Any, Any] | None = None,
         lengths: Lengths | None = None,
-    ) -> tuple[Any, tuple[Any, Any]]:
+        *,
+        mask: Tensor | None = None,
+        resets: Tensor | None = None,
+        reset_to: tuple[Any, Any] | None = None,
+        beside: Beside | None = None,
+        return_states: bool = False,
+    ) -> Any:
         """Run both directions over a batch of sequences.
 
         Args:
@@ -124,6 +133,13 @@ class Bidirectional(nn.Module):
                 that layer's own form, or ``None``.
             lengths: (B,) whole numbers in 0..T. Steps behind a sequence's end are not seen and
                 their outputs are zero.
+            mask: instead of lengths (T, B) or (B, T) with batch_first, True where a step is seen.
+            resets: True where a new sequence begins in the middle of a row, shaped as ``mask``.
+                The backward direction is set anew at the same borders, from their other side.
+            reset_to: what the states are set to, in the form of ``hx``.
+            beside: what the cells read beside the input by name, shaped as ``mask``.
+            return_states: also give all states after every step. All of these mean what they
+                mean to ``Recurrent``.
 
         Returns:
             output: (T, B, 2*H) or (B, T, 2*H) with ``"concat"``, H instead of 2*H with
@@ -131,28 +147,51 @@ class Bidirectional(nn.Module):
                 directions in the order of the input.
             states: a pair, the final states of the two layers: the forward direction's after
                 its last step, the backward direction's after the first.
+            sequences: with return_states, a ``Recording``: ``sequences.at(layer, direction)``.
 
         Raises:
             ShapeError: a shape that cannot be.
-            LayerError: the layer takes no lengths, and they are unequal.
+            LayerError: the layer takes no lengths, and they are unequal; or it does not take
+                another argument.
         """
-        x, lengths = check_batch(type(self).__name__, input, lengths, self.batch_first)
-        first = (None, None) if hx is None else tuple(hx)
-        if len(first) != 2:
-            raise ShapeError(
-                f"{type(self).__name__}: hx is a pair, the states of the forward and of the "
-                f"backward direction; got {len(first)}."
-            )
-        x = without_padding(x, lengths, self.batch_first)
-        output, states = run_layer(self.forward_layer, x, first[0], lengths)
-        turned, others = run_layer(
-            self.backward_layer, self._reverse(x, lengths), first[1], lengths
+        keep = STATES if return_states else NOTHING
+        batch = Sequences.of(self, input, lengths, mask, resets, reset_to, beside, keep)
+        return self._run(batch, input, hx, reset_to)
+
+    def recorded(
+        self,
+        input: Tensor,
+        hx: tuple[Any, Any] | None = None,
+        lengths: Lengths | None = None,
+        **steps: Unpack[StepOptions],
+    ) -> tuple[Any, tuple[Any, Any], Recording]:
+        """Output and states as of ``forward``, and every equation at every step."""
+        batch = Sequences.of(self, input, lengths, **steps, keep=EQUATIONS)
+        result: tuple[Any, tuple[Any, Any], Recording]
+        result = self._run(batch, input, hx, steps.get("reset_to"))
+        return result
+
+    def _run(self, batch: Sequences, x: Tensor, hx: Any, reset_to: Any) -> Any:
+        first, origins = self._pair("hx", hx), self._pair("reset_to", reset_to)
+        x = batch.seen_alone(x)
+        output, states, forward = batch.run(self.forward_layer, x, first[0], origins[0])
+        turned, others, backward = batch.backward().run(
+            self.backward_layer, batch.in_reverse(x), first[1], origins[1]
         )
-        outputs = [
-            without_padding(one, lengths, self.batch_first)
-            for one in (output, self._reverse(turned, lengths))
-        ]
-        return self._merged(outputs, min(FEATURES, x.dim() - 1)), (states, others)
+        outputs = [batch.seen_alone(one) for one in (output, batch.in_reverse(turned))]
+        result = self._merged(outputs, min(FEATURES, x.dim() - 1)), (states, others)
+        if forward is None or backward is None:
+            return result
+        return *result, side_by_side(forward, backward.changed(batch.in_reverse))
+
+    def _pair(self, which: str, states: Any) -> tuple[Any, Any]:
+        pair = (None, None) if states is None else tuple(states)
+        if len(pair) != 2:
+            raise ShapeError(
+                f"{type(self).__name__}: {which} is a pair, the states of the forward and of the "
+                f"backward direction; got {len(pair)}."
+            )
+        return pair
 
     def final_output(self, states: tuple[Any, Any]) -> Any:
         """Both directions' outputs after their last step, merged; see ``gw.final_output``."""
@@ -167,10 +206,6 @@ class Bidirectional(nn.Module):
     def extra_repr(self) -> str:
         """How the outputs are merged."""
         return f"merge={self.merge!r}"
-
-    def _reverse(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        steps = in_reverse(time_first(x, self.batch_first), lengths)
-        return as_it_came(steps, x, self.batch_first)
 
     def _merged(self, pair: list[Tensor], features: int) -> Any:
         one, two = pair

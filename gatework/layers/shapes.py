@@ -6,6 +6,7 @@ Each message keeps the wording that torch uses in the same place and adds the re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,10 +125,32 @@ def check_lengths(
     return values
 
 
+def check_together(
+    layer: str, lengths: object, mask: object, resets: object, reset_to: object
+) -> None:
+    """Arguments that exclude or want each other."""
+    if lengths is not None and mask is not None:
+        raise ShapeError(f"{layer}: lengths= and mask= say the same thing; pass one of them.")
+    if reset_to is not None and resets is None:
+        raise ShapeError(f"{layer}: reset_to= says what resets= set states to; pass both.")
+
+
+def check_steps(layer: str, which: str, values: Any, expected: tuple[int, ...]) -> None:
+    """A truth value for each step and row."""
+    is_tensor = isinstance(values, Tensor)
+    if is_tensor and values.dtype == torch.bool and values.shape == expected:
+        return
+    got = f"{values.dtype} of shape {tuple(values.shape)}" if is_tensor else type(values).__name__
+    raise ShapeError(
+        f"{layer}: {which} is a bool tensor with a value for each step, {expected} for this "
+        f"input; got {got}."
+    )
+
+
 def check_beside(
     layer: str, wanted: Sequence[str], given: Mapping[str, Tensor], expected: tuple[int, ...]
 ) -> None:
-    """What a cell reads beside the input: one number for each step and row, without a gradient."""
+    """What a cell reads beside the input, by name, as ``check_beside_steps`` has it."""
     if set(given) != set(wanted):
         names = f"a number for each step as {', '.join(wanted)}" if wanted else "nothing"
         raise ShapeError(
@@ -135,6 +158,11 @@ def check_beside(
             f"{', '.join(given) or 'nothing'}. "
             + (f"Pass beside={{{wanted[0]!r}: ...}}." if wanted else "Leave beside= out.")
         )
+    check_beside_steps(layer, given, expected)
+
+
+def check_beside_steps(layer: str, given: Mapping[str, Tensor], expected: tuple[int, ...]) -> None:
+    """Of each name one number for each step and row, without a gradient."""
     for name, values in given.items():
         if tuple(values.shape) != expected or values.dtype == torch.bool or values.is_complex():
             raise ShapeError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,17 @@ from torch.nn.functional import dropout
 from gatework.errors import LayerError, ShapeError
 from gatework.layers.any_layer import (
     Lengths,
-    check_batch,
+    all_beside,
     input_size_of,
     is_batch_first,
     is_bidirectional,
     name_of_layer,
     output_size_of,
-    run_layer,
-    without_padding,
 )
 from gatework.layers.final import final_output, way_around
+from gatework.layers.recording import Recording, one_above_the_other
+from gatework.layers.sequences import EQUATIONS, NOTHING, STATES, Sequences
+from gatework.layers.states import Beside, StepOptions
 
 Each = bool | Sequence[bool]
 HIGHWAY_BIAS = -1.0  # carries the input on until training says otherwise
@@ -107,12 +108,23 @@ class Stack(nn.Module):
                 gate.reset_parameters()
                 nn.init.constant_(gate.bias, HIGHWAY_BIAS)
 
+    @property
+    def beside(self) -> tuple[str, ...] | None:
+        """What the layers read beside the input, by name."""
+        return all_beside(self.layers)
+
     def forward(
         self,
         input: Tensor,
         hx: Sequence[Any] | None = None,
         lengths: Lengths | None = None,
-    ) -> tuple[Tensor, tuple[Any, ...]]:
+        *,
+        mask: Tensor | None = None,
+        resets: Tensor | None = None,
+        reset_to: Sequence[Any] | None = None,
+        beside: Beside | None = None,
+        return_states: bool = False,
+    ) -> Any:
         """Run the layers one after another over a batch of sequences.
 
         Args:
@@ -121,30 +133,63 @@ class Stack(nn.Module):
                 ``None`` in the place of an entry or of all.
             lengths: (B,) whole numbers in 0..T. Steps behind a sequence's end are not seen and
                 their outputs are zero.
+            mask: instead of lengths (T, B) or (B, T) with batch_first, True where a step is seen.
+            resets: True where a new sequence begins in the middle of a row, shaped as ``mask``.
+            reset_to: what the states are set to, in the form of ``hx``.
+            beside: what the cells read beside the input by name, shaped as ``mask``; each layer
+                gets what it reads.
+            return_states: also give all states after every step. All of these mean what they
+                mean to ``Recurrent``.
 
         Returns:
             output: that of the last layer, with what went around it.
             states: the final states, one entry for each layer, in that layer's own form.
+            sequences: with return_states, a ``Recording`` of all layers; of one that has several
+                layers itself each is counted.
 
         Raises:
             ShapeError: a shape that cannot be.
-            LayerError: a layer takes no lengths, and they are unequal.
+            LayerError: a layer takes no lengths, and they are unequal; or it does not take
+                another argument.
         """
-        x, lengths = check_batch(type(self).__name__, input, lengths, self.batch_first)
-        first = (None,) * len(self.layers) if hx is None else tuple(hx)
-        if len(first) != len(self.layers):
-            raise ShapeError(
-                f"{type(self).__name__}: hx has one entry for each of {len(self.layers)} layers, "
-                f"got {len(first)}."
-            )
-        x = without_padding(x, lengths, self.batch_first)
-        states = []
-        for number, (layer, own) in enumerate(zip(self.layers, first, strict=True)):
+        keep = STATES if return_states else NOTHING
+        batch = Sequences.of(self, input, lengths, mask, resets, reset_to, beside, keep)
+        return self._run(batch, input, hx, reset_to)
+
+    def recorded(
+        self,
+        input: Tensor,
+        hx: Sequence[Any] | None = None,
+        lengths: Lengths | None = None,
+        **steps: Unpack[StepOptions],
+    ) -> tuple[Tensor, tuple[Any, ...], Recording]:
+        """Output and states as of ``forward``, and every equation at every step."""
+        batch = Sequences.of(self, input, lengths, **steps, keep=EQUATIONS)
+        result: tuple[Tensor, tuple[Any, ...], Recording]
+        result = self._run(batch, input, hx, steps.get("reset_to"))
+        return result
+
+    def _run(self, batch: Sequences, x: Tensor, hx: Any, reset_to: Any) -> Any:
+        first, origins = self._entries("hx", hx), self._entries("reset_to", reset_to)
+        x = batch.seen_alone(x)
+        states, recordings = [], []
+        for number, layer in enumerate(self.layers):
             seen = dropout(x, self.dropout, self.training) if number else x
-            output, last = run_layer(layer, seen, own, lengths)
-            x = without_padding(self._around(number, x, output), lengths, self.batch_first)
+            output, last, recording = batch.run(layer, seen, first[number], origins[number])
+            x = batch.seen_alone(self._around(number, x, output))
             states.append(last)
-        return x, tuple(states)
+            recordings += [] if recording is None else [recording]
+        result = x, tuple(states)
+        return (*result, one_above_the_other(recordings)) if recordings else result
+
+    def _entries(self, which: str, states: Any) -> tuple[Any, ...]:
+        entries = (None,) * len(self.layers) if states is None else tuple(states)
+        if len(entries) != len(self.layers):
+            raise ShapeError(
+                f"{type(self).__name__}: {which} has one entry for each of {len(self.layers)} "
+                f"layers, got {len(entries)}."
+            )
+        return entries
 
     def final_output(self, states: Sequence[Any]) -> Any:
         """The last layer's final output; see ``gw.final_output``."""

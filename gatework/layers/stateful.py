@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from gatework.errors import LayerError, ShapeError
-from gatework.layers.any_layer import is_bidirectional, name_of_layer
+from gatework.layers.any_layer import is_bidirectional, name_of_layer, reads_beside
 from gatework.layers.stack import StackForward
 from gatework.layers.states import BATCHED, map_states, rows_of
 
@@ -47,6 +47,11 @@ class Stateful(nn.Module):
             )
         self.layer, self.detach = layer, detach
         self.states: Any = None
+
+    @property
+    def beside(self) -> tuple[str, ...] | None:
+        """What the layer reads beside the input, by name."""
+        return reads_beside(self.layer)
 
     def forward(self, input: Any, **options: Any) -> Any:
         """The layer's output over the next piece; ``options`` go to the layer (``lengths``, ...).

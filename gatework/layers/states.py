@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,17 @@ from gatework.equations import Spec
 from gatework.errors import ShapeError
 
 BATCHED = 3  # axes of the states of a batch
+States = Tensor | tuple[Tensor, ...]
+Beside = Mapping[str, Tensor]  # what a cell reads beside the input, by name
+
+
+class StepOptions(TypedDict, total=False):
+    """What a layer can be told of the steps; see its ``forward``."""
+
+    mask: Tensor | None
+    resets: Tensor | None
+    reset_to: Any  # in the form of its states
+    beside: Beside | None
 
 
 def as_row(shape: Sequence[int], state: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from gatework.paths.masks import draw, sizes_of
 from gatework.paths.native import library
 
 if TYPE_CHECKING:
-    from gatework.layers.stack import Beside, StackForward, States
+    from gatework.layers.stack import StackForward
+    from gatework.layers.states import Beside, States
 
 
 class Stream:

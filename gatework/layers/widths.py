@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework import paths
-from gatework.cells import CellLike, name_of, resolve
 from gatework.errors import ShapeError
 from gatework.layers.final import final_output
-from gatework.layers.recording import Recording
+from gatework.layers.recording import Recording, one_above_the_other
 from gatework.layers.recurrent import Recurrent
-from gatework.layers.stack import Beside
-from gatework.layers.states import named_states
+from gatework.layers.states import Beside, StepOptions, named_states
 from gatework.layers.stream import Stream
-from gatework.layers.switches import Switches
+from gatework.paths.call import Groups
 
+# What all layers have in common.
+OF_EACH = (
+    "cell", "_spec", "switches", "bias", "batch_first", "bidirectional", "proj_size", "residual",
+    "is_torch_cell",
+)  # fmt: skip
 # Of each state a list with one tensor for each layer, (D, B, width of the layer)
 Ladder = list[Tensor]
 
@@ -44,48 +45,34 @@ class Widths(Recurrent):
         (D, B, size): ``hx`` of an LSTM is ``([h_0, h_1], [c_0, c_1])``, of a GRU ``[h_0, h_1]``.
     """
 
-    def __init__(
-        self,
-        cell: CellLike,
-        input_size: int,
-        hidden_size: int | Sequence[int],
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        *,
-        path: str = paths.AUTO,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **switches: Unpack[Switches],
-    ) -> None:
+    __signature__ = Recurrent.__signature__  # type: ignore[attr-defined]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         nn.Module.__init__(self)
+        bound = self.__signature__.bind(*arguments, **options)
+        bound.apply_defaults()
+        given = bound.arguments
+        switches, hidden_size, dropout = (
+            given.pop(name) for name in ("switches", "hidden_size", "dropout")
+        )
         widths = list(hidden_size) if isinstance(hidden_size, Sequence) else [hidden_size]
-        if not widths or num_layers not in (1, len(widths)):
+        if not widths or given["num_layers"] not in (1, len(widths)):
             raise ShapeError(
                 f"hidden_size={widths} has a width for each of {len(widths)} layer(s), "
-                f"num_layers={num_layers}. Leave num_layers out, or make the two agree."
+                f"num_layers={given['num_layers']}. Leave num_layers out, or make the two agree."
             )
         if not 0 <= dropout <= 1:
             raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
-        self.cell = name_of(resolve(cell))
-        self.layers = nn.ModuleList()
-        features = input_size
+        layers: list[Recurrent] = []
+        features = self.input_size = given.pop("input_size")
         for width in widths:
-            layer = Recurrent(
-                cell, features, width, bias=bias, batch_first=batch_first,
-                bidirectional=bidirectional, proj_size=proj_size, path=path, device=device,
-                dtype=dtype, **switches,
-            )  # fmt: skip
-            self.layers.append(layer)
-            features = layer.output_size
-        self._spec, self.switches, self.residual = layer.spec, layer.switches, layer.residual
-        self.input_size, self.hidden_size, self.num_layers = input_size, widths, len(widths)  # type: ignore[assignment]
-        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
-        self.bidirectional, self.proj_size = bidirectional, proj_size
-        self.is_torch_cell = layer.is_torch_cell
+            of_layer = {**given, "input_size": features, "hidden_size": width, "num_layers": 1}
+            layers.append(Recurrent(**of_layer, **switches))
+            features = layers[-1].output_size
+        self.layers = nn.ModuleList(layers)
+        self.hidden_size, self.num_layers, self.dropout = widths, len(widths), float(dropout)  # type: ignore[assignment]
+        for name in OF_EACH:
+            setattr(self, name, getattr(layers[0], name))
 
     @property
     def path(self) -> str:
@@ -131,38 +118,80 @@ class Widths(Recurrent):
         """One layer and direction by the names of the equations."""
         return self.each()[layer].named_weights(0, direction)
 
+    def group_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """The stored parameters of one layer and direction, by stem."""
+        return self.each()[layer].group_shapes(0)
+
+    def stored(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """The parameters of one layer and direction, by stem."""
+        return self.each()[layer].stored(0, direction)
+
+    def groups(self, layer: int, direction: int) -> Groups:
+        """One layer and direction: the parameter groups by stem; zeros where bias=False."""
+        return self.each()[layer].groups(0, direction)
+
+    def tensors(self) -> list[Tensor]:
+        """All that the groups are made of."""
+        return [tensor for layer in self.each() for tensor in layer.tensors()]
+
+    def torch_flat(self) -> tuple[list[Tensor], bool]:
+        """The layers one after another, each in the order of torch's kernels."""
+        return [tensor for layer in self.each() for tensor in layer.torch_flat()[0]], True
+
     def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Any = None,
         lengths: Tensor | list[int] | None = None,
         *,
+        mask: Tensor | None = None,
+        resets: Tensor | None = None,
         reset_to: Any = None,
+        beside: Beside | None = None,
         return_states: bool = False,
-        **steps: Any,
     ) -> Any:
         """Run the stack, as ``Recurrent.forward``, with states as above."""
+        steps = {"mask": mask, "resets": resets, "beside": beside, "return_states": return_states}
+        return self._run_each(input, hx, lengths, reset_to, steps, recorded=False)
+
+    def recorded(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        lengths: Tensor | list[int] | None = None,
+        **steps: Unpack[StepOptions],
+    ) -> tuple[Any, Any, Recording]:
+        """Output and states as of ``forward``, and every equation at every step."""
+        reset_to = steps.pop("reset_to", None)
+        result: tuple[Any, Any, Recording]
+        result = self._run_each(input, hx, lengths, reset_to, steps, recorded=True)
+        return result
+
+    def _run_each(
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Any,
+        reset_to: Any,
+        steps: Mapping[str, Any],
+        recorded: bool,
+    ) -> Any:
         rows, origins = self._rows_of(hx), self._rows_of(reset_to)
         finals: list[Any] = []
-        sequences: list[dict[str, Tensor]] = []
-        for position, layer in enumerate(self.each()):
-            input, final, *further = layer(
-                input, rows[position], lengths, reset_to=origins[position],
-                return_states=return_states, **steps,
-            )  # fmt: skip
-            finals.append(final)
-            sequences += [row for recording in further for row in recording.rows]
-            if self.dropout and position < len(self.layers) - 1:
+        recordings: list[Recording] = []
+        for number, layer in enumerate(self.each()):
+            if number and self.dropout:
                 input = self._dropped(input)
+            call = layer.recorded if recorded else layer
+            input, final, *further = call(
+                input, rows[number], lengths, reset_to=origins[number], **steps
+            )
+            finals.append(final)
+            recordings += further
         is_single = len(self.spec.states) == 1
-        states = (
-            finals
-            if is_single
-            else named_states(self.spec, tuple(map(list, zip(*finals, strict=True))))
-        )
-        if not return_states:
-            return input, states
-        return input, states, Recording(self.spec, sequences, 2 if self.bidirectional else 1)
+        by_state = tuple(map(list, zip(*finals, strict=True)))
+        result = input, finals if is_single else named_states(self.spec, by_state)
+        return (*result, one_above_the_other(recordings)) if recordings else result
 
     def _dropped(self, x: Tensor | PackedSequence) -> Tensor | PackedSequence:
         if isinstance(x, PackedSequence):

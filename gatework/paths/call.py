@@ -80,6 +80,12 @@ class Call:
     brought: tuple[Mapping[str, Tensor], ...] = ()
     live: Tensor | None = None
     residual: bool = False  # each layer's input is added to its output
+    plain: Spec | None = None  # the cell before interruptions were written into it
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the weights are float32, which is what autocast lowers."""
+        return all(t.dtype == torch.float32 for t in self.weights.tensors())
 
     def seen(self) -> Tensor | None:
         """True where a step is seen, (T, B, 1): in its sequence and not skipped; or everywhere."""

@@ -25,12 +25,16 @@ def _rewritten(cell: str, how: str) -> Interrupted:
     return REWRITINGS[how](from_text(cell))
 
 
+def _rewriting(call: Call, made: Interrupted) -> Call:
+    return replace(call, spec=made.spec, plain=call.plain or call.spec)
+
+
 def with_mask(call: Call, mask: Tensor) -> Call:
     """The call in which the steps where mask (T, B) is False are not seen by any direction.
 
     States stay as they are over them, and the output there is zero.
     """
-    if not torch.compiler.is_compiling() and (lengths := _as_lengths(mask)) is not None:
+    if not torch.compiler.is_compiling() and (lengths := as_lengths(mask)) is not None:
         return replace(call, lengths=lengths)
     made: Interrupted = _rewritten(call.spec.text, "skips")
     live = mask.to(call.x.device).unsqueeze(-1)
@@ -38,14 +42,11 @@ def with_mask(call: Call, mask: Tensor) -> Call:
         dict.fromkeys(made.masks, _numbers(_of_direction(live, call, backward), call))
         for backward in range(call.num_directions)
     ]
-    return replace(call, spec=made.spec, brought=_joined(call, brought), live=live)
+    return replace(_rewriting(call, made), brought=_joined(call, brought), live=live)
 
 
 def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | None) -> Call:
     """The call whose states are set anew before the steps where resets (T, B) is True.
-
-    A direction that runs backward is set anew where it enters a sequence from behind: after the
-    step before a reset. Behind the last step of a row that is seen nothing begins.
 
     Args:
         call: the call.
@@ -54,22 +55,49 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     """
     how = "resets" if origins is None else "origins"
     made: Interrupted = _rewritten(call.spec.text, how)
-    goes_on = ~resets.unsqueeze(-1)
-    if (seen := call.seen()) is not None:
-        is_behind = seen.flip(0).cumsum(0).flip(0) == 0
-        goes_on = goes_on | is_behind.to(goes_on.device)
-    brought = []
-    for backward in range(call.num_directions):
-        mine = goes_on
-        if backward:
-            # Not mine[1:], whose length of one would be a case of its own to torch.export.
-            steps = mine.shape[0]
-            later = torch.arange(1, steps + 1, device=mine.device)
-            mine = mine[later.clamp(max=steps - 1)] | (later == steps).view(-1, 1, 1)
-        mine = _numbers(_of_direction(mine, call, backward), call)
-        brought.append(dict.fromkeys(made.masks, mine))
-    states = call.states if origins is None else (*call.states, *origins)
-    return replace(call, spec=made.spec, states=states, brought=_joined(call, brought))
+    columns, seen = resets.unsqueeze(-1), call.seen()
+    begins = [
+        reset_steps(columns, seen, call.lengths, bool(backward)).to(call.x.device)
+        for backward in range(call.num_directions)
+    ]
+    brought = [dict.fromkeys(made.masks, _numbers(~mine, call)) for mine in begins]
+    # What is not gone on with must not reach a gradient either.
+    at_first = torch.stack([mine[0] for mine in begins]).repeat(call.num_layers, 1, 1)
+    states = tuple(s.masked_fill(at_first, 0) for s in call.states)
+    states = states if origins is None else (*states, *origins)
+    return replace(_rewriting(call, made), states=states, brought=_joined(call, brought))
+
+
+def reset_steps(
+    resets: Tensor, seen: Tensor | None, lengths: Tensor | None, backward: bool
+) -> Tensor:
+    """Where a direction is set anew, in the order in which it meets the steps.
+
+    The one that runs backward is set anew where it enters a sequence from behind: after the step
+    before which the next one begins. Behind the last step that a direction sees nothing begins.
+
+    Args:
+        resets: (T, B, 1), bool: before these steps sequences begin.
+        seen: (T, B, 1), or ``None`` for all steps.
+        lengths: (B,), those that ``seen`` has.
+        backward: whether it is the direction from the end to the start.
+    """
+    if seen is not None:
+        seen = seen.to(resets.device)
+        resets = resets & ~_is_behind(seen)
+    if not backward:
+        return resets
+    # Not resets[1:], whose length of one would be a case of its own to torch.export.
+    steps = resets.shape[0]
+    later = torch.arange(1, steps + 1, device=resets.device)
+    resets = resets[later.clamp(max=steps - 1)] & (later < steps).view(-1, 1, 1)
+    resets = in_reverse(resets, lengths)
+    return resets if seen is None else resets & ~_is_behind(in_reverse(seen, lengths))
+
+
+def _is_behind(seen: Tensor) -> Tensor:
+    """True from where on no step is seen."""
+    return seen.flip(0).cumsum(0).flip(0) == 0
 
 
 def with_beside(call: Call, values: Mapping[str, Tensor]) -> Call:
@@ -88,7 +116,7 @@ def with_beside(call: Call, values: Mapping[str, Tensor]) -> Call:
     return replace(call, brought=_joined(call, brought))
 
 
-def _as_lengths(mask: Tensor) -> Tensor | None:
+def as_lengths(mask: Tensor) -> Tensor | None:
     """The lengths of the sequences, where only padding behind their ends is masked."""
     lengths = mask.sum(0)
     steps = torch.arange(len(mask), device=mask.device).unsqueeze(1)

@@ -62,22 +62,16 @@ class NativePath:
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
         precision = precision_of(call)
-        if precision != "half":
-            return run_layers(call, partial(_run_steps, precision))
-        single = run_layers(_in_single(call), partial(_run_steps, precision))
-        if not vendor.is_lowered(call.spec):
-            return single
-        lowered = tuple(s.bfloat16() for s in single.states)
-        return replace(single, output=single.output.bfloat16(), states=lowered)
+        if precision == "half":
+            call = _in_single(call)
+        return vendor.lowered(call, run_layers(call, partial(_run_steps, precision)))
 
 
 def precision_of(call: Call) -> str:
     """What the caller allows products to lose, where that makes them faster: see PARTS."""
     if is_half(call):
         return "half"
-    if call.x.dtype == torch.float32 and build.has_tiles():
-        return torch.get_float32_matmul_precision()
-    return "highest"
+    return _switch() if call.x.dtype == torch.float32 else "highest"
 
 
 def is_half(call: Call) -> bool:
@@ -85,10 +79,22 @@ def is_half(call: Call) -> bool:
     return (
         torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and build.has_half()
-        and all(t.dtype == torch.float32 for t in call.weights.tensors())
+        and _has_half()
+        and call.is_single
         and call.x.dtype in (torch.float32, torch.bfloat16)
     )
+
+
+# What tracing cannot look at; it is the same as long as a process runs, but for torch's switch,
+# whose way from "highest" and back torch.compile watches itself.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_half() -> bool:
+    return build.has_half()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _switch() -> str:
+    return torch.get_float32_matmul_precision() if build.has_tiles() else "highest"
 
 
 def _in_single(call: Call) -> Call:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatework.equations import Spec
 from gatework.equations.spec import NEXT, from_text
-from gatework.paths import native, reference, scan
+from gatework.paths import native, reference, scan, vendor
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
@@ -26,17 +26,20 @@ from gatework.paths.layerwise import Steps, run_layers
 
 _GIVEN = (
     "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell, "
-    "bool every_state"
+    "str precision, bool every_state"
 )
 
 
 def run(call: Call) -> Result:
     """A stack of layers while torch traces it."""
-    return run_layers(call, _run_steps)
+    found = run_layers(call, partial(_run_steps, native.precision_of(call)))
+    return vendor.lowered(call, found)
 
 
-def _run_steps(given: Sequence[Given], record: bool) -> list[Steps]:
-    given = [replace(one, every_state=one.every_state or record) for one in given]
+def _run_steps(precision: str, given: Sequence[Given], record: bool) -> list[Steps]:
+    given = [
+        replace(one, precision=precision, every_state=one.every_state or record) for one in given
+    ]
     found = [_run_direction(one) for one in given]
     if not record:
         return found
@@ -70,7 +73,7 @@ def _flat(given: Given) -> tuple[Any, ...]:
     """What both operators take first."""
     parts = (given.first, given.groups, given.masks)
     tensors = (given.x, *(list(p.values()) for p in parts), given.lengths)
-    return (*tensors, given.spec.text, given.every_state)
+    return (*tensors, given.spec.text, given.precision, given.every_state)
 
 
 def _given(
@@ -80,6 +83,7 @@ def _given(
     masks: Sequence[Tensor],
     lengths: Tensor | None,
     cell: str,
+    precision: str,
     every_state: bool,
 ) -> Given:
     spec = from_text(cell)
@@ -90,7 +94,8 @@ def _given(
         dict(zip(spec.groups, groups, strict=True)),
         dict(zip((m.name for m in spec.masks), masks, strict=True)),
         lengths,
-        every_state=every_state,
+        precision,
+        every_state,
     )
 
 
@@ -101,14 +106,14 @@ def steps(*arguments: Any) -> list[Tensor]:
     """States at every step (T, B, size), final ones (B, size), with ``keep`` what is held."""
     *flat, keep = arguments
     given = _given(*flat)
-    if _has_kernel(given.spec, given.x):
+    if _has_kernel(given):
         ((sequences, finals, held),) = native.forward([given], keep)
         return [*sequences, *finals, *held]
-    with torch.no_grad():
+    with torch.no_grad(), _autocast(given):
         gates, finals = scan.steps_in_torch(given)
     return [
-        *(gates[state + NEXT] for state in given.sequences),
-        *(f.clone(memory_format=torch.contiguous_format) for f in finals),
+        *(gates[state + NEXT].to(given.x.dtype) for state in given.sequences),
+        *(f.to(given.x.dtype).clone(memory_format=torch.contiguous_format) for f in finals),
     ]
 
 
@@ -119,8 +124,8 @@ def _steps_shapes(*arguments: Any) -> list[Tensor]:
     x = given.x
     made = [x.new_empty(*x.shape[:2], given.first[s].shape[1]) for s in given.sequences]
     made += [x.new_empty(s.shape) for s in given.first.values()]
-    if keep and _has_kernel(given.spec, x):
-        sizes = Sizes(native.library(given.spec, x.dtype), given)
+    if keep and _has_kernel(given):
+        sizes = Sizes(native.library(given.spec, x.dtype, given.precision), given)
         made += [x.new_empty(size) for size in sizes.held().values()]
     return made
 
@@ -135,7 +140,7 @@ def steps_back(*arguments: Any) -> list[Tensor]:
     """The gradients by initial states and parameter groups, and that by the input, if wanted."""
     *flat, output, held, gradients, wants_input = arguments
     given = _given(*flat)
-    if _has_kernel(given.spec, given.x):
+    if _has_kernel(given):
         if not held:  # the forward pass did not know that there would be a way back
             (((output, *_), _, held),) = native.forward([given], keep=True)
         passes = [Pass(given, held, output, gradients)]
@@ -153,9 +158,8 @@ def _by_reference(given: Given, gradients: Sequence[Tensor]) -> list[Tensor | No
     include = torch._C._dispatch_tls_local_include_set()
     exclude = torch._C._dispatch_tls_local_exclude_set()
     leaves = [t.detach().requires_grad_() for t in given.tensors()]
-    no_autocast = torch.autocast(given.x.device.type, enabled=False)
     inside = torch._C._ForceDispatchKeyGuard(include, exclude - exclude)
-    with inside, no_autocast, torch.enable_grad():
+    with inside, _autocast(given), torch.enable_grad():
         found = native.by_reference(given.with_tensors(leaves), gradients)
     # None of them may be one of the arguments.
     form = torch.contiguous_format
@@ -171,10 +175,11 @@ def _back_shapes(*arguments: Any) -> list[Tensor]:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, first, groups, masks, lengths, cell, every_state, _ = inputs
+    x, first, groups, masks, lengths, *named, _ = inputs
+    *_, every_state = named
     count = (len(first) if every_state else 1) + len(first)
     ctx.counts = (len(first), len(groups), len(masks), lengths is not None)
-    ctx.cell, ctx.every_state = cell, every_state
+    ctx.named, ctx.every_state = named, every_state
     given = [x, *first, *groups, *masks, *([] if lengths is None else [lengths])]
     ctx.save_for_backward(*given, output[0], *output[count:])
     ctx.wants_input = ctx.needs_input_grad[0]
@@ -200,17 +205,24 @@ def _back(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
         for g, shape in zip(gradients, shapes, strict=False)
     ]
     found = torch.ops.gatework.steps_back(
-        x, *parts, lengths, ctx.cell, ctx.every_state, output, saved, filled, ctx.wants_input
+        x, *parts, lengths, *ctx.named, output, saved, filled, ctx.wants_input
     )
     by_x = found[-1] if ctx.wants_input else None
     by_states, by_groups = found[:states], found[states : states + groups]
-    return by_x, by_states, by_groups, [None] * masks, None, None, None, None
+    return by_x, by_states, by_groups, [None] * masks, None, *(None for _ in ctx.named), None
 
 
 steps.register_autograd(_back, setup_context=_keep)
 
 
-def _has_kernel(spec: Spec, x: Tensor) -> bool:
+def _has_kernel(given: Given) -> bool:
     """Whether the native path runs inside; the same while tracing and while running."""
+    x = given.x
     on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return on_cpu and native.unbuildable(spec, x.dtype) is None
+    return on_cpu and native.unbuildable(given.spec, x.dtype, given.precision) is None
+
+
+def _autocast(given: Given) -> torch.autocast:
+    """Where there is no kernel: the products as autocast had them around the operator."""
+    is_half = given.precision == "half"
+    return torch.autocast(given.x.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from gatework.equations.spec import NEXT
+from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
@@ -28,7 +29,7 @@ class ReferencePath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction, step by step."""
-        return run_layers(call, _run_directions)
+        return vendor.lowered(call, run_layers(call, _run_directions))
 
 
 def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:

@@ -22,7 +22,8 @@ from gatework.equations import Spec
 from gatework.paths.call import Call, Groups, Result, is_transformed
 from gatework.paths.per_layer import MOST, PerLayer, key_of
 
-LOWERED = ("torch.lstm",)  # what torch's autocast for the CPU covers of these kernels
+# Of these kernels those whose results are in the lower precision under autocast on the CPU.
+LOWERED = ("torch.lstm", "torch.rnn_tanh", "torch.rnn_relu")
 
 
 class VendorPath:
@@ -91,8 +92,9 @@ def again(layer: Any, x: Tensor, hx: Any) -> Any:
 
 
 def _key(layer: Any, x: Tensor, hx: Any) -> tuple[Any, ...]:
-    state = (torch.is_grad_enabled(), torch._C._is_any_autocast_enabled(), layer.weight_dtype())
-    return (*state, *key_of(layer, x, hx))
+    # The precision of float32 decides between this path and the native one, where it has tiles.
+    precision = torch._C._is_any_autocast_enabled(), torch.get_float32_matmul_precision()
+    return (torch.is_grad_enabled(), *precision, layer.weight_dtype(), *key_of(layer, x, hx))
 
 
 @cache
@@ -104,9 +106,20 @@ def kernel(spec: Spec) -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_lowered(spec: Spec) -> bool:
     """Whether the results of torch's kernel are in the lower precision under autocast."""
     return f"torch.{kernel(spec)}" in LOWERED
+
+
+def lowered(call: Call, result: Result) -> Result:
+    """The same in the dtype that torch's own kernel of the cell gives under autocast."""
+    is_lowering = torch.is_autocast_enabled("cpu") and call.x.device.type == "cpu"
+    if not (is_lowering and call.is_single and is_lowered(call.plain or call.spec)):
+        return result
+    dtype = torch.get_autocast_dtype("cpu")
+    states = tuple(s.to(dtype) for s in result.states)
+    return replace(result, output=result.output.to(dtype), states=states)
 
 
 @cache

@@ -1,0 +1,147 @@
+"""The states of a stack of layers: where they begin, their names, and single steps from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gatework.equations import Spec
+from gatework.equations.sizes import shape_of
+from gatework.errors import ShapeError
+from gatework.layers.form import Form
+from gatework.layers.shapes import check_states
+from gatework.layers.states import Beside, States, as_row, named_states
+from gatework.paths.per_layer import states_of
+
+
+class CarriedStates:
+    """Mixin: what a stack of layers of one cell carries from step to step."""
+
+    # Given by the layer.
+    hidden_size: int
+    num_layers: int
+    batch_first: bool
+    bidirectional: bool
+    proj_size: int
+    learned_states = False
+    forward: Any
+
+    @property
+    def spec(self) -> Spec:
+        """The description of the layer's cell."""
+        raise NotImplementedError
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The names of what the cell reads beside the input."""
+        return self.spec.beside
+
+    def step(
+        self, x: Tensor, states: States | None = None, beside: Beside | None = None
+    ) -> tuple[Tensor, Any]:
+        """One step: what ``forward`` gives for a sequence of one, from the states of the last one.
+
+        It is differentiable and takes the layer as it is; ``stream`` is the quick form for
+        inference.
+
+        Args:
+            x: (B, F) or (F,).
+            states: as this function returned them; ``None`` begins a sequence.
+            beside: what the cell reads beside the input by name, (B,) or () each.
+
+        Returns:
+            The output, (B, H) or (H,), and the states.
+
+        Raises:
+            ShapeError: the layer is bidirectional, or a shape cannot be.
+        """
+        self._check_direction("step")
+        if x.dim() not in (1, 2):
+            raise ShapeError(
+                f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
+            )
+        axis = 1 if self.batch_first and x.dim() == 2 else 0
+        if beside is not None:
+            beside = {name: values.unsqueeze(axis) for name, values in beside.items()}
+        output, states = self.forward(x.unsqueeze(axis), states, beside=beside)
+        return output.squeeze(axis), states
+
+    def state(self, states: States | None = None, batch: int | None = None) -> Any:
+        """States as an object with names, also for a cell with one state: ``state.h``.
+
+        Args:
+            states: what ``forward`` returned; ``None``: those at which a sequence begins.
+            batch: with those the number of rows; ``None``: one sequence without a batch axis.
+
+        Returns:
+            A tuple with names, ``detach()``, ``to(...)`` and ``index(rows)``; ``hx`` takes it.
+        """
+        if states is None:
+            like = next(self.parameters())  # type: ignore[attr-defined]
+            states = self._first_states(like, batch)
+        return named_states(self.spec, states_of(states))
+
+    def _named(self, states: Any) -> Any:
+        """The states of a cell that has several, with names; torch gives one as it is."""
+        return states if isinstance(states, Tensor) else named_states(self.spec, states)
+
+    def _check_direction(self, what: str) -> None:
+        if self.bidirectional:
+            raise ShapeError(
+                f"{type(self).__name__} is bidirectional: its second direction begins at the end "
+                f"of a sequence, which a {what} does not know. Use bidirectional=False."
+            )
+
+    def _states(self, name: str, x: Tensor, hx: States | None, form: Form) -> tuple[Tensor, ...]:
+        """The initial states as (L*D, B, size), zero where none are given."""
+        if hx is None:
+            first = self._first_states(x, x.shape[1])
+            return tuple(map(as_row, self._shapes_of_states(), first))
+        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        shapes = self._shapes_of_states()
+        if len(states) != len(shapes):
+            names = ", ".join(s.name for s in self.spec.states)
+            raise ShapeError(
+                f"{name}: expected {len(shapes)} initial state(s) ({names}), got {len(states)}."
+            )
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        batch = (x.shape[1],) if form.is_batched else ()
+        expected = [(rows, *batch, *shape) for shape in shapes]
+        check_states(name, states, expected, form.as_given(x), form.is_turned, form.is_batched)
+        return form.standard_states(states)
+
+    def _shapes_of_states(self) -> list[tuple[int, ...]]:
+        """The axes of one row of each state: (H,), of a matrix (H, H)."""
+        sizes = {"H": self.hidden_size, "P": self.proj_size}
+        return [shape_of(s.size, sizes) for s in self.spec.states]
+
+    def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
+        """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch."""
+        middle = () if batch is None else (batch,)
+        if self.learned_states:
+            own = [getattr(self, f"first_{s.name}") for s in self.spec.states]
+            return tuple(
+                s if batch is None else s[:, None].expand(-1, batch, *s.shape[1:]).contiguous()
+                for s in own
+            )
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        return tuple(like.new_zeros(rows, *middle, *shape) for shape in self._shapes_of_states())
+
+    def reset_first_states(self) -> None:
+        """Set learned initial states, where there are any, to zero."""
+        own: dict[str, Tensor] = self._parameters  # type: ignore[attr-defined]
+        for state in self.spec.states:
+            if f"first_{state.name}" in own:
+                nn.init.zeros_(own[f"first_{state.name}"])
+
+    def add_first_states(self, device: Any, dtype: torch.dtype | None) -> None:
+        """Make learned initial states parameters, ``first_h`` and so on, (L*D, size), at zero."""
+        if not self.learned_states:
+            return
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        for state, shape in zip(self.spec.states, self._shapes_of_states(), strict=True):
+            zeros = torch.zeros(rows, *shape, device=device, dtype=dtype)
+            name = f"first_{state.name}"
+            self.register_parameter(name, nn.Parameter(zeros))  # type: ignore[attr-defined]
