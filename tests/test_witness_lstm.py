@@ -129,3 +129,19 @@ def test_mlstm_does_not_overflow():
     found = mlstm_from_zero(reference_mlstm, shift=1024.0)  # exp of it is infinite
     for got, want in zip(found, mlstm_from_zero(reference_mlstm, shift=100.0), strict=True):
         torch.testing.assert_close(got, want, **EXACT)
+
+
+def test_mlstms_side_by_side_are_the_heads_of_the_authors_own():
+    """What ``heads`` tells to do instead: nothing goes from head to head."""
+    layers = [recurrent("mlstm", 3, 4, seed=seed) for seed in range(2)]
+    (x,) = randoms((5, 2, 3))
+    leaves = [x, *(p for layer in layers for p in layer.parameters())]
+    output = torch.cat([layer(x)[0] for layer in layers], -1)
+    *given, o = zip(*(matrix_inputs(layer.named_weights(), x) for layer in layers), strict=True)
+    heads = [torch.stack(values, 2).permute(1, 2, 0, 3) for values in given]  # (B, heads, T, units)
+    shown = parallel_stabilized_simple(*heads, eps=0.0).permute(2, 0, 1, 3).flatten(2)
+    expected = torch.cat(o, -1) * shown
+    torch.testing.assert_close(output, expected, **EXACT)
+    pair = [torch.autograd.grad(r.sin().sum(), leaves) for r in (output, expected)]
+    for got, want in zip(*pair, strict=True):
+        torch.testing.assert_close(got, want, **EXACT)
