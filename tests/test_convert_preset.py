@@ -63,6 +63,20 @@ def test_its_states_and_lengths_hold_unless_the_call_brings_others():
     assert set(preset.state_dict()) - set(layer.state_dict()) >= {"first_h", "first_c", "lengths"}
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_its_states_go_to_the_rows_of_the_batch(batch_first):
+    layer = recurrent("peephole_lstm", FEATURES, HIDDEN, path="reference", batch_first=batch_first)
+    shape = (BATCH, STEPS, FEATURES) if batch_first else (STEPS, BATCH, FEATURES)
+    x, h, c = randoms(shape, *[(1, BATCH, HIDDEN)] * 2, requires_grad=False)
+    torch.testing.assert_close(Preset(layer, states=(h, c))(x), layer(x, (h, c)), **EXACT)
+    one = tuple(s[:, :1] for s in (h, c))
+    wide = tuple(s.expand(-1, BATCH, -1) for s in one)
+    torch.testing.assert_close(Preset(layer, states=one)(x), layer(x, wide), **EXACT)
+    alone = x[0] if batch_first else x[:, 0]  # a sequence without a batch has the first row's
+    first = tuple(s[:, 0] for s in (h, c))
+    torch.testing.assert_close(Preset(layer, states=(h, c))(alone), layer(alone, first), **EXACT)
+
+
 def test_what_it_cannot_take_is_refused():
     _, preset = second_direction(False)
     (x,) = randoms((STEPS, BATCH, FEATURES))

@@ -353,7 +353,15 @@ def test_tampered_data_is_refused(name):
         from_dict(data)
 
 
-LATER = {"masks", "beside", "starts", "blocks", "use", "deviations"}  # what older files lack
+LATER = {
+    "masks",
+    "beside",
+    "starts",
+    "blocks",
+    "chunks",
+    "use",
+    "deviations",
+}  # what older files lack
 
 
 def test_a_file_without_the_later_fields_loads():

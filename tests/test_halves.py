@@ -13,6 +13,7 @@ from gatework.cells import resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
 from gatework.compile.toolchain import HALF_FEATURE
+from gatework.equations import transform
 from gatework.paths import build, native, workspace
 from gatework.read import reference
 
@@ -88,6 +89,21 @@ def test_what_lies_behind_an_odd_size_is_not_read(cell, monkeypatch):
     for mine, before in zip(got, want, strict=True):
         assert before.isfinite().all()
         assert torch.equal(mine, before)
+
+
+@pytest.mark.parametrize("precision", ["half", "high"])
+def test_blocks_are_read_in_pairs(precision, monkeypatch):
+    """A block that begins or ends within a pair is read with what is nought beside it."""
+    monkeypatch.setattr(native, "precision_of", lambda call: precision)
+    case_of = lambda cell: case(cell, (3, 9, 3, 35), torch.float32)  # of the same weights
+    layer, x, states = case_of(transform.heads(resolve("gru"), 5))
+    whole, *_ = case_of(resolve("gru"))
+    with torch.no_grad():
+        for stem, tensor in layer.groups(0, 0).items():
+            getattr(whole, f"{stem}_l0").copy_(tensor)
+    got, want = (run(one, "native", x, states, None)[:2] for one in (layer, whole))
+    for mine, dense in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, dense)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

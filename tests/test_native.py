@@ -16,6 +16,7 @@ import gatework.equations as eq
 from gatework.cells import name_of, resolve
 from gatework.compile import make_plan
 from gatework.compile.emit_c import emit
+from gatework.equations import transform
 from gatework.errors import PathError
 from gatework.paths import build, native
 
@@ -44,6 +45,19 @@ def test_single_precision_is_as_good_as_the_reference_in_it(spec):
     for mine, truth in zip(got, run(layer64, "reference", x64, states64, None), strict=True):
         scale = truth.abs().max().clamp(min=1e-30)  # all zero: by an old output that is not read
         torch.testing.assert_close(mine.double() / scale, truth / scale, **bounds)
+
+
+# Blocks that end within a vector, and that are smaller than one.
+@pytest.mark.parametrize(("units", "heads"), [(35, 5), (24, 12)])
+def test_of_block_diagonal_matrices_each_column_reads_its_own_block(units, heads):
+    spec = transform.heads(resolve("lstm"), heads)
+    layer, x, states = case(spec, (3, 9, 3, units), torch.float64, num_layers=2)
+    got = run(layer, "native", x, states, None)
+    for mine, truth in zip(got, run(layer, "reference", x, states, None), strict=True):
+        torch.testing.assert_close(mine, truth, **EXACT)
+    _, text = emit(make_plan(spec))
+    assert text.count("const long first = block_begin") == 5  # U h, and each gate on the way back
+    assert "const long first" not in emit(make_plan(resolve("lstm")))[1]
 
 
 def test_single_precision_errs_no_more_than_torch():

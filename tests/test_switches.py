@@ -30,7 +30,9 @@ SAME = [
     (
         gw.LSTM,
         {"activation": "relu", "gate_activation": "hard_sigmoid"},
-        lambda: t.activations(LSTM, gate="hard_sigmoid", candidate="relu", output="relu"),
+        lambda: t.activations(
+            t.activations(LSTM, candidate="relu", output="relu"), gate="hard_sigmoid"
+        ),
     ),
     (gw.GRU, {"activation": "relu"}, lambda: t.activations(GRU, candidate="relu")),
     (gw.GRU, {"zoneout": 0.1}, lambda: t.zoneout(GRU, h=0.1)),
@@ -47,6 +49,7 @@ def test_a_switch_is_its_transform(kind, switches, cell):
     options = {"num_layers": 2, "batch_first": True, "path": "reference"} | switches
     layer = kind(F, H, **options)
     assert layer.spec == cell()
+    assert layer.spec.name == cell().name  # which tells the order
     assert isinstance(layer, gw.Recurrent)
     assert (layer.num_layers, layer.batch_first) == (2, True)
     for name, value in switches.items():

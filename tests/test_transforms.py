@@ -11,6 +11,7 @@ import gatework as gw
 from gatework.cells import (
     GRU,
     LSTM,
+    MLSTM,
     RNN,
     SLSTM,
     CoupledForgetLSTM,
@@ -315,6 +316,7 @@ REFUSED = {
     "there is no output activation": lambda: t.activations(GRU, output="relu"),
     "no function is called 'swish'": lambda: t.activations(GRU, candidate="swish"),
     "a whole number above 1": lambda: t.heads(LSTM, 1),
+    "the state C belongs to all units": lambda: t.heads(MLSTM, 2),
     "there are heads already": lambda: t.heads(t.heads(LSTM, 2), 2),
     "takes a Cell class": lambda: t.peephole("lstm"),
 }

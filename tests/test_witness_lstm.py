@@ -3,9 +3,11 @@
 import pytest
 import torch
 from agreement import ours, problem
+from shared import randoms, recurrent
 from tolerances import EXACT, SINGLE
 from witnesses_lstm import PUBLISHED, matrix_inputs, xlstm
 from xlstm.blocks.mlstm.backends import parallel_stabilized_simple
+from xlstm.blocks.slstm.src.vanilla import slstm_forward, slstm_pointwise_function_registry
 
 from gatework.cells import resolve
 
@@ -43,6 +45,27 @@ def test_slstm_from_states_of_zero_is_the_authors_own():
     # Theirs leaves the first m of zero out of the maximum: other factors, the same product.
     assert not torch.equal(m, m_)
     for got, want in ((c * m.exp(), c_ * m_.exp()), (n * m.exp(), n_ * m_.exp())):
+        torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("path", ["native", "reference"])
+def test_slstm_of_four_heads_is_the_authors_own(path):
+    """Theirs are all gates of a head, head after head."""
+    features, units, heads = 3, 12, 4
+    layer = recurrent("slstm", features, units, heads=heads, path=path)
+    x, *states = randoms((5, 2, features), *[(2, units)] * 4)
+    weights = layer.named_weights()
+    blocks = layer.U_l0.view(4, heads, units // heads, -1).transpose(0, 1).flatten(1, 2)
+    sums = x @ torch.cat([weights[f"W_{k}"] for k in "ifzo"]).T
+    pointwise = slstm_pointwise_function_registry["slstm"]
+    every, last, _ = slstm_forward(sums, torch.stack(states), blocks, layer.b_l0, pointwise)
+    output, final = layer(x, tuple(s[None] for s in states))
+    leaves = [x, *states, *layer.parameters()]
+    found = [output, *(s[0] for s in final)]
+    found += torch.autograd.grad(sum(r.sin().sum() for r in found), leaves)
+    wanted = [every[0, 1:], *last]
+    wanted += torch.autograd.grad(sum(r.sin().sum() for r in wanted), leaves)
+    for got, want in zip(found, wanted, strict=True):
         torch.testing.assert_close(got, want, **EXACT)
 
 
@@ -105,4 +128,20 @@ def test_mlstm_does_not_overflow():
     """Far above 1 a shift of all input gates is a factor that the quotient does not see."""
     found = mlstm_from_zero(reference_mlstm, shift=1024.0)  # exp of it is infinite
     for got, want in zip(found, mlstm_from_zero(reference_mlstm, shift=100.0), strict=True):
+        torch.testing.assert_close(got, want, **EXACT)
+
+
+def test_mlstms_side_by_side_are_the_heads_of_the_authors_own():
+    """What ``heads`` tells to do instead: nothing goes from head to head."""
+    layers = [recurrent("mlstm", 3, 4, seed=seed) for seed in range(2)]
+    (x,) = randoms((5, 2, 3))
+    leaves = [x, *(p for layer in layers for p in layer.parameters())]
+    output = torch.cat([layer(x)[0] for layer in layers], -1)
+    *given, o = zip(*(matrix_inputs(layer.named_weights(), x) for layer in layers), strict=True)
+    heads = [torch.stack(values, 2).permute(1, 2, 0, 3) for values in given]  # (B, heads, T, units)
+    shown = parallel_stabilized_simple(*heads, eps=0.0).permute(2, 0, 1, 3).flatten(2)
+    expected = torch.cat(o, -1) * shown
+    torch.testing.assert_close(output, expected, **EXACT)
+    pair = [torch.autograd.grad(r.sin().sum(), leaves) for r in (output, expected)]
+    for got, want in zip(*pair, strict=True):
         torch.testing.assert_close(got, want, **EXACT)

@@ -1,8 +1,11 @@
 """The LSTM whose units are in an order."""
 
+from dataclasses import replace
+
 from gatework.equations import (
     Cell,
     Input,
+    Spec,
     State,
     cummean,
     exp,
@@ -13,15 +16,20 @@ from gatework.equations import (
     tanh,
     vector,
 )
+from gatework.equations.transform.draft import Draft
+from gatework.errors import CellError
 
 
 class OnLSTM(Cell):
-    """Ordered-neurons LSTM: a unit that is overwritten takes all units before it along."""
+    """Ordered-neurons LSTM: a unit that is overwritten takes all units before it along.
+
+    ``on_lstm(chunk)`` makes one whose master gates are the same in each chunk of so many units.
+    """
 
     source = "Shen et al. 2019, arXiv:1810.09536"
     convention = (
         "m_f and m_i are the paper's master gates, cumax(a_f) and 1 - cumax(a_i), written out; "
-        "one unit to a chunk, so they are as wide as the state"
+        "one unit to a chunk, so they are as wide as the state; on_lstm(10) has ten"
     )
     use = (
         "For nested structure, such as the phrases of sentences: the first units follow short "
@@ -29,7 +37,8 @@ class OnLSTM(Cell):
     )
     deviations = (
         "The authors' code makes master gates of H / C values, each for a chunk of C neighbouring "
-        "units (10 by default): fewer parameters, and a coarser order."
+        "units (10 by default): fewer parameters, and a coarser order. So does on_lstm(C); its "
+        "products are done for every unit nevertheless."
     )
 
     x, h, c = Input(), State(), State()
@@ -52,3 +61,26 @@ class OnLSTM(Cell):
     f_hat = f * w + (m_f - w)
     c_next = f_hat * c + i_hat * g
     h_next = o * tanh(c_next)
+
+
+def on_lstm(chunk: int) -> Spec:
+    """The ordered-neurons LSTM with chunks: the equations of ``OnLSTM``, a master gate for each.
+
+    The rows of W_mi, U_mi, b_mi, W_mf, U_mf and b_mf are H / chunk, and each chunk counts once in
+    a cumulative sum: by its first unit, which is before all others of its chunk.
+
+    Raises:
+        CellError: the chunk is no whole number from 1 on.
+    """
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise CellError(f"A chunk of an ON-LSTM has a number of units from 1 on, got {chunk!r}.")
+    if chunk == 1:
+        return OnLSTM.spec
+    draft = Draft(OnLSTM, f"chunks of {chunk}")
+    for name, parameter in draft.parameters.items():
+        if name.endswith(("_mi", "_mf")):
+            draft.parameters[name] = replace(parameter, chunk=chunk)
+    first = draft.first("first", "H", chunk)
+    for name in ("e_i", "e_f"):
+        draft.put(name, first * draft.equations[name].expr)
+    return draft.finish(f"first is 1 for the first unit of each chunk of {chunk}, else 0")

@@ -27,9 +27,9 @@ class SLSTM(Cell):
         "came before. As h is read back, it is no scan, unlike the mLSTM of the same paper."
     )
     deviations = (
-        "The authors have several heads, whose U are blocks; here is one. Their code leaves the "
-        "old m out of the maximum while all n are 0, which changes c, n and m by a factor and h "
-        "not at all."
+        "The authors have several heads, whose U are blocks; here is one, and heads=4 makes four. "
+        "Their code leaves the old m out of the maximum while all n are 0, which changes c, n and "
+        "m by a factor and h not at all."
     )
 
     x, h, c, n, m = Input(), State(), State(), State(), State()

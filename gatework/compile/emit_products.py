@@ -71,10 +71,8 @@ class Products:
             is_input = operand == self.places.plan.spec.input and not self.places.is_backward
             lines += ["    if (e->fused) {" if is_input else "    {"]
             weights = f"e->w{number}_{place}"
-            if not self.places.parts:
-                lines += self.reals(index, segment, tile, operand, weights, (each_row, each))
-            else:
-                lines += self.halves(index, segment, tile, operand, weights, (each_row, each))
+            write = self.halves if self.places.parts else self.reals
+            lines += write(index, segment, tile, place, weights, (each_row, each))
             lines += ["    }"]
         return lines
 
@@ -95,22 +93,57 @@ class Products:
             )
         return lines
 
+    def blocks(self, tile: Tile, place: int) -> int:
+        """In how many blocks all matrices by which a tile multiplies an operand lie."""
+        counts = {p.name: p.blocks for p in self.places.plan.spec.parameters}
+        found = {counts[product.terms[place][0]] for product in tile.products}
+        return found.pop() if len(found) == 1 else 1
+
+    def depth(
+        self, segment: Segment, tile: Tile, place: int, stride: str
+    ) -> tuple[list[str], str, str]:
+        """How many numbers (or pairs) of an operand a column reads.
+
+        Of block-diagonal matrices it reads its own block: before and behind it they are nought.
+
+        Returns:
+            The lines that set ``stride`` and ``depth``; the depth of the packed weights; and where
+            a column begins, as a term of an address.
+        """
+        size, count = f"e->{self.places.plan.sizes[tile.operands[place]]}", self.blocks(tile, place)
+        halved = (lambda n: f"({n} + 1) / 2") if self.places.parts else (lambda n: n)
+        if count == 1:
+            return [f"        const long stride = {stride}, depth = {halved(size)};"], "depth", ""
+        block = f"e->{segment.size} / {count}, {size} / {count}, {count}"
+        begin, end = (
+            f"block_begin(j, {block})",
+            f"block_end(j + {segment.repeat} * LANES - 1, {block})",
+        )
+        lines = [
+            f"        const long stride = {stride}, all = {halved(size)};",
+            f"        const long first = {begin}{' / 2' if self.places.parts else ''};",
+            f"        const long depth = {halved(end)} - first;",
+        ]
+        return lines, "all", " + first"
+
     def reals(
         self,
         index: int,
         segment: Segment,
         tile: Tile,
-        operand: str,
+        place: int,
         weights: str,
         loops: tuple[str, str],
     ) -> list[str]:
         """Add what one operand brings: number by number of its rows."""
         (each_row, each), count = loops, len(tile.products)
-        pointer, stride = self.places.operand(operand)
+        pointer, stride = self.places.operand(tile.operands[place])
+        lines, whole, first = self.depth(segment, tile, place, stride)
+        ahead = first and f"{first} * {count * segment.repeat} * LANES"
         return [
-            f"        const long stride = {stride}, depth = e->{self.places.plan.sizes[operand]};",
-            f"        const real *a = {pointer} + b * stride;",
-            f"        const real *w_{index} = {weights} + j * {count} * depth;",
+            *lines,
+            f"        const real *a = {pointer} + b * stride{first};",
+            f"        const real *w_{index} = {weights} + j * {count} * {whole}{ahead};",
             "        for (long k = 0; k < depth; k++) {",
             *self.weights(index, segment, tile, each),
             f"            {each_row} {{",
@@ -125,28 +158,26 @@ class Products:
         index: int,
         segment: Segment,
         tile: Tile,
-        operand: str,
+        place: int,
         weights: str,
         loops: tuple[str, str],
     ) -> list[str]:
         """The same, two neighbours of the operand at once, and part by part."""
         (each_row, each), count = loops, len(tile.products)
-        places, block = self.places, f"{segment.repeat} * LANES"
+        places, block, operand = self.places, f"{segment.repeat} * LANES", tile.operands[place]
         stride = places.operand(operand)[1]
-        lines = [
-            f"        const long stride = {stride} / 2, "
-            f"depth = (e->{places.plan.sizes[operand]} + 1) / 2;"
-        ]
+        lines, deep, first = self.depth(segment, tile, place, f"{stride} / 2")
+        ahead = first and f"{first} * {count * segment.repeat} * LANES"
         if places.parts > 1:
             whole = f"blocks(e->{segment.size}, {block}) * {block}"
-            lines.append(f"        const long part = {whole} * {count} * depth;")
+            lines.append(f"        const long part = {whole} * {count} * {deep};")
         for left, right in _parts(places.parts):
             pointer = places.operand(operand, left)[0]
             rest = f"{right} * part + " if right else ""
             lines += [
                 "        {",
-                f"        const uint32_t *a = (const uint32_t *)({pointer}) + b * stride;",
-                f"        const real *w_{index} = {weights} + {rest}j * {count} * depth;",
+                f"        const uint32_t *a = (const uint32_t *)({pointer}) + b * stride{first};",
+                f"        const real *w_{index} = {weights} + {rest}j * {count} * {deep}{ahead};",
                 "        long k = 0;",
                 *(self.whole_tiles(index, segment, tile) if self.tiles else ()),
                 "        for (; k < depth; k++) {",

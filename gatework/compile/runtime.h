@@ -57,6 +57,18 @@ typedef struct {
 
 INLINE long blocks(long units, long block) { return (units + block - 1) / block; }
 
+/* What a column j of a block-diagonal matrix reads: its own block of the depth. The blocks are so
+   many units wide and so many numbers deep; a column of the padding belongs to the last one. */
+INLINE long block_begin(long j, long units, long depth, long count)
+{
+    const long block = j / units;
+    return (block < count ? block : count - 1) * depth;
+}
+INLINE long block_end(long j, long units, long depth, long count)
+{
+    return block_begin(j, units, depth, count) + depth;
+}
+
 /* The largest part of a number of rows that a register tile takes, so that all are about equal. */
 INLINE long next_rows(long left, long most)
 {

@@ -4,6 +4,7 @@ from gatework.equations.cell import Cell
 from gatework.equations.expr import (
     Beside,
     Constant,
+    First,
     Input,
     Mask,
     Matrix,
@@ -47,6 +48,7 @@ __all__ = [
     "Cell",
     "Constant",
     "Equation",
+    "First",
     "Input",
     "Mask",
     "Matrix",

@@ -135,7 +135,7 @@ class _Finisher:
             constants=tuple((n, c.value) for n, c in self.of_type(Constant).items()),
             masks=(
                 *(
-                    MaskSymbol(n, m.size, m.probability, m.value, m.each)
+                    MaskSymbol(n, m.size, m.probability, m.value, m.each, chunk=m.chunk)
                     for n, m in self.of_type(Mask).items()
                 ),
                 *(brought(n, b.size) for n, b in self.of_type(Beside).items()),
@@ -208,14 +208,14 @@ class _Finisher:
         found = []
         for name, value in self.named.items():
             if isinstance(value, Vector):
-                found.append(Parameter(name, value.size, start=value.start))
+                found.append(Parameter(name, value.size, start=value.start, chunk=value.chunk))
             elif isinstance(value, Matrix):
                 cols = self.size(value.source, name)
                 if cols is None or cols.islower():
                     self.fail(f"{name} multiplies a plain number. Use a vector instead.")
                 if cols not in VECTORS:
                     self.fail(f"{name} multiplies a matrix. Multiply a vector made of it.")
-                found.append(Parameter(name, value.rows, cols))
+                found.append(Parameter(name, value.rows, cols, chunk=value.chunk))
         return found
 
     def equations(self) -> list[Equation]:

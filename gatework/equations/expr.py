@@ -32,6 +32,7 @@ FORMS = {
     "Matrix": ("W = Matrix(x)", ", with the symbol that it multiplies"),
     "Constant": ("k = Constant(0.5)", ", with a number"),
     "Mask": ("keep = Mask(0.9)", ", with the probability of a one"),
+    "First": ("first = First(10)", ", with how many units make a chunk"),
     "Beside": ("t = Beside()", "; its numbers come with every call"),
     "matrix": ("W_i, W_f = matrix(2, x)", ": first how many, then what they multiply"),
     "vector": ("b_i, b_f = vector(2)", ", with how many"),
@@ -215,34 +216,36 @@ class Vector(Symbol):
 
     ``Vector(start=1.0)`` begins at this number where a layer is made, as the gain of a
     normalisation must; ``Vector(start=(0.0, 3.0))`` is drawn uniformly between the two. Others
-    begin as the layer's initialisation has it.
+    begin as the layer's initialisation has it. ``Vector(chunk=10)`` has one number for each ten
+    neighbouring units.
     """
 
-    __slots__ = ("size", "start")
+    __slots__ = ("chunk", "size", "start")
 
     @_declaration
-    def __init__(self, size: str = "H", start: Start | None = None) -> None:
-        self.size = _checked_size(size, sizes.OF_PARAMETER)
+    def __init__(self, size: str = "H", start: Start | None = None, chunk: int = 1) -> None:
+        self.size, self.chunk = _checked_size(size, sizes.OF_PARAMETER), checked_chunk(chunk)
         self.start = None if start is None else checked_start(start)
 
 
 class Matrix(Symbol):
     """A learned matrix that takes something shaped like ``source`` to ``rows`` values.
 
-    ``Matrix(x, rows="h")`` has one row: it makes one number of a vector.
+    ``Matrix(x, rows="h")`` has one row: it makes one number of a vector. ``Matrix(x, chunk=10)``
+    has one row for each ten neighbouring units, which all get what it makes.
     """
 
-    __slots__ = ("rows", "source")
+    __slots__ = ("chunk", "rows", "source")
 
     @_declaration
-    def __init__(self, source: Expr, rows: str = "H") -> None:
+    def __init__(self, source: Expr, rows: str = "H", chunk: int = 1) -> None:
         if not isinstance(source, Expr):
             raise refusal(
                 f"Matrix takes the symbol that it will multiply, as in Matrix(x); "
                 f"got {shown(source)}."
             )
         self.source = source
-        self.rows = _checked_size(rows, sizes.OF_PARAMETER)
+        self.rows, self.chunk = _checked_size(rows, sizes.OF_PARAMETER), checked_chunk(chunk)
 
 
 class Constant(Symbol):
@@ -262,7 +265,7 @@ class Mask(Symbol):
     each unit and row, and for each ``"step"`` anew or once a ``"sequence"``.
     """
 
-    __slots__ = ("each", "probability", "size", "value")
+    __slots__ = ("chunk", "each", "probability", "size", "value")
 
     @_declaration
     def __init__(
@@ -273,7 +276,21 @@ class Mask(Symbol):
             raise refusal(f"A probability lies in [0, 1]; got {shown(probability)}.")
         if each not in EACH:
             raise refusal(f"A mask is drawn each {' or '.join(EACH)}; got {shown(each)}.")
-        self.each, self.size = each, _checked_size(size, sizes.ALL)
+        self.each, self.size, self.chunk = each, _checked_size(size, sizes.ALL), 1
+
+
+class First(Mask):
+    """1 for the first unit of each chunk of so many neighbours, else 0; it is never drawn.
+
+    What is multiplied by it counts once for each chunk, in a sum over the units.
+    """
+
+    __slots__ = ()
+
+    @_declaration
+    def __init__(self, chunk: int, size: str = "H") -> None:
+        super().__init__(1.0, each="sequence", size=_checked_size(size, sizes.VECTORS))
+        self.chunk = checked_chunk(chunk)
 
 
 class Beside(Symbol):
@@ -291,21 +308,23 @@ class Beside(Symbol):
 
 
 @_declaration
-def matrix(count: int, source: Expr, rows: str = "H") -> tuple[Matrix, ...]:
+def matrix(count: int, source: Expr, rows: str = "H", chunk: int = 1) -> tuple[Matrix, ...]:
     """Declare several matrices at once.
 
     ``W_r, W_z = matrix(2, x)``; their gates are packed in this order.
     """
-    return tuple(Matrix(source, rows) for _ in range(_checked_count(count, "matrix")))
+    return tuple(Matrix(source, rows, chunk) for _ in range(_checked_count(count, "matrix")))
 
 
 @_declaration
-def vector(count: int, size: str = "H", start: Start | None = None) -> tuple[Vector, ...]:
+def vector(
+    count: int, size: str = "H", start: Start | None = None, chunk: int = 1
+) -> tuple[Vector, ...]:
     """Declare several vectors at once.
 
     ``b_r, b_z = vector(2)``; their gates are packed in this order.
     """
-    return tuple(Vector(size, start) for _ in range(_checked_count(count, "vector")))
+    return tuple(Vector(size, start, chunk) for _ in range(_checked_count(count, "vector")))
 
 
 @overload
@@ -368,6 +387,21 @@ def checked_start(start: Any) -> Start:
     if low > high:
         raise refusal(f"A start is drawn between a lower and a higher number; got {shown(start)}.")
     return low, high
+
+
+def checked_chunk(chunk: Any) -> int:
+    """How many neighbouring units share one number.
+
+    Raises:
+        TypeError: it is no whole number.
+        CellError: it is below 1.
+    """
+    if isinstance(chunk, bool):
+        raise TypeError(f"expected a whole number, got {shown(chunk)}")
+    count: int = operator.index(chunk)
+    if count < 1:
+        raise refusal(f"A chunk has a whole number of units, from 1 on; got {count}.")
+    return count
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import keyword
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -47,8 +47,9 @@ class Parameter:
     """A learned matrix (rows x cols) or vector (rows, ``cols`` None); sizes are letters.
 
     With ``blocks`` above 1 a matrix is block-diagonal: as many blocks of rows see as many blocks
-    of columns, each its own; stored is (rows, cols / blocks). What it starts at is no part of
-    what a cell computes, so it does not count in a comparison.
+    of columns, each its own; stored is (rows, cols / blocks). With a ``chunk`` above 1 so many
+    neighbouring rows are one; stored is (rows / chunk, ...). What it starts at is no part of what a
+    cell computes, so it does not count in a comparison.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Parameter:
     cols: str | None = None
     start: Start | None = field(default=None, compare=False)
     blocks: int = 1
+    chunk: int = 1
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class MaskSymbol:
     """An array that a step reads beside input, states and parameters.
 
     It is random in training, ``value`` with a probability, else 0, and its mean in evaluation; or
-    it is brought by the call, and never drawn.
+    it is brought by the call; or it is 1 for the first unit of each ``chunk`` and 0 for others.
     """
 
     name: str
@@ -77,6 +79,12 @@ class MaskSymbol:
     value: float
     each: str  # anew for each "step" or each "sequence"
     is_brought: bool = False
+    chunk: int = 1
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it is drawn in training."""
+        return not self.is_brought and self.chunk == 1
 
     @property
     def mean(self) -> float:
@@ -189,7 +197,7 @@ def _grouped(spec: Spec) -> dict[str, tuple[Parameter, ...]]:
     for parameter in spec.parameters:
         stem = parameter.name.rpartition("_")[0] or parameter.name
         first = groups.get(stem, [parameter])[0]
-        if (first.shape, first.blocks) != (parameter.shape, parameter.blocks) or stem in symbols:
+        if replace(parameter, name=first.name) != first or stem in symbols:
             stem = parameter.name
         groups.setdefault(stem, []).append(parameter)
     return {stem: tuple(members) for stem, members in groups.items()}
@@ -209,6 +217,8 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "parameters": [[p.name, *p.shape] for p in spec.parameters],
         "starts": {p.name: p.start for p in spec.parameters if p.start is not None},
         "blocks": {p.name: p.blocks for p in spec.parameters if p.blocks != 1},
+        "chunks": {p.name: p.chunk for p in spec.parameters if p.chunk != 1}
+        | {m.name: m.chunk for m in spec.masks if m.chunk != 1},
         "constants": [[name, value] for name, value in spec.constants],
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "beside": list(spec.beside),
@@ -233,7 +243,8 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             str(n): checked_start(v) for n, v in data.get("starts", {}).items()
         }  # which older files lack
         beside = data.get("beside", ())  # this too
-        blocks = {str(n): _count(v) for n, v in data.get("blocks", {}).items()}  # and this
+        blocks = {str(n): _count(v) for n, v in data.get("blocks", {}).items()}  # and these
+        chunks = {str(n): _count(v) for n, v in data.get("chunks", {}).items()}
         spec = Spec(
             name=str(data["name"]),
             doc=str(data["doc"]),
@@ -244,12 +255,12 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
             input=_name(data["input"]),
             states=tuple(StateSymbol(_name(n), _size(s, OF_STATE)) for n, s in data["states"]),
             parameters=tuple(
-                _parameter(n, shape, starts.get(n), blocks.get(n, 1))
+                _parameter(n, shape, starts.get(n), blocks.get(n, 1), chunks.get(n, 1))
                 for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
             masks=tuple(
-                _mask(n, s, p, v, e, n in beside)
+                _mask(n, s, p, v, e, n in beside, chunks.get(n, 1))
                 for n, s, p, v, e in data.get("masks", ())  # which older files lack
             ),
             equations=tuple(
@@ -321,22 +332,26 @@ def _name(value: Any) -> str:
     return value
 
 
-def _parameter(name: Any, shape: Sequence[Any], start: Start | None, blocks: int) -> Parameter:
+def _parameter(
+    name: Any, shape: Sequence[Any], start: Start | None, blocks: int, chunk: int
+) -> Parameter:
     rows, cols = shape if len(shape) > 1 else (*shape, None)
     if cols is None and blocks != 1:
         raise ValueError(f"the vector {name!r} has no blocks")
     columns = None if cols is None else _size(cols, VECTORS)
-    return Parameter(_name(name), _size(rows, OF_PARAMETER), columns, start, blocks)
+    return Parameter(_name(name), _size(rows, OF_PARAMETER), columns, start, blocks, chunk)
 
 
-def _mask(name: Any, size: Any, p: Any, value: Any, each: Any, is_brought: bool) -> MaskSymbol:
-    letter = _size(size)
-    return MaskSymbol(_name(name), letter, _probability(p), finite(value), _each(each), is_brought)
+def _mask(
+    name: Any, size: Any, p: Any, value: Any, each: Any, is_brought: bool, chunk: int
+) -> MaskSymbol:
+    drawn = _probability(p), finite(value), _each(each)
+    return MaskSymbol(_name(name), _size(size), *drawn, is_brought, chunk)
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{value!r} is no number of blocks")
+        raise ValueError(f"{value!r} is no number of blocks or units")
     return value
 
 

@@ -96,6 +96,11 @@ class ConvRecurrent(nn.Module):
                 f"{name_of(self.spec)} reads {', '.join(self.spec.beside)} beside the input, which "
                 f"images have none of; run it in a Recurrent."
             )
+        if parted := [p.name for p in self.spec.parameters if p.blocks * p.chunk > 1]:
+            raise ShapeError(
+                f"{name_of(self.spec)}: {parted[0]} has blocks or chunks, which convolutions have "
+                f"none of; run it in a Recurrent."
+            )
         if dims not in CONVOLUTIONS:
             raise ShapeError(f"An image has 1, 2 or 3 axes (dims), got {dims!r}.")
         self.dims = dims

@@ -172,15 +172,16 @@ def blocks(parameter: Parameter, tensor: Tensor) -> tuple[Tensor, ...]:
 
 
 def dense(members: tuple[Parameter, ...], stored: Tensor) -> Tensor:
-    """A group as the equations read it: block-diagonal matrices filled up with zeros."""
-    count = members[0].blocks
-    if count == 1:
-        return stored
-    cols = stored.shape[1]
-    apart = stored.view(len(members), count, -1, 1, cols)
-    own = torch.eye(count, dtype=torch.bool, device=stored.device).view(1, count, 1, count, 1)
-    zero = stored.new_zeros(())
-    return torch.where(own, apart, zero).reshape(len(stored), count * cols)
+    """A group as the equations read it: blocks filled up with zeros, a row for every unit."""
+    count, chunk = members[0].blocks, members[0].chunk
+    whole = stored
+    if count > 1:
+        cols = stored.shape[1]
+        apart = stored.view(len(members), count, -1, 1, cols)
+        own = torch.eye(count, dtype=torch.bool, device=stored.device).view(1, count, 1, count, 1)
+        zero = stored.new_zeros(())
+        whole = torch.where(own, apart, zero).reshape(len(stored), count * cols)
+    return whole.repeat_interleave(chunk, 0) if chunk > 1 else whole
 
 
 def _bias(spec: Spec, stored: Stored, name: str, what: str) -> str:

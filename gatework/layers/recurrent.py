@@ -127,7 +127,8 @@ class Recurrent(StackForward, nn.Module):
         shapes = {}
         for stem, members in self._spec.groups.items():
             rows, *cols = (width_of(letter, sizes) for letter in members[0].shape)
-            shapes[stem] = (rows * len(members), *(c // members[0].blocks for c in cols))
+            one = members[0]
+            shapes[stem] = (rows // one.chunk * len(members), *(c // one.blocks for c in cols))
         return shapes
 
     def reset_parameters(self) -> None:
@@ -141,7 +142,7 @@ class Recurrent(StackForward, nn.Module):
     def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
         """One layer and direction by the names of the equations (``W_i``, ``b_f``), as views.
 
-        Block-diagonal matrices are given whole, and are copies.
+        Block-diagonal matrices and what has one row for a chunk are given whole, and are copies.
         """
         return by_name(self._spec, self.groups(layer, direction))
 
@@ -212,6 +213,12 @@ def _check_sizes(
             raise ShapeError(
                 f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be divided "
                 f"into so many of one size."
+            )
+        if sizes.get(p.rows, 0) % (p.chunk * p.blocks):
+            raise ShapeError(
+                f"{spec.name}: {p.name} has chunks of {p.chunk} units"
+                + (f" in {p.blocks} blocks" if p.blocks > 1 else "")
+                + f"; {sizes[p.rows]} units cannot be divided into such."
             )
     if "P" in spec.sizes and not 0 < proj_size < hidden_size:
         raise ShapeError(

@@ -1,12 +1,13 @@
 """Random masks of a cell: drawn in training, at their mean in evaluation.
 
-Those that a call brings are not made here.
+Those that a call brings are not made here; one that tells the first units of chunks is fixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from gatework.equations import Spec
@@ -43,7 +44,10 @@ def draw(
     for mask in spec.masks:
         if mask.name in found:
             continue
-        if training:
+        if mask.chunk > 1:
+            first = torch.arange(width_of(mask.size, sizes), device=like.device) % mask.chunk == 0
+            found[mask.name] = first.to(like.dtype).view(*(1,) * (1 + len(batch)), -1)
+        elif training:
             rows = steps if mask.each == "step" else 1
             empty = like.new_empty(rows, *batch, width_of(mask.size, sizes))
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)

@@ -84,7 +84,9 @@ def find(layer: Any, x: Tensor, hx: Any) -> Prepared | None:
 
 def prepare(layer: Any, call: Call, hx: Any) -> Prepared | None:
     """The call set up for others like it, where that is possible and worth it."""
-    is_random = call.dropout > 0 or layer.weight_drop > 0 or bool(call.spec.masks)
+    is_random = (
+        call.dropout > 0 or layer.weight_drop > 0 or any(m.is_random for m in call.spec.masks)
+    )
     draws = call.training and is_random
     has_more = call.lengths is not None or call.brought or call.residual
     if has_more or draws or not is_plain_inference(call.x, hx):

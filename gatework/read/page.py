@@ -16,7 +16,7 @@ from gatework.equations.sizes import shown
 from gatework.equations.spec import Spec
 from gatework.read.diagram import diagram
 from gatework.read.latex import latex, sides
-from gatework.read.table import amounts
+from gatework.read.table import amounts, stored
 
 EXAMPLE = {"F": 32, "H": 64, "P": 16}  # the sizes at which a page shows numbers
 COUNTED = ("parameters", "multiply-adds in products", "elementwise operations")
@@ -91,7 +91,7 @@ def _facts(spec: Spec) -> dict[str, Any]:
             for what, amount in zip(COUNTED, amounts(spec), strict=True)
         ],
         "groups": [
-            (stem, " × ".join(map(shown, members[0].shape)), ", ".join(p.name for p in members))
+            (stem, " × ".join(stored(members[0])), ", ".join(p.name for p in members))
             for stem, members in spec.groups.items()
         ],
         "states": ", ".join(f"{s.name} ({shown(s.size)})" for s in spec.states),

@@ -21,7 +21,7 @@ from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import PRIMITIVES, Primitive
 from gatework.equations.sizes import MATRICES, SINGLE, shape_of, width_of
-from gatework.equations.spec import Spec
+from gatework.equations.spec import MaskSymbol, Spec
 from gatework.errors import CellError, ShapeError
 from gatework.read.render import Spelling, render
 
@@ -74,7 +74,7 @@ def step(
         for s, v in zip(spec.states, values[1:], strict=True)
     ]
     named = [arrays[p.name] for p in spec.parameters]
-    at = {m.name: np.full(width_of(m.size, sizes), m.mean) for m in spec.masks if not m.is_brought}
+    at = {m.name: _mean_of(m, width_of(m.size, sizes)) for m in spec.masks if not m.is_brought}
     given = masks or {}
     if unknown := set(given) - set(at):
         raise CellError(f"{spec.name} has no mask {', '.join(sorted(unknown))}: {[*at]}.")
@@ -92,6 +92,11 @@ def step(
             rows = result[equation.name]
             result[equation.name] = rows.reshape(*rows.shape[:-1], *shape_of(equation.size, sizes))
     return result
+
+
+def _mean_of(mask: MaskSymbol, width: int) -> NDArray[Any]:
+    """A mask in evaluation."""
+    return np.where(np.arange(width) % mask.chunk == 0, mask.mean, 0.0)
 
 
 def source(cell: CellLike, backend: str = "numpy", *, packed: bool = False) -> str:

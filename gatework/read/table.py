@@ -12,7 +12,7 @@ from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.ops import PRIMITIVES
 from gatework.equations.sizes import of_kind, shown
-from gatework.equations.spec import Spec
+from gatework.equations.spec import Parameter, Spec
 from gatework.read.render import Spelling, render
 
 
@@ -65,8 +65,8 @@ def amounts(cell: CellLike) -> tuple[Amount, Amount, Amount]:
                 else:
                     elementwise[_term(letter)] += 1
     parameters: defaultdict[str, Fraction] = defaultdict(Fraction)
-    for p in spec.parameters:  # of a block-diagonal matrix the blocks are kept
-        parameters[_term(p.shape)] += Fraction(1, p.blocks)
+    for p in spec.parameters:  # of a block-diagonal matrix the blocks are kept, of a chunk one row
+        parameters[_term(p.shape)] += Fraction(1, p.blocks * p.chunk)
     return Amount(parameters), Amount(products), Amount(elementwise)
 
 
@@ -112,7 +112,7 @@ def summary(
     lines += [f"  {name} = {value:g}" for name, value in spec.constants]
     lines += ["", "parameters"]
     for stem, members in spec.groups.items():
-        shape = " x ".join(map(shown, members[0].shape))
+        shape = " x ".join(stored(members[0]))
         names = ", ".join(p.name for p in members)
         lines.append(f"  {stem:<4}{len(members)} x ({shape}):  {names}")
     where = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
@@ -124,6 +124,12 @@ def summary(
         f"  elementwise operations        {total.elementwise:>10,}",
     ]
     return "\n".join(lines)
+
+
+def stored(parameter: Parameter) -> list[str]:
+    """The sizes of a parameter as a layer stores it: blocks alone, one row for a chunk."""
+    parts = zip(parameter.shape, (parameter.chunk, parameter.blocks), strict=False)
+    return [shown(size) if count == 1 else f"{shown(size)}/{count}" for size, count in parts]
 
 
 def equations(spec: Spec) -> list[str]:

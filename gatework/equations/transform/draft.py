@@ -90,6 +90,11 @@ class Draft:
         self.masks[self.new(name)] = MaskSymbol(name, size, 1 - p, 1 / (1 - p), each)
         return Ref(name)
 
+    def first(self, name: str, size: str, chunk: int) -> Ref:
+        """A mask more that tells the first unit of each chunk."""
+        self.masks[self.new(name)] = MaskSymbol(name, size, 1.0, 1.0, "sequence", chunk=chunk)
+        return Ref(name)
+
     def let(self, name: str, expr: Expr, size: str, before: str | None = None) -> Ref:
         """A named equation more: before another one, or at the end."""
         added = Equation(self.new(name), expr, size)

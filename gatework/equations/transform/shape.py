@@ -7,6 +7,7 @@ from dataclasses import replace
 from gatework.equations.cell import Cell
 from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import maximum, minimum
+from gatework.equations.sizes import VECTORS
 from gatework.equations.spec import NEXT, Equation, Parameter, Spec, StateSymbol
 from gatework.equations.transform.draft import Draft, is_recurrent, positive_number
 
@@ -145,11 +146,17 @@ def heads(cell: type[Cell] | Spec, n: int) -> Spec:
     of the input, vectors and projections stay whole.
 
     Raises:
-        CellError: n is no whole number above 1, the cell has heads already or no such matrix.
+        CellError: n is no whole number above 1, the cell has heads already or no such matrix, or a
+            state is a matrix or one number, of which each head would need its own.
     """
     draft = Draft(cell, f"heads({n})")
     if isinstance(n, bool) or not isinstance(n, int) or n < 2:
         draft.fail("the number of heads is a whole number above 1.")
+    if whole := [s for s in draft.states.values() if s.size not in VECTORS]:
+        draft.fail(
+            f"the state {whole[0].name} belongs to all units, and each head would need its own. "
+            f"Put {n} layers of H/{n} units side by side and join their outputs."
+        )
     found = [p for p in draft.parameters.values() if is_recurrent(p)]
     if not found or any(p.blocks > 1 for p in found):
         draft.fail("there are heads already." if found else "no matrix multiplies a state.")
