@@ -97,8 +97,9 @@ def chosen(layer: str, switches: Mapping[str, Any]) -> Switches:
             f"named ones there are {', '.join(DEFAULTS)}."
         )
     for name in ("forget_bias", "weight_drop"):
-        value = switches.get(name, 0.0)
-        if not (is_number(value) or value is DEFAULTS[name]):  # type: ignore[literal-required]
+        default = DEFAULTS.get(name)
+        value = switches.get(name, default)
+        if not (is_number(value) or value is default):
             raise CellError(f"{name} is a number, got {value!r}.")
     pairs = ((name, switches.get(name, default)) for name, default in DEFAULTS.items())
     found: Any = {name: value for name, value in pairs if value != DEFAULTS[name]}  # type: ignore[literal-required]
@@ -119,9 +120,7 @@ def rewritten(spec: Spec, given: Switches) -> Spec:
     steps: dict[str, Callable[[Spec, Any], Spec]] = {
         "peephole": lambda cell, _: transform.peephole(cell),
         "coupled": lambda cell, _: transform.couple(cell),
-        "layer_norm": lambda cell, of: transform.layer_norm(
-            cell, state=None if of is True else of
-        ),
+        "layer_norm": lambda cell, of: transform.layer_norm(cell, state=None if of is True else of),
         "cell_clip": transform.cell_clip,
         "proj_clip": transform.projection_clip,
         "recurrent_dropout": transform.recurrent_dropout,

@@ -58,7 +58,9 @@ def cell_clip(cell: type[Cell] | Spec, limit: float, state: str = "c") -> Spec:
     Raises:
         CellError: the cell has no such state, it is clipped already, or the limit is not above 0.
     """
-    draft = Draft(cell, f"cell_clip({written(limit)}{'' if state == 'c' else f', state={state!r}'})")
+    draft = Draft(
+        cell, f"cell_clip({written(limit)}{'' if state == 'c' else f', state={state!r}'})"
+    )
     _clip(draft, draft.state(state).name, limit)
     return draft.finish(f"{state} clipped before anything reads it, as TensorFlow 1's cell_clip")
 
