@@ -25,6 +25,10 @@ class Recording:
     rows: list[dict[str, Tensor]]
     num_directions: int
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.rows[0].items())
+        return f"Recording({self.spec.name}, {len(self.rows)} x ({rows}))"
+
     def at(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
         """All values of one layer and direction, by name."""
         return self.rows[layer * self.num_directions + direction]
