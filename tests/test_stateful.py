@@ -111,3 +111,8 @@ def test_a_card_tells_why_not_another_path():
     assert dict(free.paths["training"])["vendor"] == "torch has no kernel with these equations"
     with pytest.raises(CellError, match=r"torch.nn.LSTM does not show its gates"):
         gw.card(torch.nn.LSTM(F, H), torch.randn(T, B, F))
+
+
+def test_what_is_no_layer_has_no_states_to_keep():
+    with pytest.raises(gw.GateworkError, match=r"Stateful takes a layer, .* got str"):
+        gw.Stateful("gru")
