@@ -29,6 +29,7 @@ from gatework.inspect.speed import (
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 import agreement
+import test_witness
 
 SHAPE: Shape = (50, 32, 64, 128)
 BASE = PLAIN[0]  # torch.nn.LSTM
@@ -62,6 +63,21 @@ def deviations(name: str) -> tuple[str, str]:
     return f"{values:.0e}", f"~{agreement.largest(by_steps):.0e}"
 
 
+def noticed() -> str:
+    """How many small changes of one equation the tests make; they fail where one is not seen."""
+    changes = [
+        test_witness.is_equal(cell, mutant)
+        for cell in all_cells()
+        for _, mutant in test_witness.mutants(cell.spec)
+    ]
+    return (
+        f"The comparison bites: of {len(changes):,} cells with one small change (another sign, "
+        f"operation, operand or number in one place) the witnesses of that cell alone tell "
+        f"{changes.count(False):,}; the other {changes.count(True):,} are equal functions "
+        f"(`pytest tests/test_witness.py -k small_change`)."
+    )
+
+
 def timed(rounds: int) -> tuple[dict[str, Layer], Measured]:
     """Every cell and torch's LSTM in one rotation."""
     layers = {
@@ -93,6 +109,7 @@ def page(rounds: int) -> str:
         lines.append("| " + " | ".join([*parts, ", ".join(chosen), *ratios]) + " |")
     times = [f"{measured.milliseconds(SHAPE, mode, BASE.name):.1f} ms" for mode in MODES]
     lines += ["", f"`torch.nn.LSTM` itself: {times[0]} in {INFERENCE}, {times[1]} in training."]
+    lines += ["", noticed()]
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,13 @@ FAMILIES = {
     "No product with the state": ("sru", "sru_2017", "qrnn", "min_gru", "min_lstm"),
 }  # fmt: skip
 OTHERS = "Others"
+IMAGES = "With convolutions"
+CONVOLVED = (
+    "The equations of every cell hold for images too, with convolutions for its products: ConvLSTM "
+    "(Shi et al. 2015, arXiv:1506.04214) is [peephole_lstm](peephole_lstm.md) in "
+    "`gw.ConvRecurrent`, over images of one, two or three axes; see "
+    "[layers](../layers.md#sequences-of-images)."
+)
 
 
 def pages() -> dict[str, str]:
@@ -55,6 +62,7 @@ def index() -> str:
         if names:
             lines += ["", f"## {family}", "", "| | | source |", "|---|---|---|"]
             lines += [row(name, cells[name]) for name in names]
+    lines += ["", f"## {IMAGES}", "", CONVOLVED]
     return "\n".join(lines) + "\n"
 
 

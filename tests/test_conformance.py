@@ -39,13 +39,22 @@ def test_each_row_names_the_witnesses_and_keeps_their_tolerance():
         assert all(float(ratio) > 0 for ratio in ratios)
 
 
-@pytest.mark.parametrize("name", ["gru_reset_before", "mgu"])
-def test_the_script_measures_what_the_tests_measure(name, monkeypatch):
+@pytest.fixture
+def script(monkeypatch):
     folder = ROOT / "benchmarks"
     if not folder.is_dir():
         pytest.skip("the benchmarks do not come with the package")
     monkeypatch.syspath_prepend(folder)
-    script = importlib.import_module("conformance")
+    return importlib.import_module("conformance")
+
+
+def test_the_page_counts_the_changes_that_the_tests_make(script):
+    page = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert page.splitlines()[-1] == script.noticed()
+
+
+@pytest.mark.parametrize("name", ["gru_reset_before", "mgu"])
+def test_the_script_measures_what_the_tests_measure(name, script):
     values, gradients = script.deviations(name)
     assert float(values) <= EXACT["atol"]
     assert gradients.startswith("~") == (name not in DIFFERENTIABLE)

@@ -291,3 +291,11 @@ def test_what_is_no_recurrent_node_or_does_not_fit_is_refused_in_one_line():
     other = model_of("LSTM", two, direction="bidirectional", activations=mixed)
     refused("its two directions have other activations", other)
     refused("the weights are int8", node, {n: a.astype(np.int8) for n, a in given.items()})
+
+
+def test_a_sequence_of_length_zero_ends_where_it_began():
+    given = arrays("GRU", FULL, 1) | {"sequence_lens": np.array([4, 0, 6], dtype=np.int32)}
+    expected = their_results("GRU", given)
+    assert not expected[1][:, 1].any()  # ONNX Runtime forgets the initial state of such a row
+    expected[1][:, 1] = given["initial_h"][:, 1]
+    check(gw.convert.from_onnx(model_of("GRU", given)), given, expected)

@@ -275,3 +275,16 @@ def test_parameters_begin_in_a_bound_that_counts_the_kernel_s_places():
     assert layer.b_l0.shape == (4,)
     for parameter in (layer.W_l0, layer.b_l0, first):
         assert 0.05 < parameter.abs().max() <= 0.1
+
+
+def test_states_have_names_and_rows():
+    layer = gw.ConvRecurrent("lstm", 2, 3, kernel_size=1, dims=1)
+    x = torch.randn(2, 4, 2, 5)
+    _, states = layer(x)
+    h, c = states
+    assert states.h is h
+    assert states.detach().c.equal(c)
+    chosen = states.index([2, 0])
+    torch.testing.assert_close(layer(x[:, [2, 0]], chosen)[0], layer(x, states)[0][:, [2, 0]])
+    with pytest.raises(ShapeError, match=r"for each of 2 axes \(dims=2\), got \(5,\)"):
+        gw.ConvRecurrent("lstm", 2, 3, kernel_size=1, image_size=(5,))

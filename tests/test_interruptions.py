@@ -274,6 +274,12 @@ def test_states_have_names_and_can_be_cut_moved_and_chosen():
     after = gru.state(gru(x)[1])
     torch.testing.assert_close(gru(x, after.index([0, 1, 2]))[0], gru(x, after.h)[0], **EXACT)
     assert gru.state(batch=2).h.shape == (1, 2, H)
+    for rows in (torch.tensor([True, False, True]), [True, False, True], [0, -1], (-3, 2)):
+        assert states.index(rows).h.equal(h[:, [0, 2]])
+    assert states.index([]).h.shape == (1, 0, H)
+    for rows in (5, [3], [-4], "a", [0.5], [True, False], slice(2)):
+        with pytest.raises(ShapeError, match="wants rows of a batch of 3, as numbers below"):
+            states.index(rows)
     with pytest.raises(ShapeError, match=r"index\(rows\) wants states of a batch"):
         gru.state().index([0])
 

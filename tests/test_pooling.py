@@ -285,3 +285,9 @@ def test_gradcheck():
     )
     (x,) = randoms((3, 2, 4))
     assert torch.autograd.gradcheck(lambda v: pool("attention")(v, [2, 3]), [x])
+
+
+@pytest.mark.parametrize("nothing", [None, (), 3])
+def test_a_final_output_of_no_states_is_refused(nothing):
+    with pytest.raises(ShapeError, match="These are no states of LSTM: expected"):
+        gw.final_output(gw.LSTM(3, 4), nothing)

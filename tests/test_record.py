@@ -93,5 +93,7 @@ def test_what_is_no_layer_over_sequences_is_refused(what):
 def test_an_equation_that_is_not_there():
     recording = gw.record(recurrent("gru", FEATURES, HIDDEN), batch(STEPS, FEATURES))
     assert list(recording) == ["r", "z", "n", "h_next"]
+    shapes = ", ".join(f"{name} ({STEPS}, {HIDDEN})" for name in recording)
+    assert repr(recording) == f"Recording(GRU, 1 x ({shapes}))"  # no numbers, which are many
     with pytest.raises(CellError, match="GRU has no 'f' at every step; it has r, z, n, h_next"):
         recording["f"]

@@ -102,6 +102,8 @@ CASES = {
     "a length too large": ({}, [DATA], [8, 1], ["0..T with T=7, got 1..8"]),
     "a length below zero": ({}, [DATA], [7, -1], ["0..T with T=7, got -1..7"]),
     "broken lengths": ({}, [DATA], [1.5, 2.0], ["whole numbers, got torch.float32"]),
+    "words for lengths": ({}, [DATA], "ab", ["lengths are whole numbers, got 'ab'"]),
+    "lengths of several kinds": ({}, [DATA], [7, "1"], ["whole numbers, got [7, '1']"]),
     "a mask for lengths": ({}, [DATA], [True, False], ["whole numbers, got torch.bool"]),
 }
 

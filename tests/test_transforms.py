@@ -319,6 +319,18 @@ REFUSED = {
     "the state C belongs to all units": lambda: t.heads(MLSTM, 2),
     "there are heads already": lambda: t.heads(t.heads(LSTM, 2), 2),
     "takes a Cell class": lambda: t.peephole("lstm"),
+    "a probability lies in [0, 1], got 'a'": lambda: t.zoneout(LSTM, h="a"),
+    "a probability lies in [0, 1], got None": lambda: t.zoneout(LSTM, c=None),
+    "a probability lies in [0, 1), got '0.1'": lambda: t.recurrent_dropout(LSTM, "0.1"),
+    "above zero is expected, got '3'": lambda: t.cell_clip(LSTM, "3"),
+    "above zero is expected, got [1]": lambda: t.projection_clip(ProjectedLSTM, [1]),
+    "epsilon: a number above zero is expected, got 'a'": lambda: t.layer_norm(LSTM, epsilon="a"),
+    "epsilon: a number above zero is expected, got 0": lambda: t.layer_norm(LSTM, epsilon=0),
+    "there is no state 3": lambda: gw.LSTM(F, H, layer_norm=3),
+    "no function is called ['relu']": lambda: t.activations(LSTM, candidate=["relu"]),
+    "got str: 'x'": lambda: t.activations(LSTM, candidate=lambda _: "x"),
+    "forget_bias is a number, got 'a'": lambda: gw.LSTM(F, H, forget_bias="a"),
+    "weight_drop is a number, got None": lambda: gw.Recurrent("lstm", F, H, weight_drop=None),
 }
 
 

@@ -9,8 +9,9 @@ class ReluRNN(Cell):
     source = "Elman 1990, Cognitive Science 14(2); rectified as in Le et al. 2015, arXiv:1504.00941"
     convention = "relu, as torch.nn.RNN(nonlinearity='relu')"
     use = (
-        "Where a simple network must not saturate. Le et al. begin with U at the identity and then "
-        "found it comparable to the LSTM; begun otherwise it may explode."
+        "Where a simple network must not saturate. Le et al. begin with U at the identity, their "
+        "IRNN (init='identity'), and then found it comparable to the LSTM; begun otherwise it may "
+        "explode."
     )
     deviations = (
         "Elman's units are logistic. Le et al. begin with U at the identity and b at 0, a layer "

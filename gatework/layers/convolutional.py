@@ -19,6 +19,7 @@ from gatework.equations.sizes import shape_of, width_of
 from gatework.errors import ShapeError
 from gatework.layers.initial import begin
 from gatework.layers.shapes import check_lengths
+from gatework.layers.states import named_states
 from gatework.paths.call import Call, Given, Groups
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.paths.reference import run_steps
@@ -205,7 +206,7 @@ class ConvRecurrent(nn.Module):
 
         Returns:
             output: (T, B, D*H, *space), or (B, T, D*H, *space) with batch_first.
-            states: the final states, in the form of ``hx``.
+            states: the final states, in the form of ``hx``; several have names (``states.c``).
 
         Raises:
             ShapeError: a shape or a dtype that cannot be.
@@ -232,7 +233,7 @@ class ConvRecurrent(nn.Module):
         states = tuple(torch.unflatten(s.movedim(-1, 2), 2, shape) for s, shape in pairs)
         return (
             output.transpose(0, 1) if self.batch_first else output,
-            states[0] if len(states) == 1 else states,
+            states[0] if len(states) == 1 else named_states(self.spec, states),
         )
 
     def extra_repr(self) -> str:
@@ -360,5 +361,7 @@ def _whole(name: str, value: Any) -> int:
 def _each_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     values = (value,) * dims if isinstance(value, int) else tuple(value)
     if len(values) != dims:
-        raise ShapeError(f"{name} is one number for each of {dims} axes, got {value!r}.")
+        raise ShapeError(
+            f"{name} is one number for each of {dims} axes (dims={dims}), got {value!r}."
+        )
     return tuple(_whole(name, v) for v in values)

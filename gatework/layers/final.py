@@ -45,7 +45,7 @@ def final_output(layer: nn.Module, states: Any) -> Any:
             f"it a method final_output(states), or use Pool('last')."
         )
     directions = 2 if is_bidirectional(layer) else 1
-    h = states if isinstance(states, Tensor) else states[0]
+    h = states[0] if isinstance(states, (tuple, list)) and states else states
     width = size // directions
     # (L*D, B, H, *space), or (L*D, H) of one sequence
     features = min(2, h.dim() - 1) if isinstance(h, Tensor) else 0

@@ -35,6 +35,10 @@ class Recording:
 
     layers: Sequence[Sequence[Values]]  # and directions
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.rows[0].items())
+        return f"Recording({self.spec.name}, {len(self.rows)} x ({rows}))"
+
     @property
     def spec(self) -> Spec:
         """The cell of the first layer."""

@@ -100,7 +100,10 @@ def check_lengths(
 ) -> Tensor:
     """Lengths as a (B,) int64 tensor on the CPU, each between 0 and T."""
     batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-    values = torch.as_tensor(lengths)
+    try:
+        values = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{layer}: lengths are whole numbers, got {lengths!r}.") from error
     if not values.numel():
         values = values.to(torch.int64)  # an empty list says nothing of its type
     if values.is_floating_point() or values.dtype == torch.bool:

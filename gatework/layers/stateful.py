@@ -31,7 +31,7 @@ class Stateful(nn.Module):
         states: those after the last call, or ``None``; may be set.
 
     Raises:
-        LayerError: the layer, or one inside of it, runs in both directions.
+        LayerError: this is no layer, or it or one inside of it runs in both directions.
 
     Shapes:
         As the layer's ``forward``. The batch must stay the same until ``reset``; use ``keep`` to
@@ -40,6 +40,10 @@ class Stateful(nn.Module):
 
     def __init__(self, layer: nn.Module, detach: bool = True) -> None:
         super().__init__()
+        if not isinstance(layer, nn.Module):
+            raise LayerError(
+                f"Stateful takes a layer, as in Stateful(GRU(8, 16)); got {type(layer).__name__}."
+            )
         if any(map(is_bidirectional, layer.modules())):
             raise LayerError(
                 f"{name_of_layer(layer)} runs in both directions: the second one begins at the end "

@@ -89,11 +89,15 @@ def map_states(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return type(states)(*parts) if hasattr(states, "_fields") else type(states)(parts)
 
 
-def rows_of(states: Any, rows: Tensor | Sequence[int]) -> Any:
+def rows_of(states: Any, rows: Tensor | Sequence[int] | Sequence[bool]) -> Any:
     """Some rows of the batch, which is the second axis, in this order.
 
+    Args:
+        states: of any form, with tensors (L*D, B, ...).
+        rows: numbers of rows, also counted from the end, or a truth value for each row.
+
     Raises:
-        ShapeError: the states have no such axis.
+        ShapeError: the states have no such axis, or it has no such rows.
     """
 
     def chosen(state: Tensor) -> Tensor:
@@ -102,6 +106,15 @@ def rows_of(states: Any, rows: Tensor | Sequence[int]) -> Any:
                 f"index(rows) wants states of a batch, (layers * directions, B, size); got "
                 f"{tuple(state.shape)}, those of one sequence."
             )
-        return state.index_select(1, torch.as_tensor(rows, device=state.device))
+        places = torch.arange(state.shape[1], device=state.device)
+        try:
+            which = torch.as_tensor(rows, device=state.device)
+            places = places[which if which.numel() else which.long()]  # [] has no type
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ShapeError(
+                f"index(rows) wants rows of a batch of {state.shape[1]}, as numbers below that or "
+                f"with a truth value for each; got {rows!r}."
+            ) from error
+        return state.index_select(1, places)
 
     return map_states(states, chosen)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
 
 from gatework.equations import Spec, transform
+from gatework.equations.expr import is_number
 from gatework.equations.transform.curves import Function, kinds, name_of_function
+from gatework.errors import CellError
 from gatework.layers.initial import Initialiser
 
 
@@ -87,12 +89,18 @@ def chosen(layer: str, switches: Mapping[str, Any]) -> Switches:
 
     Raises:
         TypeError: there is no such keyword.
+        CellError: what must be a number is none.
     """
     if unknown := [name for name in switches if name not in DEFAULTS]:
         raise TypeError(
             f"{layer}.__init__() got an unexpected keyword argument {unknown[0]!r}; beyond the "
             f"named ones there are {', '.join(DEFAULTS)}."
         )
+    for name in ("forget_bias", "weight_drop"):
+        default = DEFAULTS.get(name)
+        value = switches.get(name, default)
+        if not (is_number(value) or value is default):
+            raise CellError(f"{name} is a number, got {value!r}.")
     pairs = ((name, switches.get(name, default)) for name, default in DEFAULTS.items())
     found: Any = {name: value for name, value in pairs if value != DEFAULTS[name]}  # type: ignore[literal-required]
     return cast(Switches, found)
@@ -112,9 +120,7 @@ def rewritten(spec: Spec, given: Switches) -> Spec:
     steps: dict[str, Callable[[Spec, Any], Spec]] = {
         "peephole": lambda cell, _: transform.peephole(cell),
         "coupled": lambda cell, _: transform.couple(cell),
-        "layer_norm": lambda cell, of: transform.layer_norm(
-            cell, state=of if isinstance(of, str) else None
-        ),
+        "layer_norm": lambda cell, of: transform.layer_norm(cell, state=None if of is True else of),
         "cell_clip": transform.cell_clip,
         "proj_clip": transform.projection_clip,
         "recurrent_dropout": transform.recurrent_dropout,

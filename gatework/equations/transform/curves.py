@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Apply, Expr, walk
+from gatework.equations.expr import Apply, Expr, lift, walk
 from gatework.equations.ops import PRIMITIVES, abs_, exp, maximum, minimum, relu, sigmoid
 from gatework.equations.spec import Spec
 from gatework.equations.transform.draft import CURVES, Draft, mapped
@@ -90,7 +90,7 @@ def activations(
             return None
         found[kind] += 1
         inner = Apply(node.op, tuple(mapped(a, change) for a in node.args))
-        return functions[kind](inner.args[0])
+        return lift(functions[kind](inner.args[0]))
 
     before = Draft(cell, draft.label)  # the kinds are told by the equations as they were
     draft.rewrite(change)
@@ -118,7 +118,7 @@ def _kind(draft: Draft, node: Apply) -> str:
 def _function(draft: Draft, given: str | Function | None) -> Function:
     if callable(given):
         return given
-    if given not in FUNCTIONS:
+    if not isinstance(given, str) or given not in FUNCTIONS:
         draft.fail(f"no function is called {given!r}; there are {', '.join(FUNCTIONS)}.")
     return FUNCTIONS[given]
 

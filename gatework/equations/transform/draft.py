@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from gatework.equations.cell import Cell
 from gatework.equations.expr import Apply, Expr, Product, Ref, Start, finite, is_number, walk
+from gatework.equations.misuse import shown
 from gatework.equations.spec import (
     NEXT,
     Equation,
@@ -194,18 +195,23 @@ def mapped(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
     return expr
 
 
+def written(value: object) -> str:
+    """A number as it stands in the name of what is made; else what is about to be refused."""
+    return f"{value:g}" if is_number(value) else shown(value)
+
+
 def probability(label: str, value: float, below_one: bool = False) -> float:
     """The number, if it is a probability."""
     if not is_number(value) or not 0 <= value <= 1 or (below_one and value == 1):
         interval = "[0, 1)" if below_one else "[0, 1]"
-        raise CellError(f"{label}: a probability lies in {interval}, got {value!r}.")
+        raise CellError(f"{label}: a probability lies in {interval}, got {shown(value)}.")
     return finite(value)
 
 
 def positive_number(label: str, value: float) -> float:
     """The number, if it is above zero."""
     if not is_number(value) or not value > 0:
-        raise CellError(f"{label}: a number above zero is expected, got {value!r}.")
+        raise CellError(f"{label}: a number above zero is expected, got {shown(value)}.")
     return finite(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatework.equations.cell import Cell
 from gatework.equations.expr import EACH, Apply, Expr, Product, Ref, walk
 from gatework.equations.spec import NEXT, Equation, MaskSymbol, Spec
-from gatework.equations.transform.draft import CURVES, Draft, mapped, probability
+from gatework.equations.transform.draft import CURVES, Draft, mapped, probability, written
 
 PLACES = ("candidate", "state")
 
@@ -24,7 +24,7 @@ def zoneout(cell: type[Cell] | Spec, **rates: float) -> Spec:
     Raises:
         CellError: no such state, it is zoned out already, or a rate is no probability.
     """
-    label = f"zoneout({', '.join(f'{n}={r:g}' for n, r in rates.items())})"
+    label = f"zoneout({', '.join(f'{n}={written(r)}' for n, r in rates.items())})"
     draft = Draft(cell, label)
     if not rates:
         draft.fail(f"give a rate by a state's name, as in zoneout(cell, {draft.output.name}=0.1).")
@@ -58,7 +58,7 @@ def recurrent_dropout(
     Raises:
         CellError: the cell has no candidate beside its states, or multiplies no state.
     """
-    draft = Draft(cell, f"recurrent_dropout({p:g}, each={each!r}, at={at!r})")
+    draft = Draft(cell, f"recurrent_dropout({written(p)}, each={each!r}, at={at!r})")
     if at not in PLACES or each not in EACH:
         draft.fail(f"at is one of {', '.join(PLACES)}, each one of {', '.join(EACH)}.")
     probability(draft.label, p, below_one=True)

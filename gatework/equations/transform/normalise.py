@@ -8,7 +8,7 @@ from gatework.equations.cell import Cell
 from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import mean, sqrt, square
 from gatework.equations.spec import NEXT, Spec
-from gatework.equations.transform.draft import CURVES, Draft, mapped
+from gatework.equations.transform.draft import CURVES, Draft, mapped, positive_number
 
 EPSILON = "epsilon"
 SOURCE = "Ba, Kiros & Hinton 2016, arXiv:1607.06450"
@@ -32,7 +32,7 @@ def layer_norm(cell: type[Cell] | Spec, *, state: str | None = None, epsilon: fl
         CellError: the cell has no products, is normalised already, or shows no such state.
     """
     draft = Draft(cell, "layer_norm" if state is None else f"layer_norm(state={state!r})")
-    draft.constants[draft.new(EPSILON)] = epsilon
+    draft.constants[draft.new(EPSILON)] = positive_number(f"{draft.label}: epsilon", epsilon)
     if not _normalise_sums(draft):
         draft.fail("no matrix product makes units of this cell; there is nothing to normalise.")
     if state is not None:

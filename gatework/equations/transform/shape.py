@@ -9,7 +9,7 @@ from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.ops import maximum, minimum
 from gatework.equations.sizes import VECTORS
 from gatework.equations.spec import NEXT, Equation, Parameter, Spec, StateSymbol
-from gatework.equations.transform.draft import Draft, is_recurrent, positive_number
+from gatework.equations.transform.draft import Draft, is_recurrent, positive_number, written
 
 
 def project(cell: type[Cell] | Spec) -> Spec:
@@ -59,7 +59,9 @@ def cell_clip(cell: type[Cell] | Spec, limit: float, state: str = "c") -> Spec:
     Raises:
         CellError: the cell has no such state, it is clipped already, or the limit is not above 0.
     """
-    draft = Draft(cell, f"cell_clip({limit:g}{'' if state == 'c' else f', state={state!r}'})")
+    draft = Draft(
+        cell, f"cell_clip({written(limit)}{'' if state == 'c' else f', state={state!r}'})"
+    )
     _clip(draft, draft.state(state).name, limit)
     return draft.finish(f"{state} clipped before anything reads it, as TensorFlow 1's cell_clip")
 
@@ -70,7 +72,7 @@ def projection_clip(cell: type[Cell] | Spec, limit: float) -> Spec:
     Raises:
         CellError: the cell has no projection, or the limit is not above 0.
     """
-    draft = Draft(cell, f"projection_clip({limit:g})")
+    draft = Draft(cell, f"projection_clip({written(limit)})")
     projected = [s.name for s in draft.states.values() if s.size == "P"]
     if not projected:
         draft.fail("no state is projected. Use project(cell) first, or proj_size.")
