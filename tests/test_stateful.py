@@ -130,6 +130,8 @@ def test_there_is_a_card_of_each_layer_of_one_cell_and_width(make, names):
     assert gw.card(layer.get_submodule(first), torch.randn(T, B, F)).parameters > 0
     with pytest.raises(CellError, match=r"^card takes .*, got torch\S+Linear\.$"):
         gw.card(torch.nn.Linear(F, H), torch.randn(T, B, F))
+
+
 def test_what_is_no_layer_has_no_states_to_keep():
     with pytest.raises(gw.GateworkError, match=r"Stateful takes a layer, .* got str"):
         gw.Stateful("gru")
