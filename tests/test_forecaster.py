@@ -20,7 +20,7 @@ from gatework.data import load_cube
 from gatework.data.splits import Split
 from gatework.errors import CellError, DataError, GateworkError, ModelError
 from gatework.tasks.evaluation import Evaluation, baselines
-from gatework.tasks.network import last_seen
+from gatework.tasks.inputs import last_seen
 
 NAN = float("nan")
 Y = sine(60, noise=0.3)
@@ -93,7 +93,7 @@ def test_unknown_targets_cost_nothing():
     cut = Split(np.array([48]), np.array([60]))
     problem = model._problem(model.model_, model.load_data(gap), cut)
     batch = problem.parts["train"].batch(np.arange(problem.train_size))
-    error = (problem.model(batch.context, batch.seen) - batch.target).abs().detach().numpy()
+    error = (problem.model(batch) - batch.target).abs().detach().numpy()
     error[batch.known.numpy() == 0] = NAN
     assert np.isnan(error).sum() == 3  # three windows forecast step 30, each as another step
     losses = problem.losses(torch.arange(problem.train_size), "train").detach()

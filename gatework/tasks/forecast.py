@@ -20,7 +20,7 @@ from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation, baselines
-from gatework.tasks.forecast_model import ForecastModel, make_network
+from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
 from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
@@ -164,7 +164,7 @@ class Forecaster(Estimator):
             season,
             context,
             scaler,
-            make_network(cell, len(cube.names), parameters),
+            make_network(cell, layout_of(len(cube.names)), parameters),
         )
         problem = self._problem(model, cube, cut)
         if self.validation and not problem.validation_size:

@@ -18,6 +18,7 @@ from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.inputs import Layout
 from gatework.tasks.network import ForecastNetwork
 
 Array = NDArray[np.float64]
@@ -90,7 +91,7 @@ class ForecastModel:
         with torch.no_grad():
             for index in torch.split(torch.arange(len(rows)), AT_ONCE):
                 batch = windows.batch(index)
-                forecast = self.network(batch.context.to(device), batch.seen.to(device))
+                forecast = self.network(batch.to(device))
                 blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
                 parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
         scaler = self._scaler(cube, rows, origins)
@@ -130,7 +131,7 @@ class ForecastModel:
             config["season"],
             config["context"],
             Scaler.from_dict(config["scaler"]),
-            make_network(cell, len(names), parameters).eval(),
+            make_network(cell, layout_of(len(names)), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -140,13 +141,18 @@ class ForecastModel:
         return self.scaler.extended(cube, ends)
 
 
-def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> ForecastNetwork:
+def layout_of(features: int) -> Layout:
+    """What the columns of windows are."""
+    return Layout(numbers=tuple(range(features)))
+
+
+def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(parameters["seed"])
         return ForecastNetwork(
             cell,
-            features,
+            layout,
             int(parameters["hidden_size"]),
             int(parameters["num_layers"]),
             int(parameters["horizon"]),
