@@ -6,7 +6,7 @@ in plain words what it found and did: gaps filled, stamps repeated, values missi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,6 +57,11 @@ class Cube:
         named: whether the ids mean something; those of arrays are mere places.
         columns: which column of the table is what, also where that was found and not given.
         zone: the time zone of the stamps, if they have one.
+        static, ahead: places of the features that do not vary within a series, and of those that
+            are known for the steps behind its end; these alone may have values there.
+        levels: of each feature that is a category, by its place, the names of its values, which
+            stand as 0, 1, 2 ... in ``values``.
+        stamps: (N, T) what the clock showed at each step, where the steps are not regular.
     """
 
     values: NDArray[np.float64]
@@ -70,6 +75,10 @@ class Cube:
     named: bool = True
     columns: Columns = Columns()
     zone: Zone | None = None
+    static: tuple[int, ...] = ()
+    ahead: tuple[int, ...] = ()
+    levels: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    stamps: NDArray[np.datetime64] | None = None
 
     def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
         """The time stamps of some steps of one series, also of steps behind its end.
@@ -92,9 +101,25 @@ class Cube:
 
     def until(self, ends: NDArray[np.int64]) -> Cube:
         """The first ``ends[n]`` steps of each series; nothing of the rest is in it."""
-        parts = [row[:end] for row, end in zip(self.values, ends, strict=True)]
-        values, lengths = _stacked(parts)
-        return replace(self, values=values, lengths=lengths)
+        longest = int(ends.max())
+        values = self.values[:, :longest].copy()
+        behind = np.arange(longest) >= ends[:, None]
+        values[behind] = np.nan
+        stamps = None
+        if self.stamps is not None:
+            stamps = np.where(behind, np.datetime64("NaT"), self.stamps[:, :longest])
+        return replace(self, values=values, lengths=ends.astype(np.int64), stamps=stamps)
+
+    def at(self, rows: Sequence[int]) -> Cube:
+        """Some of the series, in that order."""
+        return replace(
+            self,
+            values=self.values[rows],
+            lengths=self.lengths[rows],
+            ids=tuple(self.ids[row] for row in rows),
+            starts=tuple(self.starts[row] for row in rows),
+            stamps=None if self.stamps is None else self.stamps[rows],
+        )
 
     def series(self, position: int) -> NDArray[np.float64]:
         """One series without what is behind its end, (T, F)."""
