@@ -11,7 +11,7 @@ from rich.markup import escape
 from gatework.errors import DataError
 
 if TYPE_CHECKING:
-    from gatework.data.cube import Columns
+    from gatework.data.columns import Columns
 
 CHECK_EXAMPLE = "Example: gatework check sales.csv --target sold --time day --id shop --horizon 14"
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
@@ -58,7 +58,7 @@ def columns(
     target: list[str] | None, time: str | None, id: str | None, feature: list[str] | None
 ) -> Columns:
     """The column options as the data floor takes them."""
-    from gatework.data.cube import Columns
+    from gatework.data.columns import Columns
 
     return Columns(one_or_many(target), time, id, tuple(feature or ()))
 

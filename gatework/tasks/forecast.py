@@ -11,8 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatework.cells import CellLike, name_of, resolve
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
 from gatework.data.doctor import overview
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
 from gatework.data.windows import places

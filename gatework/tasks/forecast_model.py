@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.encoding import Encoding
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.times import Step
 from gatework.data.windows import Windows
@@ -38,6 +41,7 @@ class ForecastModel:
         step: the distance between steps.
         season, context: in steps.
         scaler: fitted on the training part.
+        encoding: likewise: categories, gaps, the calendar.
         network: of these equations, trained or not.
     """
 
@@ -49,6 +53,7 @@ class ForecastModel:
     season: int
     context: int
     scaler: Scaler
+    encoding: Encoding
     network: ForecastNetwork
 
     @property
@@ -80,8 +85,10 @@ class ForecastModel:
 
     def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
         """Windows of a cube in the units of the network."""
-        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
-        return Windows(scaled, rows, origins, self.context, self.horizon)
+        scaled = self._scaler(cube, rows, origins).scaled(cube)
+        columns = torch.from_numpy(self.encoding.encoded(cube, scaled, self.horizon))
+        ahead = layout_of(self.encoding).ahead
+        return Windows(columns, rows, origins, self.context, self.horizon, ahead)
 
     def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
         """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
@@ -108,6 +115,7 @@ class ForecastModel:
             "step": vars(self.step),
             "names": self.names,
             "scaler": self.scaler.to_dict(),
+            "encoding": self.encoding.to_dict(),
         }
 
     @classmethod
@@ -121,17 +129,22 @@ class ForecastModel:
         check_arguments(parameters)
         check_arguments({key: int(config[key]) for key in ("context", "season")})
         cell, names = from_dict(config["cell"]), tuple(config["names"])
-        columns = Columns(**config["columns"])
+        # Earlier models read numbers only.
+        saved = config.get("encoding")
+        encoding = Encoding(len(names)) if saved is None else Encoding.from_dict(saved)
+        if encoding.width != len(names):
+            raise ValueError("the names and the encoding differ")
         return cls(
             parameters,
             cell,
-            replace(columns, features=tuple(columns.features)),
+            Columns.from_dict(config["columns"]),
             names,
             Step(**config["step"]),
             config["season"],
             config["context"],
             Scaler.from_dict(config["scaler"]),
-            make_network(cell, layout_of(len(names)), parameters).eval(),
+            encoding,
+            make_network(cell, layout_of(encoding), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -141,9 +154,16 @@ class ForecastModel:
         return self.scaler.extended(cube, ends)
 
 
-def layout_of(features: int) -> Layout:
-    """What the columns of windows are."""
-    return Layout(numbers=tuple(range(features)))
+def layout_of(encoding: Encoding) -> Layout:
+    """What the network reads of the columns of windows."""
+    calendar = tuple(encoding.width + i for i in range(2 * len(encoding.calendar)))
+    return Layout(
+        numbers=tuple(i for i in range(encoding.width) if i not in encoding.categories),
+        gaps=encoding.gaps,
+        plain=calendar,
+        categories=tuple((p, 1 + len(names)) for p, names in encoding.categories.items()),
+        ahead=(*encoding.ahead, *(calendar if encoding.regular else ())),
+    )
 
 
 def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
