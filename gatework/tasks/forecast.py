@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +19,9 @@ from gatework.data.splits import VALIDATION, Split, check_long_enough, default_c
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.baselines import LinearModel
 from gatework.tasks.estimator import Estimator
-from gatework.tasks.evaluation import Evaluation, baselines
+from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, make_network
 from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Watcher, fit
@@ -172,6 +174,7 @@ class Forecaster(Estimator):
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
+        model = replace(model, linear=LinearModel.fit(problem.parts["train"], self.relative))
         progress = fit(
             problem,
             self._settings(),
@@ -220,10 +223,20 @@ class Forecaster(Estimator):
         name = "forecast" if cube.names[0] in table else cube.names[0]
         return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
 
+    def predict_baselines(self, X: Any) -> dict[str, NDArray[np.float64]]:
+        """What the baselines say of the steps that ``predict`` forecasts: name -> (N, H).
+
+        They are the naive, the seasonal naive and the drift forecast and the linear model (a
+        ridge regression on the same training windows), which ``evaluate`` holds the model against.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        return model.baselines(cube, np.arange(len(cube.ids)), cube.lengths)
+
     def evaluate(
         self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
     ) -> Evaluation:
-        """Forecasts of windows of ``X`` beside the truth and the naive forecasts.
+        """Forecasts of windows of ``X`` beside the truth and the baselines.
 
         Args:
             X: data as for ``fit``.
@@ -245,12 +258,14 @@ class Forecaster(Estimator):
                 f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
                 f"are more than the data holds there."
             )
-        naive = baselines(cube, rows, origins, model.horizon, model.season)
         future = origins[:, None] + np.arange(model.horizon)
         name = name_of(model.cell)
         return Evaluation(
             name,
-            {name: model.forecast(cube, rows, origins), **naive},
+            {
+                name: model.forecast(cube, rows, origins),
+                **model.baselines(cube, rows, origins),
+            },
             cube.values[rows[:, None], future, 0],
             rows,
             origins,
@@ -259,7 +274,7 @@ class Forecaster(Estimator):
         )
 
     def score(self, X: Any, y: None = None) -> float:
-        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``: at most 1."""
+        """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
 
     def load_data(self, X: Any) -> Cube:
@@ -283,6 +298,13 @@ class Forecaster(Estimator):
         self.scaler_, self.cell_ = model.scaler, model.cell
         self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
         return super()._keep(model, history, best_epoch, notes)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        model: ForecastModel = self._fitted()
+        return model.arrays()
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.model_ = self.model_.with_arrays(arrays)
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))

@@ -18,6 +18,7 @@ from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.baselines import LINEAR, LinearModel, naive_forecasts
 from gatework.tasks.network import ForecastNetwork
 
 Array = NDArray[np.float64]
@@ -38,6 +39,7 @@ class ForecastModel:
         season, context: in steps.
         scaler: fitted on the training part.
         network: of these equations, trained or not.
+        linear: the baseline that is fitted on the training windows, where there is one.
     """
 
     parameters: Mapping[str, Any]
@@ -49,6 +51,7 @@ class ForecastModel:
     context: int
     scaler: Scaler
     network: ForecastNetwork
+    linear: LinearModel | None = None
 
     @property
     def horizon(self) -> int:
@@ -96,6 +99,32 @@ class ForecastModel:
         scaler = self._scaler(cube, rows, origins)
         return scaler.unscaled(cube, rows, np.concatenate(parts))
 
+    def baselines(self, cube: Cube, rows: Places, origins: Places) -> dict[str, Array]:
+        """What the baselines say from the same places, (M, H) each."""
+        found = naive_forecasts(cube, rows, origins, self.horizon, self.season)
+        if self.linear is not None:
+            scaled = self.linear.forecast(self.windows(cube, rows, origins))
+            scaler = self._scaler(cube, rows, origins)
+            found[LINEAR] = scaler.unscaled(cube, rows, scaled)
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        """What was fitted beside the network, by name."""
+        linear = {} if self.linear is None else self.linear.arrays()
+        return {f"{LINEAR}.{name}": array for name, array in linear.items()}
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> ForecastModel:
+        """The model with what ``arrays`` gave; those of earlier versions had none.
+
+        Raises:
+            KeyError, ValueError: the arrays do not go together.
+        """
+        linear = _part(arrays, LINEAR)
+        if not linear:
+            return self
+        relative, sizes = self.parameters["relative"], (self.context, len(self.names), self.horizon)
+        return replace(self, linear=LinearModel.from_arrays(linear, relative, *sizes))
+
     def to_config(self) -> dict[str, Any]:
         """Everything but the weights, JSON-ready."""
         return {
@@ -138,6 +167,12 @@ class ForecastModel:
         ends = cube.lengths.copy()
         np.minimum.at(ends, rows, origins)
         return self.scaler.extended(cube, ends)
+
+
+def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
+    """The arrays of one fitted thing, by the rest of their names."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> ForecastNetwork:
