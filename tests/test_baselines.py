@@ -11,7 +11,8 @@ from gatework.data import load_cube
 from gatework.data.windows import Windows, places
 from gatework.errors import ModelError
 from gatework.tasks import baselines, saving
-from gatework.tasks.baselines import LinearModel, naive_forecasts
+from gatework.tasks.baselines import LinearModel, Reader, naive_forecasts
+from gatework.tasks.inputs import Layout
 
 NAN = float("nan")
 Y = sine(60, noise=0.3)
@@ -62,7 +63,7 @@ def test_the_linear_model_is_scikit_learns_ridge(relative):
     outputs = [y - level for y, level in zip(outputs, levels, strict=True)]
     ridge = Ridge().fit([x.ravel() for x in inputs], outputs)
     expected = ridge.predict([x.ravel() for x in inputs]) + np.array(levels)[:, None]
-    model = LinearModel.fit(windows, relative)
+    model = LinearModel.fit(windows, Reader(Layout((0, 1)), relative))
     np.testing.assert_allclose(model.forecast(windows), expected, rtol=1e-9)
 
 
@@ -78,22 +79,24 @@ def test_windows_with_unknown_steps_do_not_count():
     rows = [o for _, o in _each(windows) if not o <= 20 < o + 3]
     x = np.array([np.nan_to_num(gap[o - 5 : o]) for o in rows])
     ridge = Ridge().fit(x, [gap[o : o + 3] for o in rows])
-    model = LinearModel.fit(windows, relative=False)
+    reader = Reader(Layout(), relative=False)
+    model = LinearModel.fit(windows, reader)
     np.testing.assert_allclose(model.weight.numpy(), ridge.coef_.T, rtol=1e-9, atol=1e-12)
-    assert LinearModel.fit(windows_of([y[:6], [*y[:6], NAN, NAN]]), relative=False) is None
+    assert LinearModel.fit(windows_of([y[:6], [*y[:6], NAN, NAN]]), reader) is None
 
 
 def test_wide_contexts_are_read_by_the_target_alone(monkeypatch):
     values = np.random.default_rng(0).normal(size=(1, 40, 3))
-    alone = LinearModel.fit(windows_of(values[..., :1]), relative=True)
+    alone = LinearModel.fit(windows_of(values[..., :1]), Reader(Layout(), relative=True))
+    reader = Reader(Layout((0, 1, 2)), relative=True)
     monkeypatch.setattr(baselines, "WIDEST", 14)  # of 15
-    model = LinearModel.fit(windows_of(values), relative=True)
+    model = LinearModel.fit(windows_of(values), reader)
     assert torch.equal(model.weight, alone.weight)
     monkeypatch.setattr(baselines, "WIDEST", 2)
-    assert LinearModel.fit(windows_of(values), relative=True).weight.shape == (2, 3)
+    assert LinearModel.fit(windows_of(values), reader).weight.shape == (2, 3)
     monkeypatch.setattr(baselines, "MOST_WINDOWS", 10)
     monkeypatch.setattr(baselines, "AT_ONCE", 3)
-    few = LinearModel.fit(windows_of(values), relative=True)
+    few = LinearModel.fit(windows_of(values), reader)
     assert few.weight.isfinite().all()
     assert not torch.equal(few.weight, alone.weight[-2:])
 
@@ -158,3 +161,20 @@ def test_a_damaged_linear_model_is_refused_in_one_line(tmp_path, damage):
     with pytest.raises(ModelError, match="is damaged") as caught:
         gw.Forecaster.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_linear_model_reads_what_is_known_of_the_future_and_no_category():
+    random = np.random.default_rng(0)
+    cube = load_cube(random.normal(size=(1, 40, 4)))
+    found = places(cube, np.zeros_like(cube.lengths), cube.lengths, 5, 3)
+    windows = Windows(torch.from_numpy(cube.values), *found, 5, 3, ahead=(2, 3))
+    layout = Layout(numbers=(0, 1), plain=(3,), categories=((2, 7),), ahead=(2, 3))
+    reader = Reader(layout, relative=False)
+    x = [
+        np.r_[v[o - 5 : o, 0], v[o - 5 : o, [1, 3]].ravel(), v[o : o + 3, 3]]
+        for v, o in ((cube.values[0], o) for o in windows.origins)
+    ]
+    y = [cube.values[0, o : o + 3, 0] for o in windows.origins]
+    model = LinearModel.fit(windows, reader)
+    assert reader.size(5, 3) == len(x[0]) == len(model.weight)
+    np.testing.assert_allclose(model.forecast(windows), Ridge().fit(x, y).predict(x), rtol=1e-9)

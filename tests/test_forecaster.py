@@ -19,7 +19,7 @@ from gatework.cells import name_of
 from gatework.data.splits import Split
 from gatework.errors import CellError, DataError, GateworkError, ModelError
 from gatework.tasks.evaluation import Evaluation
-from gatework.tasks.network import last_seen
+from gatework.tasks.inputs import last_seen
 
 NAN = float("nan")
 Y = sine(60, noise=0.3)
@@ -92,7 +92,7 @@ def test_unknown_targets_cost_nothing():
     cut = Split(np.array([48]), np.array([60]))
     problem = model._problem(model.model_, model.load_data(gap), cut)
     batch = problem.parts["train"].batch(np.arange(problem.train_size))
-    error = (problem.model(batch.context, batch.seen) - batch.target).abs().detach().numpy()
+    error = (problem.model(batch) - batch.target).abs().detach().numpy()
     error[batch.known.numpy() == 0] = NAN
     assert np.isnan(error).sum() == 3  # three windows forecast step 30, each as another step
     losses = problem.losses(torch.arange(problem.train_size), "train").detach()

@@ -130,8 +130,8 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
     network = model.network_
     device = next(network.parameters()).device
     with torch.no_grad():
-        inputs, _ = network.inputs(batch.context.to(device), batch.seen.to(device))
-        recording = record(network.recurrent, inputs)
+        read = network.inputs(batch.to(device))
+        recording = record(network.recurrent, read.context.transpose(0, 1))
     row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
     return {
         "title": f"input: {_when(cube, row, origin)}",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatework.data.cube import Cube
 from gatework.data.windows import Batch, Windows
-from gatework.tasks.network import last_seen
+from gatework.tasks.inputs import Layout, last_seen
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -66,28 +66,71 @@ def _at(values: Array, places: Places) -> Array:
 
 
 @dataclass(frozen=True)
-class LinearModel:
-    """Ridge regression from the context to every step of the horizon, in the model's units.
+class Reader:
+    """Which numbers of a window a linear model reads.
 
-    It reads what the network reads as numbers, relative to the last value if the network does
-    (Zeng et al. 2022, arXiv:2205.13504: NLinear); where a value is missing it reads 0.
+    Where they are more than ``WIDEST``, these are the last values of the target alone.
 
     Attributes:
-        weight: (P, H), of the last P / F steps of the context, F features each.
-        bias: (H,).
-        relative: whether the target is read and forecast relative to its last value.
+        layout: what the columns of windows are.
+        relative: whether the target is read relative to its last value.
     """
 
-    weight: Tensor
-    bias: Tensor
+    layout: Layout
     relative: bool
 
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The numbers of a batch, (B, P), and the level taken off the target, (B, 1)."""
+        target, seen = batch.context[..., 0], batch.seen[..., 0]
+        level = last_seen(target, seen) if self.relative else torch.zeros_like(target[:, :1])
+        target = (target - level) * seen
+        if self._is_wide(target.shape[1], batch.target.shape[1]):
+            return target[:, -WIDEST:], level
+        past, future = self._columns()
+        parts = (target, batch.context[..., past].flatten(1), batch.future[..., future].flatten(1))
+        return torch.cat(parts, dim=1), level
+
+    def size(self, context: int, horizon: int) -> int:
+        """P, for windows of so many steps."""
+        if self._is_wide(context, horizon):
+            return min(context, WIDEST)
+        past, future = self._columns()
+        return context * (1 + len(past)) + horizon * len(future)
+
+    def _is_wide(self, context: int, horizon: int) -> bool:
+        past, future = self._columns()
+        return context * (1 + len(past)) + horizon * len(future) > WIDEST
+
+    def _columns(self) -> tuple[list[int], list[int]]:
+        """The columns of numbers beside the target: of the context, and of the future."""
+        layout = self.layout
+        plain = {*layout.numbers, *layout.plain} - {0}
+        return sorted(plain), [i for i, place in enumerate(layout.ahead) if place in plain]
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Ridge regression from what is known to every step of the horizon, in the model's units.
+
+    It reads the columns that the network reads as numbers, those of the future too, the target
+    relative to its last value if the network does (Zeng et al. 2022, arXiv:2205.13504: NLinear).
+    Where a value is missing it reads 0.
+
+    Attributes:
+        reader: which numbers of a window are read.
+        weight: (P, H), of P numbers.
+        bias: (H,).
+    """
+
+    reader: Reader
+    weight: Tensor
+    bias: Tensor
+
     @classmethod
-    def fit(cls, windows: Windows, relative: bool) -> Self | None:
+    def fit(cls, windows: Windows, reader: Reader) -> Self | None:
         """Fit on windows whose whole target is known; ``None`` where there is none.
 
-        Of more than ``MOST_WINDOWS`` as many are taken, evenly spread. Where context and features
-        are more than ``WIDEST`` numbers, the target alone is read, and at most so many steps.
+        Of more than ``MOST_WINDOWS`` as many are taken, evenly spread.
         """
         count = min(len(windows), MOST_WINDOWS)
         chosen = torch.linspace(0, len(windows) - 1, count, dtype=torch.float64).round().long()
@@ -95,7 +138,7 @@ class LinearModel:
         for index in torch.split(chosen, AT_ONCE):
             batch = windows.batch(index)
             whole = batch.known.bool().all(dim=1)
-            inputs, level = _read(batch, relative)
+            inputs, level = reader.read(batch)
             inputs = torch.cat([inputs, torch.ones_like(level)], dim=1)[whole].double()
             outputs = (batch.target - level)[whole].double()
             product, cross = product + inputs.T @ inputs, cross + inputs.T @ outputs
@@ -104,14 +147,14 @@ class LinearModel:
             return None
         product.diagonal()[:-1].add_(RIDGE)  # the constant is not held small
         solved = torch.linalg.solve(product, cross).contiguous()
-        return cls(solved[:-1], solved[-1], relative)
+        return cls(reader, solved[:-1], solved[-1])
 
     def forecast(self, windows: Windows) -> Array:
         """Forecasts (M, H) in the model's units; NaN where nothing is seen."""
         parts = []
         for index in torch.split(torch.arange(len(windows)), AT_ONCE):
             batch = windows.batch(index)
-            inputs, level = _read(batch, self.relative)
+            inputs, level = self.reader.read(batch)
             blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
             forecast = inputs.double() @ self.weight + self.bias + level
             parts.append(forecast.masked_fill(blind, torch.nan))
@@ -123,32 +166,14 @@ class LinearModel:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, Array], relative: bool, steps: int, features: int, horizon: int
+        cls, arrays: Mapping[str, Array], reader: Reader, context: int, horizon: int
     ) -> Self:
-        """The model of ``arrays()``, for windows of so many steps and features.
+        """The model of ``arrays()``, for windows of so many steps.
 
         Raises:
             KeyError, ValueError: they do not go together.
         """
         weight, bias = arrays["weight"], arrays["bias"]
-        size = int(np.prod(_size(steps, features)))
-        if weight.shape != (size, horizon) or bias.shape != (horizon,):
+        if weight.shape != (reader.size(context, horizon), horizon) or bias.shape != (horizon,):
             raise ValueError(f"a linear model of shapes {weight.shape} and {bias.shape}")
-        return cls(torch.from_numpy(weight), torch.from_numpy(bias), relative)
-
-
-def _read(batch: Batch, relative: bool) -> tuple[Tensor, Tensor]:
-    """The numbers of a batch, (B, P), and the level taken off the target, (B, 1)."""
-    level = batch.context.new_zeros(len(batch.context), 1)
-    target = batch.context[..., 0]
-    if relative:
-        level = last_seen(target, batch.seen[..., 0])
-        target = (target - level) * batch.seen[..., 0]
-    inputs = torch.cat([target.unsqueeze(-1), batch.context[..., 1:]], dim=-1)
-    steps, features = _size(*inputs.shape[1:])
-    return inputs[:, -steps:, :features].flatten(1), level
-
-
-def _size(steps: int, features: int) -> tuple[int, int]:
-    """How many steps and features of a context are read."""
-    return (steps, features) if steps * features <= WIDEST else (min(steps, WIDEST), 1)
+        return cls(reader, torch.from_numpy(weight), torch.from_numpy(bias))

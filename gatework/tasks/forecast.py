@@ -22,7 +22,7 @@ from gatework.tasks.arguments import check_arguments
 from gatework.tasks.baselines import LinearModel
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation
-from gatework.tasks.forecast_model import ForecastModel, make_network
+from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
 from gatework.tasks.problem import LOSSES, ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
@@ -166,7 +166,7 @@ class Forecaster(Estimator):
             season,
             context,
             scaler,
-            make_network(cell, len(cube.names), parameters),
+            make_network(cell, layout_of(len(cube.names)), parameters),
         )
         problem = self._problem(model, cube, cut)
         if self.validation and not problem.validation_size:
@@ -174,7 +174,7 @@ class Forecaster(Estimator):
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
-        model = replace(model, linear=LinearModel.fit(problem.parts["train"], self.relative))
+        model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
         progress = fit(
             problem,
             self._settings(),

@@ -18,7 +18,8 @@ from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
-from gatework.tasks.baselines import LINEAR, LinearModel, naive_forecasts
+from gatework.tasks.baselines import LINEAR, LinearModel, Reader, naive_forecasts
+from gatework.tasks.inputs import Layout
 from gatework.tasks.network import ForecastNetwork
 
 Array = NDArray[np.float64]
@@ -58,6 +59,11 @@ class ForecastModel:
         """Steps of a forecast."""
         return int(self.parameters["horizon"])
 
+    @property
+    def reader(self) -> Reader:
+        """Which numbers of a window the linear baseline reads."""
+        return Reader(self.network.inputs.layout, self.network.inputs.relative)
+
     def load(self, data: Any) -> Cube:
         """The cube of new data, read as the training data was.
 
@@ -93,7 +99,7 @@ class ForecastModel:
         with torch.no_grad():
             for index in torch.split(torch.arange(len(rows)), AT_ONCE):
                 batch = windows.batch(index)
-                forecast = self.network(batch.context.to(device), batch.seen.to(device))
+                forecast = self.network(batch.to(device))
                 blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
                 parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
         scaler = self._scaler(cube, rows, origins)
@@ -122,8 +128,8 @@ class ForecastModel:
         linear = _part(arrays, LINEAR)
         if not linear:
             return self
-        relative, sizes = self.parameters["relative"], (self.context, len(self.names), self.horizon)
-        return replace(self, linear=LinearModel.from_arrays(linear, relative, *sizes))
+        found = LinearModel.from_arrays(linear, self.reader, self.context, self.horizon)
+        return replace(self, linear=found)
 
     def to_config(self) -> dict[str, Any]:
         """Everything but the weights, JSON-ready."""
@@ -159,7 +165,7 @@ class ForecastModel:
             config["season"],
             config["context"],
             Scaler.from_dict(config["scaler"]),
-            make_network(cell, len(names), parameters).eval(),
+            make_network(cell, layout_of(len(names)), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -175,13 +181,18 @@ def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> ForecastNetwork:
+def layout_of(features: int) -> Layout:
+    """What the columns of windows are."""
+    return Layout(numbers=tuple(range(features)))
+
+
+def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(parameters["seed"])
         return ForecastNetwork(
             cell,
-            features,
+            layout,
             int(parameters["hidden_size"]),
             int(parameters["num_layers"]),
             int(parameters["horizon"]),

@@ -5,23 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gatework.data.windows import Batch
 from gatework.equations import Spec
 from gatework.layers import Recurrent
+from gatework.tasks.inputs import Inputs, Layout
 
 
 class ForecastNetwork(nn.Module):
     """Reads a context, and forecasts every step of the horizon from the last hidden state.
 
-    With ``relative`` the target is read and forecast relative to its last seen value: a series
-    that drifts out of the range it was trained in then still looks familiar.
+    What is known of the steps to forecast is read by the head too. With ``relative`` forecasts
+    are relative to the last seen value, as the inputs are.
 
-    Shapes: context and seen (B, L, F) in, forecast (B, H) out, in the model's units.
+    Shapes: a batch of windows in, forecast (B, H) out, in the model's units.
     """
 
     def __init__(
         self,
         cell: Spec,
-        features: int,
+        layout: Layout,
         hidden_size: int,
         num_layers: int,
         horizon: int,
@@ -30,38 +32,24 @@ class ForecastNetwork(nn.Module):
         relative: bool = True,
     ) -> None:
         super().__init__()
+        inputs = Inputs(layout, relative)
         proj_size = max(1, hidden_size // 2) if "P" in cell.sizes else 0
         self.recurrent = Recurrent(
             cell,
-            2 * features,  # each value with its mask
+            inputs.context_size,
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
             proj_size=proj_size,
             forget_bias=forget_bias,
         )
-        self.head = nn.Linear(self.recurrent.output_size, horizon)
-        self.relative = relative
+        self.head = nn.Linear(self.recurrent.output_size + horizon * inputs.future_size, horizon)
+        self.inputs = inputs
 
-    def forward(self, context: Tensor, seen: Tensor) -> Tensor:
-        """Forecast (B, H) from a context (B, L, F) and its mask."""
-        inputs, level = self.inputs(context, seen)
-        output, _ = self.recurrent(inputs)
-        forecast: Tensor = self.head(output[-1])
+    def forward(self, batch: Batch) -> Tensor:
+        """Forecast (B, H) of a batch of windows."""
+        read = self.inputs(batch)
+        output, _ = self.recurrent(read.context.transpose(0, 1))
+        forecast: Tensor = self.head(torch.cat([output[-1], read.future.flatten(1)], dim=1))
+        level: Tensor = read.level
         return forecast + level
-
-    def inputs(self, context: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """What the recurrent stack reads, (L, B, 2F), and the level taken off, (B, 1)."""
-        level = context.new_zeros(context.shape[0], 1)
-        if self.relative:
-            level = last_seen(context[..., 0], seen[..., 0])
-            target = (context[..., 0] - level) * seen[..., 0]
-            context = torch.cat([target.unsqueeze(-1), context[..., 1:]], dim=-1)
-        return torch.cat([context, seen], dim=-1).transpose(0, 1), level
-
-
-def last_seen(values: Tensor, seen: Tensor) -> Tensor:
-    """The last value of each row (B, L) whose mask is 1, as (B, 1); 0 where there is none."""
-    steps = torch.arange(1, values.shape[1] + 1, device=values.device)
-    place = (seen * steps).argmax(dim=1, keepdim=True)
-    return values.gather(1, place) * seen.gather(1, place)

@@ -46,7 +46,7 @@ class ForecastProblem:
     def losses(self, index: Tensor, part: str) -> Tensor:
         """The mean loss of each window over its known steps, (B,)."""
         batch: Batch = self.parts[part].batch(index)
-        error = self.model(batch.context, batch.seen) - batch.target
+        error = self.model(batch) - batch.target
         weighted = LOSSES[self.loss](error) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
