@@ -23,14 +23,15 @@ from gatework.tasks.baselines import LinearModel
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
-from gatework.tasks.problem import LOSSES, ForecastProblem
+from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
+from gatework.tasks.problem import ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "loss", "relative",
-    "dropout", "scaling",
+    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "quantiles",
+    "loss", "relative", "dropout", "scaling",
 )  # fmt: skip
 
 
@@ -58,7 +59,12 @@ class Forecaster(Estimator):
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
-        loss: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
+        head: what is said of each step: ``"point"``, one number; ``"quantile"``, the ``quantiles``;
+            ``"normal"``, ``"student_t"`` or, for counts, ``"negative_binomial"``, a distribution.
+            ``predict`` gives the median of quantiles and the mean of a distribution, taken in the
+            scaled units.
+        quantiles: for that head; 0.5 is amid them.
+        loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
             ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop; 0: none.
@@ -90,6 +96,8 @@ class Forecaster(Estimator):
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
+        head: str = "point",
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         loss: str = "mae",
         epochs: int = Settings.epochs,
         batch_size: int = Settings.batch_size,
@@ -115,6 +123,8 @@ class Forecaster(Estimator):
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
+        self.head = head
+        self.quantiles = quantiles
         self.loss = loss
         self.epochs = epochs
         self.batch_size = batch_size
@@ -150,6 +160,8 @@ class Forecaster(Estimator):
         """
         self._check()
         cube = self.load_data(X)
+        if self.head == COUNTS:
+            check_counts(cube)
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
@@ -205,6 +217,23 @@ class Forecaster(Estimator):
         model: ForecastModel = self._fitted()
         cube = model.load(X)
         return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+
+    def predict_quantiles(
+        self, X: Any, q: Sequence[float] = (0.1, 0.5, 0.9)
+    ) -> NDArray[np.float64]:
+        """Quantiles of the ``horizon`` steps after the end of each series, (N, H, Q).
+
+        Args:
+            X: data as for ``predict``.
+            q: the Q levels, between 0 and 1.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the head does not know such quantiles.
+        """
+        model: ForecastModel = self._fitted()
+        cube, levels = model.load(X), check_levels(q, "q")
+        return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
 
     def predict_table(self, X: Any) -> pa.Table:
         """``predict`` as a table with the columns id, time, step and the target's name.
@@ -286,7 +315,8 @@ class Forecaster(Estimator):
         model = ForecastModel.from_config(config)
         given = model.parameters["features"]
         features = given if isinstance(given, str) else tuple(given)
-        return cls._restored(model, config, features=features)
+        quantiles = tuple(model.parameters["quantiles"])
+        return cls._restored(model, config, features=features, quantiles=quantiles)
 
     def _keep(
         self,
@@ -308,8 +338,7 @@ class Forecaster(Estimator):
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        if self.loss not in LOSSES:
-            raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
+        check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
         start = np.zeros_like(cut.train)
@@ -325,4 +354,4 @@ class Forecaster(Estimator):
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return ForecastProblem(model.network, parts, self.loss, cube)
+        return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.scaling import Scaler
@@ -19,12 +20,15 @@ from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.baselines import LINEAR, LinearModel, Reader, naive_forecasts
+from gatework.tasks.heads import make_head
 from gatework.tasks.inputs import Layout
 from gatework.tasks.network import ForecastNetwork
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 AT_ONCE = 1024  # windows that are forecast together
+# What the arguments were, that models of earlier versions do not have.
+EARLIER = {"head": "point", "quantiles": (0.1, 0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,38 @@ class ForecastModel:
         scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
         return Windows(scaled, rows, origins, self.context, self.horizon)
 
+    def units(self, cube: Cube, scaler: Scaler) -> Tensor:
+        """Centre and spread of the target of each series, (N, 2)."""
+        moments = (scaler.of(cube, position) for position in range(len(cube.ids)))
+        found = np.array([(center[0], spread[0]) for center, spread in moments])
+        return torch.from_numpy(found)
+
     def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
         """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
-        windows = self.windows(cube, rows, origins)
-        device = next(self.network.parameters()).device
+        return self._said(cube, rows, origins, self.network.outcome.point)
+
+    def quantiles(
+        self, cube: Cube, rows: Places, origins: Places, levels: Sequence[float]
+    ) -> Array:
+        """Quantiles (M, H, Q) from some places, in the user's units; NaN where nothing is seen."""
+        outcome = self.network.outcome
+        return self._said(cube, rows, origins, lambda f, u: outcome.quantiles(f, u, levels))
+
+    def _said(
+        self, cube: Cube, rows: Places, origins: Places, of: Callable[[Tensor, Tensor], Tensor]
+    ) -> Array:
+        """What the head says of windows (M, H, ...), in the user's units."""
+        windows, scaler = self.windows(cube, rows, origins), self._scaler(cube, rows, origins)
+        units, device = self.units(cube, scaler), next(self.network.parameters()).device
         parts = []
         with torch.no_grad():
             for index in torch.split(torch.arange(len(rows)), AT_ONCE):
                 batch = windows.batch(index)
-                forecast = self.network(batch.to(device))
-                blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
-                parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
-        scaler = self._scaler(cube, rows, origins)
+                own = units[torch.from_numpy(rows)[index]]
+                found = self.network(batch.to(device), own.to(device, batch.context.dtype))
+                said = of(found.cpu().double(), own).numpy()
+                said[~batch.seen[..., 0].any(dim=1).numpy()] = np.nan
+                parts.append(said)
         return scaler.unscaled(cube, rows, np.concatenate(parts))
 
     def baselines(self, cube: Cube, rows: Places, origins: Places) -> dict[str, Array]:
@@ -151,7 +175,7 @@ class ForecastModel:
         Raises:
             KeyError, TypeError, ValueError, GateworkError: it is not such data.
         """
-        parameters = dict(config["parameters"])
+        parameters = EARLIER | dict(config["parameters"])
         check_arguments(parameters)
         check_arguments({key: int(config[key]) for key in ("context", "season")})
         cell, names = from_dict(config["cell"]), tuple(config["names"])
@@ -196,6 +220,7 @@ def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> F
             int(parameters["hidden_size"]),
             int(parameters["num_layers"]),
             int(parameters["horizon"]),
+            make_head(parameters["head"], parameters["loss"], parameters["quantiles"]),
             parameters["dropout"],
             parameters["forget_bias"],
             parameters["relative"],
