@@ -82,9 +82,11 @@ def test_fit_scores_saves_and_reports(gatework, tmp_path):
     out = fitted(gatework)
     assert "One series of 144 steps, one every 1 month, from 1949-01-01" in out
     assert "Reads 6 steps, forecasts 3." in out
-    rows = re.findall(r"^(lstm|naive|seasonal naive) +(\S+) +(\S+) +(\S+) +(\S+) *$", out, re.M)
-    assert [r[0] for r in rows] == ["lstm", "naive", "seasonal naive"]
-    assert re.search(r"The lstm (does not beat|beats) the (seasonal )?naive forecast: MAE", out)
+    rows = re.findall(
+        r"^(lstm|naive|seasonal naive|drift|linear) +(\S+) +(\S+) +(\S+) +(\S+) *$", out, re.M
+    )
+    assert [r[0] for r in rows] == ["lstm", "naive", "seasonal naive", "drift", "linear"]
+    assert re.search(r"The lstm (does not beat|beats) the [a-z ]+ forecast: MAE", out)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "checkpoint.safetensors",
         "config.json",

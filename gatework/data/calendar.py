@@ -41,7 +41,7 @@ def chosen_parts(
     Raises:
         DataError: there is no such part, or there are no time stamps.
     """
-    if calendar is False:
+    if not calendar:
         return ()
     if calendar is not True:
         names = (calendar,) if isinstance(calendar, str) else tuple(calendar)
@@ -50,15 +50,17 @@ def chosen_parts(
                 raise DataError(
                     f"There is no part of the calendar {name!r}; choose of {', '.join(PARTS)}."
                 )
-        if names and not has_stamps(cube):
+        if not has_stamps(cube):
             raise DataError(
                 f"The calendar ({', '.join(names)}) needs time stamps, and there are none. Name "
                 f"the column of time stamps."
             )
         return names
+    if not has_stamps(cube):
+        raise DataError("calendar=True needs time stamps, and there are none. Name their column.")
     longest = int(np.argmax(ends))
     steps = int(ends[longest])
-    if not has_stamps(cube) or steps < 2:
+    if steps < 2:
         return ()
     first, last = moments(cube.at([longest]), steps)[0, [0, -1]].astype(np.int64)
     return tuple(
@@ -85,7 +87,8 @@ def angles(cube: Cube, parts: Sequence[str], steps: int) -> NDArray[np.float32]:
     when = moments(cube, steps)
     turns = 2 * np.pi * np.stack([_place(when, part) for part in parts], axis=-1)
     both = np.stack([np.sin(turns), np.cos(turns)], axis=-1).reshape(*when.shape, -1)
-    return np.nan_to_num(both).astype(np.float32)
+    found: NDArray[np.float32] = np.nan_to_num(both).astype(np.float32)
+    return found
 
 
 def moments(cube: Cube, steps: int) -> Moments:
@@ -109,25 +112,18 @@ def moments(cube: Cube, steps: int) -> Moments:
 
 def _place(when: Moments, part: str) -> NDArray[np.float64]:
     """Where in a part of the calendar moments lie, from 0 to below 1; NaN where not known."""
-    days = when.astype("datetime64[D]")
-    months = when.astype("datetime64[M]")
+    hours, days, months, years = (when.astype(f"datetime64[{unit}]") for unit in "hDMY")
+    place: NDArray[np.float64]
     if part == "minute":
-        return (when - when.astype("datetime64[h]")) / HOUR
-    if part == "hour":
-        return (when - days) / DAY
-    if part == "weekday":
-        return np.mod((days - MONDAY) / DAY, 7) / 7
-    if part == "month":
-        return np.mod(_number(months), 12) / 12
-    begin, end = (months, months + 1) if part == "day" else (_year(when), _year(when) + 1)
-    first, behind = begin.astype(days.dtype), end.astype(days.dtype)
-    return (days - first) / (behind - first)
-
-
-def _year(when: Moments) -> Moments:
-    return when.astype("datetime64[Y]")
-
-
-def _number(months: Moments) -> NDArray[np.float64]:
-    """Months as numbers from January 1970, NaN where not known."""
-    return np.where(np.isnat(months), np.nan, months.astype(np.int64).astype(np.float64))
+        place = (when - hours) / HOUR
+    elif part == "hour":
+        place = (when - days) / DAY
+    elif part == "weekday":
+        place = np.mod((days - MONDAY) / DAY, 7) / 7
+    elif part == "month":
+        place = np.where(np.isnat(when), np.nan, (months - years).astype(np.int64) / 12)
+    else:
+        begin, end = (months, months + 1) if part == "day" else (years, years + 1)
+        first, behind = begin.astype(days.dtype), end.astype(days.dtype)
+        place = (days - first) / (behind - first)
+    return place

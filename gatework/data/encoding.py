@@ -88,6 +88,10 @@ class Encoding:
             longer[..., place] = np.array(known)[codes.astype(np.int64)]
         return np.concatenate([longer, angles(cube, self.calendar, steps)], axis=2)
 
+    def words(self) -> list[str]:
+        """What is read of the calendar, in words."""
+        return [f"Of the calendar {', '.join(self.calendar)} are read."] if self.calendar else []
+
     def notes(self, cube: Cube, horizon: int) -> list[str]:
         """What this model does not know of new data, in words."""
         notes = []

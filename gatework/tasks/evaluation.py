@@ -1,4 +1,4 @@
-"""How good forecasts are: beside the naive ones, on the same windows, in numbers and in words."""
+"""How good forecasts are: beside the baselines, on the same windows, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from gatework.data.cube import Cube
-
 Array = NDArray[np.float64]
-NAIVE, SEASONAL = "naive", "seasonal naive"
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Evaluation:
         return {n: _mean_over_windows(np.abs(self.truth - f)) for n, f in self.forecasts.items()}
 
     def skill(self) -> float:
-        """1 - MAE / MAE of the better baseline: above 0 the model is worth having."""
+        """1 - MAE / MAE of the best baseline: above 0 the model is worth having."""
         table = self.errors()
         best = min(e.mae for name, e in table.items() if name != self.model)
         own = table[self.model].mae
@@ -96,39 +93,6 @@ class Evaluation:
             "by_step": {name: [_number(v) for v in row] for name, row in self.by_step().items()},
             "verdict": self.verdict(),
         }
-
-
-def baselines(
-    cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64], horizon: int, season: int
-) -> dict[str, Array]:
-    """The naive forecast (the last value) and the seasonal one (the value a season ago), (M, H).
-
-    Missing values are stepped over: the last value there is, or that of an earlier season.
-    """
-    steps = np.arange(horizon)
-    found = {NAIVE: np.empty((len(rows), horizon))}
-    if season > 1:
-        found[SEASONAL] = np.empty((len(rows), horizon))
-    for position in np.unique(rows):
-        mine = rows == position
-        target = cube.values[position, :, 0]
-        last = _filled(target, 1)
-        found[NAIVE][mine] = last[origins[mine] - 1][:, None]
-        if season > 1:
-            seasonal = _filled(target, season)
-            back = origins[mine][:, None] + steps - season * (steps // season + 1)
-            value = np.where(back >= 0, seasonal[np.maximum(back, 0)], np.nan)
-            found[SEASONAL][mine] = np.where(np.isnan(value), found[NAIVE][mine], value)
-    return found
-
-
-def _filled(values: Array, period: int) -> Array:
-    """Missing values replaced by the one ``period`` (or 2, 3, ... periods) before."""
-    steps = np.arange(len(values))
-    place = np.where(np.isnan(values), -1, steps)
-    for phase in range(min(period, len(values))):
-        place[phase::period] = np.maximum.accumulate(place[phase::period])
-    return np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
 
 
 def _errors(truth: Array, forecast: Array) -> Errors:

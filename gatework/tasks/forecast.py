@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,23 +15,26 @@ from gatework.cells import CellLike, name_of, resolve
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
+from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.baselines import LinearModel
 from gatework.tasks.estimator import Estimator
-from gatework.tasks.evaluation import Evaluation, baselines
+from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
-from gatework.tasks.problem import LOSSES, ForecastProblem
+from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
+from gatework.tasks.problem import ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "loss", "relative",
-    "dropout", "scaling",
+    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "quantiles",
+    "loss", "relative", "dropout", "scaling", "per",
 )  # fmt: skip
 
 
@@ -48,17 +52,31 @@ class Forecaster(Estimator):
         horizon: steps to forecast.
         context: steps to read; ``None``: two seasons, or three horizons where none is known,
             less where the series are short.
-        target, time, id, features: columns of a table; ``features`` are further inputs, read up
-            to the present. Several targets are several series (wide form). What is left out is
-            found where only one column can be meant.
+        target, time, id: columns of a table. Several targets are several series (wide form).
+            What is left out is found where only one column can be meant.
+        features, future, static: further inputs, read up to the present, known for the steps to
+            forecast too, or not varying within a series. With ``future`` rows behind the end of a
+            series that hold only what is known ahead are the future: the forecast begins there.
+            Text is read as categories. Of arrays the inputs are called ``x1``, ``x2`` ...
+        categories: inputs of numbers that are categories.
+        calendar: parts of the calendar that are read, past and future: ``"minute"``, ``"hour"``,
+            ``"weekday"``, ``"day"`` (of the month), ``"month"``, ``"yearday"``; ``True``: those
+            that the step is fine enough and the training part long enough for.
         season: steps of the seasonal baseline; ``None``: by the distance of the time stamps
             (monthly 12, hourly 24, daily 7 ...).
-        scaling: ``"standard"``, ``"log"`` (of 1 + y, then standard) or ``"none"``; fitted on the
-            training part of each series only.
+        scaling: ``"standard"``, ``"robust"`` (median and quartiles), ``"log"`` (of 1 + y, then
+            standard) or ``"none"``; fitted on the training part of each series only.
+        per: ``"series"``: each series with an id has a scale of its own; ``"global"``: all share
+            one.
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
-        loss: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
+        head: what is said of each step: ``"point"``, one number; ``"quantile"``, the ``quantiles``;
+            ``"normal"``, ``"student_t"`` or, for counts, ``"negative_binomial"``, a distribution.
+            ``predict`` gives the median of quantiles and the mean of a distribution, taken in the
+            scaled units.
+        quantiles: for that head; 0.5 is amid them.
+        loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
             ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop; 0: none.
@@ -85,11 +103,18 @@ class Forecaster(Estimator):
         time: str | None = None,
         id: str | None = None,
         features: str | Sequence[str] = (),
+        future: str | Sequence[str] = (),
+        static: str | Sequence[str] = (),
+        categories: str | Sequence[str] = (),
+        calendar: bool | str | Sequence[str] = False,
         season: int | None = None,
         scaling: str = "standard",
+        per: str = "series",
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
+        head: str = "point",
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         loss: str = "mae",
         epochs: int = Settings.epochs,
         batch_size: int = Settings.batch_size,
@@ -110,11 +135,18 @@ class Forecaster(Estimator):
         self.time = time
         self.id = id
         self.features = features
+        self.future = future
+        self.static = static
+        self.categories = categories
+        self.calendar = calendar
         self.season = season
         self.scaling = scaling
+        self.per = per
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
+        self.head = head
+        self.quantiles = quantiles
         self.loss = loss
         self.epochs = epochs
         self.batch_size = batch_size
@@ -150,12 +182,15 @@ class Forecaster(Estimator):
         """
         self._check()
         cube = self.load_data(X)
+        if self.head == COUNTS:
+            check_counts(cube)
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
-        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative)
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)
+        encoding = Encoding.fit(cube, cut.train, self.calendar)
         short = check_long_enough(cube, cut, context, self.horizon)
-        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train)]
+        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
         parameters = self.get_params(deep=False)
         model = ForecastModel(
             parameters,
@@ -166,7 +201,8 @@ class Forecaster(Estimator):
             season,
             context,
             scaler,
-            make_network(cell, layout_of(len(cube.names)), parameters),
+            encoding,
+            make_network(cell, layout_of(encoding), parameters),
         )
         problem = self._problem(model, cube, cut)
         if self.validation and not problem.validation_size:
@@ -174,6 +210,7 @@ class Forecaster(Estimator):
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
+        model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
         progress = fit(
             problem,
             self._settings(),
@@ -181,7 +218,11 @@ class Forecaster(Estimator):
             resume,
             self._identity(
                 cell,
-                {"context": context, **{key: getattr(self, key) for key in SHAPES_A_RUN}},
+                {
+                    "context": context,
+                    **{key: getattr(self, key) for key in SHAPES_A_RUN},
+                    "inputs": encoding.to_dict(),
+                },
                 overview(cube),
                 problem.parts["train"].scaled.cpu().numpy(),
             ),
@@ -205,6 +246,23 @@ class Forecaster(Estimator):
         cube = model.load(X)
         return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
 
+    def predict_quantiles(
+        self, X: Any, q: Sequence[float] = (0.1, 0.5, 0.9)
+    ) -> NDArray[np.float64]:
+        """Quantiles of the ``horizon`` steps after the end of each series, (N, H, Q).
+
+        Args:
+            X: data as for ``predict``.
+            q: the Q levels, between 0 and 1.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the head does not know such quantiles.
+        """
+        model: ForecastModel = self._fitted()
+        cube, levels = model.load(X), check_levels(q, "q")
+        return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
+
     def predict_table(self, X: Any) -> pa.Table:
         """``predict`` as a table with the columns id, time, step and the target's name.
 
@@ -222,10 +280,20 @@ class Forecaster(Estimator):
         name = "forecast" if cube.names[0] in table else cube.names[0]
         return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
 
+    def predict_baselines(self, X: Any) -> dict[str, NDArray[np.float64]]:
+        """What the baselines say of the steps that ``predict`` forecasts: name -> (N, H).
+
+        They are the naive, the seasonal naive and the drift forecast and the linear model (a
+        ridge regression on the same training windows), which ``evaluate`` holds the model against.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        return model.baselines(cube, np.arange(len(cube.ids)), cube.lengths)
+
     def evaluate(
         self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
     ) -> Evaluation:
-        """Forecasts of windows of ``X`` beside the truth and the naive forecasts.
+        """Forecasts of windows of ``X`` beside the truth and the baselines.
 
         Args:
             X: data as for ``fit``.
@@ -247,12 +315,14 @@ class Forecaster(Estimator):
                 f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
                 f"are more than the data holds there."
             )
-        naive = baselines(cube, rows, origins, model.horizon, model.season)
         future = origins[:, None] + np.arange(model.horizon)
         name = name_of(model.cell)
         return Evaluation(
             name,
-            {name: model.forecast(cube, rows, origins), **naive},
+            {
+                name: model.forecast(cube, rows, origins),
+                **model.baselines(cube, rows, origins),
+            },
             cube.values[rows[:, None], future, 0],
             rows,
             origins,
@@ -261,19 +331,20 @@ class Forecaster(Estimator):
         )
 
     def score(self, X: Any, y: None = None) -> float:
-        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``: at most 1."""
+        """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+        columns = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return load_cube(X, Columns(**{name: getattr(self, name) for name in columns}))
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
         model = ForecastModel.from_config(config)
-        given = model.parameters["features"]
-        features = given if isinstance(given, str) else tuple(given)
-        return cls._restored(model, config, features=features)
+        given = model.parameters.items()
+        tuples = {name: tuple(value) for name, value in given if isinstance(value, list)}
+        return cls._restored(model, config, **tuples)
 
     def _keep(
         self,
@@ -286,10 +357,16 @@ class Forecaster(Estimator):
         self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
         return super()._keep(model, history, best_epoch, notes)
 
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        model: ForecastModel = self._fitted()
+        return model.arrays()
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.model_ = self.model_.with_arrays(arrays)
+
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        if self.loss not in LOSSES:
-            raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
+        check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
         start = np.zeros_like(cut.train)
@@ -305,4 +382,4 @@ class Forecaster(Estimator):
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return ForecastProblem(model.network, parts, self.loss, cube)
+        return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,20 +12,21 @@ from gatework.data.cube import Cube
 from gatework.data.windows import Batch, Windows
 from gatework.tasks.network import ForecastNetwork
 
-LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "mae": lambda error: error.abs(),
-    "mse": lambda error: error.square(),
-    "huber": lambda error: torch.where(error.abs() < 1, 0.5 * error.square(), error.abs() - 0.5),
-}
-
 
 @dataclass
 class ForecastProblem:
-    """Training and validation windows of a cube: a ``training.loop.Problem``."""
+    """Training and validation windows of a cube: a ``training.loop.Problem``.
+
+    Attributes:
+        model: the network.
+        parts: windows by the name of their part.
+        units: (N, 2), centre and spread of the target of each series.
+        cube: the series.
+    """
 
     model: ForecastNetwork
     parts: dict[str, Windows]
-    loss: str
+    units: Tensor
     cube: Cube
 
     @property
@@ -42,12 +42,15 @@ class ForecastProblem:
     def to(self, device: torch.device) -> None:
         """Move the data to a device."""
         self.parts = {k: replace(w, scaled=w.scaled.to(device)) for k, w in self.parts.items()}
+        self.units = self.units.to(device, self.parts["train"].scaled.dtype)
 
     def losses(self, index: Tensor, part: str) -> Tensor:
         """The mean loss of each window over its known steps, (B,)."""
-        batch: Batch = self.parts[part].batch(index)
-        error = self.model(batch) - batch.target
-        weighted = LOSSES[self.loss](error) * batch.known
+        windows = self.parts[part]
+        batch: Batch = windows.batch(index)
+        units = self.units[torch.from_numpy(windows.rows)[index]]
+        found = self.model(batch, units)
+        weighted = self.model.outcome.loss(found, batch.target, units) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
 
