@@ -177,6 +177,14 @@ def test_a_forecast_reads_the_future_of_those_columns_only():
     assert "'price' is not known for all of the next 3 steps of 3 of 3 series" in notes(cube)
 
 
+def test_a_series_that_is_not_trained_on_teaches_no_category():
+    table = shops(40)
+    table = table[(table["shop"] != "b") | (table["day"] < "2024-01-12")]
+    model = fitted(table, epochs=1)
+    assert model.model_.encoding.categories[4] == ("city",)
+    assert "1 of 3 series have no training window" in " ".join(model.notes_)
+
+
 def test_a_new_category_has_a_row_of_its_own():
     table = shops()
     model = fitted(table, epochs=2)

@@ -188,7 +188,9 @@ class Forecaster(Estimator):
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)
-        encoding = Encoding.fit(cube, cut.train, self.calendar)
+        # A series without a training window teaches the embeddings nothing.
+        trained = np.where(cut.train >= context + self.horizon, cut.train, 0)
+        encoding = Encoding.fit(cube, trained, self.calendar)
         short = check_long_enough(cube, cut, context, self.horizon)
         notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
         parameters = self.get_params(deep=False)
