@@ -40,6 +40,9 @@ def fit(
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
     scaling: Annotated[str, typer.Option(help="standard, log or none.")] = "standard",
+    head: Annotated[
+        str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
+    ] = "point",
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -77,7 +80,7 @@ def fit(
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
-        scaling=scaling, epochs=epochs, patience=patience, batch_size=batch_size,
+        scaling=scaling, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
@@ -101,13 +104,13 @@ def fit(
     _print_result(console, summary["evaluation"], out)
 
 
-def predict(model: Path, data: str, out: Path | None) -> None:
-    """The steps after the end of each series, as a table."""
+def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
+    """The steps after the end of each series, as a table; with a coverage, with intervals."""
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
     cube = forecaster.load_data(data)
-    table = forecaster.predict_table(cube)
+    table = forecaster.predict_table(cube, coverage)
     for note in cube.notes:
         print(f"note: {note}", file=sys.stderr)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
@@ -126,7 +129,7 @@ def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> No
         table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
-    console.print(f"\n{evaluation['verdict']}")
+    console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 

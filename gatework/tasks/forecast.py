@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.cells import CellLike, name_of, resolve
+from gatework.cells import CellLike, resolve
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.doctor import overview
 from gatework.data.scaling import Scaler
@@ -24,14 +24,15 @@ from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
+from gatework.tasks.intervals import check_coverage
 from gatework.tasks.problem import ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "quantiles",
-    "loss", "relative", "dropout", "scaling",
+    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
+    "relative", "dropout", "scaling",
 )  # fmt: skip
 
 
@@ -194,13 +195,19 @@ class Forecaster(Estimator):
             resume,
             self._identity(
                 cell,
-                {"context": context, **{key: getattr(self, key) for key in SHAPES_A_RUN}},
+                {
+                    "context": context,
+                    **{key: getattr(self, key) for key in SHAPES_A_RUN},
+                    "quantiles": check_levels(self.quantiles, "quantiles"),
+                },
                 overview(cube),
                 problem.parts["train"].scaled.cpu().numpy(),
             ),
             watcher,
         )
         model.network.eval()
+        if problem.validation_size:
+            model = model.calibrated(cube, problem.parts["validation"])
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(model, progress.history, progress.best_epoch, notes)
 
@@ -235,10 +242,28 @@ class Forecaster(Estimator):
         cube, levels = model.load(X), check_levels(q, "q")
         return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
 
-    def predict_table(self, X: Any) -> pa.Table:
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """The low and the high end of an interval for each step that ``predict`` forecasts.
+
+        They are conformal: as wide as the errors of the validation windows say, each step by
+        itself, in proportion to how uncertain the head is. ``evaluate`` measures their coverage.
+
+        Returns:
+            (N, H, 2) in the units of ``X``.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: there was no validation part, or it was too small for this coverage.
+        """
+        model: ForecastModel = self._fitted()
+        cube, share = model.load(X), check_coverage(coverage)
+        return model.intervals(cube, np.arange(len(cube.ids)), cube.lengths, share)[..., ::2]
+
+    def predict_table(self, X: Any, coverage: float | None = None) -> pa.Table:
         """``predict`` as a table with the columns id, time, step and the target's name.
 
-        A target that is called like one of the others is called ``forecast`` there.
+        With a ``coverage`` the ends of ``predict_interval`` follow as ``low`` and ``high``. A
+        target that is called like one of the others is called ``forecast`` there.
         """
         model: ForecastModel = self._fitted()
         cube = model.load(X)
@@ -249,8 +274,14 @@ class Forecaster(Estimator):
             "time": cube.times_after(model.horizon),
             "step": np.tile(steps + 1, len(cube.ids)),
         }
-        name = "forecast" if cube.names[0] in table else cube.names[0]
-        return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
+        ends = {}
+        if coverage is not None:
+            low, high = np.moveaxis(self.predict_interval(cube, coverage), -1, 0)
+            ends = {"low": low, "high": high}
+        name = "forecast" if cube.names[0] in table | ends else cube.names[0]
+        for key, found in ({name: values} | ends).items():
+            table[key] = pa.array(found.ravel(), from_pandas=True)
+        return pa.table(table)
 
     def predict_baselines(self, X: Any) -> dict[str, NDArray[np.float64]]:
         """What the baselines say of the steps that ``predict`` forecasts: name -> (N, H).
@@ -263,7 +294,11 @@ class Forecaster(Estimator):
         return model.baselines(cube, np.arange(len(cube.ids)), cube.lengths)
 
     def evaluate(
-        self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
+        self,
+        X: Any,
+        begin: NDArray[np.int64] | None = None,
+        stride: int = 1,
+        coverage: float = 0.9,
     ) -> Evaluation:
         """Forecasts of windows of ``X`` beside the truth and the baselines.
 
@@ -272,6 +307,8 @@ class Forecaster(Estimator):
             begin: (N,) first step of each series whose forecast counts; default: the first that
                 has a whole context before it.
             stride: steps between windows.
+            coverage: share of the values that shall lie within the intervals, of which the
+                evaluation tells the measured one.
 
         Raises:
             ModelError: not fitted.
@@ -287,20 +324,7 @@ class Forecaster(Estimator):
                 f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
                 f"are more than the data holds there."
             )
-        future = origins[:, None] + np.arange(model.horizon)
-        name = name_of(model.cell)
-        return Evaluation(
-            name,
-            {
-                name: model.forecast(cube, rows, origins),
-                **model.baselines(cube, rows, origins),
-            },
-            cube.values[rows[:, None], future, 0],
-            rows,
-            origins,
-            model.season,
-            held_out,
-        )
+        return model.evaluate(cube, rows, origins, check_coverage(coverage), held_out)
 
     def score(self, X: Any, y: None = None) -> float:
         """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
