@@ -40,6 +40,7 @@ def fit(
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
     scaling: Annotated[str, typer.Option(help="standard, log or none.")] = "standard",
+    form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
     ] = "point",
@@ -80,8 +81,8 @@ def fit(
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
-        scaling=scaling, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed, device=device,
+        scaling=scaling, form=form, head=head, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)

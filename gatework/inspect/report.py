@@ -139,8 +139,7 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
     network = model.network_
     device = next(network.parameters()).device
     with torch.no_grad():
-        read = network.inputs(batch.to(device))
-        recording = record(network.recurrent, read.context.transpose(0, 1))
+        recording = record(network.recurrent, network.reads(batch.to(device)))
     row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
     return {
         "title": f"input: {_when(cube, row, origin)}",

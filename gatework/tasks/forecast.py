@@ -25,13 +25,14 @@ from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
 from gatework.tasks.intervals import check_coverage
+from gatework.tasks.network import FORMS
 from gatework.tasks.problem import ForecastProblem
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
+    "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
     "relative", "dropout", "scaling",
 )  # fmt: skip
 
@@ -39,9 +40,9 @@ SHAPES_A_RUN = (
 class Forecaster(Estimator):
     """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
 
-    A recurrent stack of any cell reads the context; a linear head gives all steps at once. One
-    model serves all series. scikit-learn's conventions hold: arguments are kept as given,
-    ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
+    A recurrent stack of any cell reads the context, and one of three forms leads from there to all
+    steps of the horizon. One model serves all series. scikit-learn's conventions hold: arguments
+    are kept as given, ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
 
     Args:
         cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
@@ -60,6 +61,10 @@ class Forecaster(Estimator):
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
+        form: ``"direct"``, a head gives all steps at once; ``"recursive"``, a model of the next
+            step, which reads the true values in training and is fed its own to forecast (early
+            stopping goes by these); ``"encoder_decoder"``, a second stack, which starts from the
+            states of the first one and is fed its own forecasts in training too.
         head: what is said of each step: ``"point"``, one number; ``"quantile"``, the ``quantiles``;
             ``"normal"``, ``"student_t"`` or, for counts, ``"negative_binomial"``, a distribution.
             ``predict`` gives the median of quantiles and the mean of a distribution, taken in the
@@ -97,6 +102,7 @@ class Forecaster(Estimator):
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
+        form: str = "direct",
         head: str = "point",
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         loss: str = "mae",
@@ -124,6 +130,7 @@ class Forecaster(Estimator):
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
+        self.form = form
         self.head = head
         self.quantiles = quantiles
         self.loss = loss
@@ -237,6 +244,8 @@ class Forecaster(Estimator):
         Raises:
             ModelError: not fitted.
             DataError: the head does not know such quantiles.
+
+        With the form ``"recursive"`` they are those of futures that are drawn with the seed.
         """
         model: ForecastModel = self._fitted()
         cube, levels = model.load(X), check_levels(q, "q")
@@ -362,6 +371,13 @@ class Forecaster(Estimator):
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
+        if self.form not in FORMS:
+            raise DataError(f"There is no form {self.form!r}; choose one of {', '.join(FORMS)}.")
+        if (self.form, self.head) == ("recursive", "quantile"):
+            raise DataError(
+                "The form 'recursive' draws futures step by step, and from quantiles nothing can "
+                "be drawn. Use a head that is a distribution, or another form."
+            )
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:

@@ -15,7 +15,7 @@ from gatework.cells import name_of
 from gatework.data.cube import Columns, Cube, load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.times import Step
-from gatework.data.windows import Windows
+from gatework.data.windows import Batch, Windows
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
@@ -25,14 +25,17 @@ from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.heads import make_head
 from gatework.tasks.inputs import Layout
 from gatework.tasks.intervals import Calibration
-from gatework.tasks.network import ForecastNetwork
+from gatework.tasks.network import FORMS, ForecastNetwork
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 CALIBRATION = "calibration"
+# Of a batch of windows and the units of each, in float64, what is said of the steps.
+Says = Callable[[Batch, Tensor], Tensor]
 AT_ONCE = 1024  # windows that are forecast together
+FEW = 128  # where each of them may be drawn a hundred times
 # What the arguments were, that models of earlier versions do not have.
-EARLIER = {"head": "point", "quantiles": (0.1, 0.5, 0.9)}
+EARLIER = {"form": "direct", "head": "point", "quantiles": (0.1, 0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,17 @@ class ForecastModel:
 
     def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
         """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
-        return self._told(cube, rows, origins, self.network.outcome.point)
+        return self._told(cube, rows, origins, self.network.points)
 
     def quantiles(
         self, cube: Cube, rows: Places, origins: Places, levels: Sequence[float]
     ) -> Array:
         """Quantiles (M, H, Q) from some places, in the user's units; NaN where nothing is seen."""
-        outcome = self.network.outcome
-        return self._told(cube, rows, origins, lambda f, u: outcome.quantiles(f, u, levels))
+        with torch.random.fork_rng():  # some are drawn
+            torch.manual_seed(self.parameters["seed"])
+            return self._told(
+                cube, rows, origins, lambda b, u: self.network.quantiles(b, u, levels), FEW
+            )
 
     def intervals(self, cube: Cube, rows: Places, origins: Places, coverage: float) -> Array:
         """Low end, forecast and high end (M, H, 3) from some places, in the user's units.
@@ -129,13 +135,14 @@ class ForecastModel:
                 "Intervals are measured on the validation part, and this model was fitted without "
                 "one. Fit with validation=0.2, or of a distribution use predict_quantiles."
             )
-        outcome, times = self.network.outcome, torch.from_numpy(self.calibration.factors(coverage))
+        times = torch.from_numpy(self.calibration.factors(coverage))
 
-        def ends(found: Tensor, units: Tensor) -> Tensor:
-            point, (below, above) = outcome.point(found, units), outcome.widths(found, units)
-            return torch.stack([point - times * below, point, point + times * above], dim=-1)
+        def ends(batch: Batch, units: Tensor) -> Tensor:
+            point, below, above = self.network.widths(batch, units).unbind(-1)
+            reach = times.to(point)
+            return torch.stack([point - reach * below, point, point + reach * above], dim=-1)
 
-        return np.maximum(self._told(cube, rows, origins, ends), outcome.lowest)
+        return np.maximum(self._told(cube, rows, origins, ends), self.network.outcome.lowest)
 
     def evaluate(
         self, cube: Cube, rows: Places, origins: Places, coverage: float, held_out: bool
@@ -163,37 +170,29 @@ class ForecastModel:
 
     def calibrated(self, cube: Cube, windows: Windows) -> ForecastModel:
         """The model with intervals as wide as its errors on these windows say."""
-        outcome = self.network.outcome
-
-        def forecast(found: Tensor, units: Tensor) -> Tensor:
-            return torch.stack([outcome.point(found, units), *outcome.widths(found, units)], dim=-1)
-
-        found = self._said(windows, self.units(cube, self.scaler), forecast)
+        found = self._said(windows, self.units(cube, self.scaler), self.network.widths)
         batch = windows.batch(torch.arange(len(windows)))
         truth = batch.target.masked_fill(batch.known == 0, torch.nan).cpu().double().numpy()
         return replace(self, calibration=Calibration.fit(truth, *np.moveaxis(found, -1, 0)))
 
     def _told(
-        self, cube: Cube, rows: Places, origins: Places, of: Callable[[Tensor, Tensor], Tensor]
+        self, cube: Cube, rows: Places, origins: Places, of: Says, at_once: int = AT_ONCE
     ) -> Array:
-        """What the head says from some places, (M, H, ...), in the user's units."""
+        """What the network says from some places, (M, H, ...), in the user's units."""
         scaler = self._scaler(cube, rows, origins)
-        said = self._said(self.windows(cube, rows, origins), self.units(cube, scaler), of)
-        return scaler.unscaled(cube, rows, said)
+        windows, units = self.windows(cube, rows, origins), self.units(cube, scaler)
+        return scaler.unscaled(cube, rows, self._said(windows, units, of, at_once))
 
-    def _said(
-        self, windows: Windows, units: Tensor, of: Callable[[Tensor, Tensor], Tensor]
-    ) -> Array:
-        """What the head says of windows (M, H, ...), in the model's units; NaN where blind."""
-        device, parts = next(self.network.parameters()).device, []
+    def _said(self, windows: Windows, units: Tensor, of: Says, at_once: int = AT_ONCE) -> Array:
+        """What the network says of windows (M, H, ...), in its units; NaN where it sees nothing."""
+        device, rows, parts = next(self.network.parameters()).device, windows.rows, []
         with torch.no_grad():
-            for index in torch.split(torch.arange(len(windows)), AT_ONCE):
-                batch = windows.batch(index)
-                own = units[torch.from_numpy(windows.rows)[index]]
-                found = self.network(batch.to(device), own.to(device, batch.context.dtype))
-                said = of(found.cpu().double(), own).numpy()
-                said[~batch.seen[..., 0].any(dim=1).cpu().numpy()] = np.nan
-                parts.append(said)
+            for index in torch.split(torch.arange(len(windows)), at_once):
+                batch = windows.batch(index).to(device)
+                said = of(batch, units[torch.from_numpy(rows)[index]].to(device)).cpu()
+                blind = ~batch.seen[..., 0].any(dim=1).cpu()
+                said[blind] = torch.nan
+                parts.append(said.numpy())
         return np.concatenate(parts)
 
     def baselines(self, cube: Cube, rows: Places, origins: Places) -> dict[str, Array]:
@@ -288,7 +287,7 @@ def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> F
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(parameters["seed"])
-        return ForecastNetwork(
+        return FORMS[parameters["form"]](
             cell,
             layout,
             int(parameters["hidden_size"]),

@@ -49,7 +49,7 @@ class ForecastProblem:
         windows = self.parts[part]
         batch: Batch = windows.batch(index)
         units = self.units[torch.from_numpy(windows.rows)[index]]
-        found = self.model(batch, units)
+        found = (self.model.taught if part == "train" else self.model)(batch, units)
         weighted = self.model.outcome.loss(found, batch.target, units) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
