@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.data import (
+    Category,
+    Data,
+    Feature,
+    Future,
+    Id,
+    Static,
+    Target,
+    Time,
+    one_or_many,
+)
 from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
@@ -33,13 +43,21 @@ def fit(
     time: Time = None,
     id: Id = None,
     feature: Feature = None,
+    future: Future = None,
+    static: Static = None,
+    category: Category = None,
+    calendar: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
     ] = None,
     cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
-    scaling: Annotated[str, typer.Option(help="standard, log or none.")] = "standard",
+    scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
+    per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
     form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
@@ -81,8 +99,10 @@ def fit(
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
-        scaling=scaling, form=form, head=head, epochs=epochs, patience=patience,
-        batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
+        future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
+        calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
+        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
+        learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -110,7 +130,7 @@ def predict(model: Path, data: str, out: Path | None, coverage: float | None = N
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    cube = forecaster.load_data(data)
+    cube = forecaster.model_.load(data)
     table = forecaster.predict_table(cube, coverage)
     for note in cube.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -83,19 +83,13 @@ def places(
 
     Windows with nothing seen in the context or nothing known in the target are left out.
     """
-    rows, origins = [], []
-    for position in range(len(cube.ids)):
-        first = max(int(begin[position]), context)
-        found = np.arange(first, int(end[position]) - horizon + 1, stride)
-        if not len(found):
-            continue
-        present = ~np.isnan(cube.values[position, :, 0])
-        total = np.concatenate([[0], np.cumsum(present)])
-        seen = total[found] - total[found - context]
-        known = total[found + horizon] - total[found]
-        found = found[(seen > 0) & (known > 0)]
-        rows.append(np.full(len(found), position))
-        origins.append(found)
-    if not rows:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(rows).astype(np.int64), np.concatenate(origins).astype(np.int64)
+    steps = np.arange(cube.values.shape[1] + 1)
+    first = np.maximum(begin, context)[:, None]
+    fits = (steps >= first) & (steps <= (end - horizon)[:, None]) & ((steps - first) % stride == 0)
+    rows, origins = np.nonzero(fits)
+    total = np.zeros((len(cube.ids), len(steps)), dtype=np.int64)
+    np.cumsum(~np.isnan(cube.values[..., 0]), axis=1, out=total[:, 1:])
+    seen = total[rows, origins] - total[rows, origins - context]
+    known = total[rows, origins + horizon] - total[rows, origins]
+    kept = (seen > 0) & (known > 0)
+    return rows[kept].astype(np.int64), origins[kept].astype(np.int64)

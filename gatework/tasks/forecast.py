@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,8 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatework.cells import CellLike, resolve
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
 from gatework.data.doctor import overview
+from gatework.data.encoding import Encoding
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
 from gatework.data.windows import places
@@ -33,7 +36,7 @@ from gatework.training.settings import Settings
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
-    "relative", "dropout", "scaling",
+    "relative", "dropout", "scaling", "per",
 )  # fmt: skip
 
 
@@ -51,13 +54,22 @@ class Forecaster(Estimator):
         horizon: steps to forecast.
         context: steps to read; ``None``: two seasons, or three horizons where none is known,
             less where the series are short.
-        target, time, id, features: columns of a table; ``features`` are further inputs, read up
-            to the present. Several targets are several series (wide form). What is left out is
-            found where only one column can be meant.
+        target, time, id: columns of a table. Several targets are several series (wide form).
+            What is left out is found where only one column can be meant.
+        features, future, static: further inputs, read up to the present, known for the steps to
+            forecast too, or not varying within a series. With ``future`` rows behind the end of a
+            series that hold only what is known ahead are the future: the forecast begins there.
+            Text is read as categories. Of arrays the inputs are called ``x1``, ``x2`` ...
+        categories: inputs of numbers that are categories.
+        calendar: parts of the calendar that are read, past and future: ``"minute"``, ``"hour"``,
+            ``"weekday"``, ``"day"`` (of the month), ``"month"``, ``"yearday"``; ``True``: those
+            that the step is fine enough and the training part long enough for.
         season: steps of the seasonal baseline; ``None``: by the distance of the time stamps
             (monthly 12, hourly 24, daily 7 ...).
-        scaling: ``"standard"``, ``"log"`` (of 1 + y, then standard) or ``"none"``; fitted on the
-            training part of each series only.
+        scaling: ``"standard"``, ``"robust"`` (median and quartiles), ``"log"`` (of 1 + y, then
+            standard) or ``"none"``; fitted on the training part of each series only.
+        per: ``"series"``: each series with an id has a scale of its own; ``"global"``: all share
+            one.
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
@@ -97,8 +109,13 @@ class Forecaster(Estimator):
         time: str | None = None,
         id: str | None = None,
         features: str | Sequence[str] = (),
+        future: str | Sequence[str] = (),
+        static: str | Sequence[str] = (),
+        categories: str | Sequence[str] = (),
+        calendar: bool | str | Sequence[str] = False,
         season: int | None = None,
         scaling: str = "standard",
+        per: str = "series",
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
@@ -125,8 +142,13 @@ class Forecaster(Estimator):
         self.time = time
         self.id = id
         self.features = features
+        self.future = future
+        self.static = static
+        self.categories = categories
+        self.calendar = calendar
         self.season = season
         self.scaling = scaling
+        self.per = per
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
@@ -173,9 +195,10 @@ class Forecaster(Estimator):
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
-        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative)
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)
+        encoding = Encoding.fit(cube, cut.train, self.calendar)
         short = check_long_enough(cube, cut, context, self.horizon)
-        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train)]
+        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
         parameters = self.get_params(deep=False)
         model = ForecastModel(
             parameters,
@@ -186,7 +209,8 @@ class Forecaster(Estimator):
             season,
             context,
             scaler,
-            make_network(cell, layout_of(len(cube.names)), parameters),
+            encoding,
+            make_network(cell, layout_of(encoding), parameters),
         )
         problem = self._problem(model, cube, cut)
         if self.validation and not problem.validation_size:
@@ -206,6 +230,7 @@ class Forecaster(Estimator):
                     "context": context,
                     **{key: getattr(self, key) for key in SHAPES_A_RUN},
                     "quantiles": check_levels(self.quantiles, "quantiles"),
+                    "inputs": encoding.to_dict(),
                 },
                 overview(cube),
                 problem.parts["train"].scaled.cpu().numpy(),
@@ -341,15 +366,15 @@ class Forecaster(Estimator):
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+        columns = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return load_cube(X, Columns(**{name: getattr(self, name) for name in columns}))
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
         model = ForecastModel.from_config(config)
-        given = model.parameters["features"]
-        features = given if isinstance(given, str) else tuple(given)
-        quantiles = tuple(model.parameters["quantiles"])
-        return cls._restored(model, config, features=features, quantiles=quantiles)
+        given = model.parameters.items()
+        tuples = {name: tuple(value) for name, value in given if isinstance(value, list)}
+        return cls._restored(model, config, **tuples)
 
     def _keep(
         self,

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.cells import name_of
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.encoding import Encoding
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.times import Step
 from gatework.data.windows import Batch, Windows
@@ -50,6 +53,7 @@ class ForecastModel:
         step: the distance between steps.
         season, context: in steps.
         scaler: fitted on the training part.
+        encoding: likewise: categories, gaps, the calendar.
         network: of these equations, trained or not.
         linear: the baseline that is fitted on the training windows, where there is one.
         calibration: how wide intervals are, where there was a validation part.
@@ -63,6 +67,7 @@ class ForecastModel:
     season: int
     context: int
     scaler: Scaler
+    encoding: Encoding
     network: ForecastNetwork
     linear: LinearModel | None = None
     calibration: Calibration | None = None
@@ -91,18 +96,20 @@ class ForecastModel:
             )
         regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
         if regular and cube.lengths.max() == 1:  # single rows say nothing of their step
-            return replace(cube, step=self.step)
+            cube = replace(cube, step=self.step)
         if regular and cube.step != self.step:
             raise DataError(
                 f"The model was fitted on steps of {self.step.words()}, the data has steps of "
                 f"{cube.step.words()}."
             )
-        return cube
+        return replace(cube, notes=(*cube.notes, *self.encoding.notes(cube, self.horizon)))
 
     def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
         """Windows of a cube in the units of the network."""
-        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
-        return Windows(scaled, rows, origins, self.context, self.horizon)
+        scaled = self._scaler(cube, rows, origins).scaled(cube)
+        columns = torch.from_numpy(self.encoding.encoded(cube, scaled, self.horizon))
+        ahead = layout_of(self.encoding).ahead
+        return Windows(columns, rows, origins, self.context, self.horizon, ahead)
 
     def units(self, cube: Cube, scaler: Scaler) -> Tensor:
         """Centre and spread of the target of each series, (N, 2)."""
@@ -239,6 +246,7 @@ class ForecastModel:
             "step": vars(self.step),
             "names": self.names,
             "scaler": self.scaler.to_dict(),
+            "encoding": self.encoding.to_dict(),
         }
 
     @classmethod
@@ -252,17 +260,22 @@ class ForecastModel:
         check_arguments(parameters)
         check_arguments({key: int(config[key]) for key in ("context", "season")})
         cell, names = from_dict(config["cell"]), tuple(config["names"])
-        columns = Columns(**config["columns"])
+        # Earlier models read numbers only.
+        saved = config.get("encoding")
+        encoding = Encoding(len(names)) if saved is None else Encoding.from_dict(saved)
+        if encoding.width != len(names):
+            raise ValueError("the names and the encoding differ")
         return cls(
             parameters,
             cell,
-            replace(columns, features=tuple(columns.features)),
+            Columns.from_dict(config["columns"]),
             names,
             Step(**config["step"]),
             config["season"],
             config["context"],
             Scaler.from_dict(config["scaler"]),
-            make_network(cell, layout_of(len(names)), parameters).eval(),
+            encoding,
+            make_network(cell, layout_of(encoding), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -278,9 +291,16 @@ def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def layout_of(features: int) -> Layout:
-    """What the columns of windows are."""
-    return Layout(numbers=tuple(range(features)))
+def layout_of(encoding: Encoding) -> Layout:
+    """What the network reads of the columns of windows."""
+    calendar = tuple(encoding.width + i for i in range(2 * len(encoding.calendar)))
+    return Layout(
+        numbers=tuple(i for i in range(encoding.width) if i not in encoding.categories),
+        gaps=encoding.gaps,
+        plain=calendar,
+        categories=tuple((p, 1 + len(names)) for p, names in encoding.categories.items()),
+        ahead=(*encoding.ahead, *(calendar if encoding.regular else ())),
+    )
 
 
 def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
