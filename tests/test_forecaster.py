@@ -124,7 +124,7 @@ def test_series_that_do_not_go_with_one_scale_are_pointed_out():
     said = quick(epochs=1).fit([Y, 20 * Y]).notes_
     assert "they vary between" in said[0]
     assert "Give them ids" in said[0]
-    assert quick(epochs=1).fit([Y, 2 * Y]).notes_ == []
+    assert not any("one scale" in note for note in quick(epochs=1).fit([Y, 2 * Y]).notes_)
 
 
 def test_a_series_shorter_than_the_context_is_padded():

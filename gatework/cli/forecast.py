@@ -58,6 +58,10 @@ def fit(
     layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
+    form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
+    head: Annotated[
+        str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
+    ] = "point",
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -97,7 +101,7 @@ def fit(
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
-        epochs=epochs, patience=patience, batch_size=batch_size,
+        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
@@ -121,13 +125,13 @@ def fit(
     _print_result(console, summary["evaluation"], out)
 
 
-def predict(model: Path, data: str, out: Path | None) -> None:
-    """The steps after the end of each series, as a table."""
+def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
+    """The steps after the end of each series, as a table; with a coverage, with intervals."""
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
     cube = forecaster.model_.load(data)
-    table = forecaster.predict_table(cube)
+    table = forecaster.predict_table(cube, coverage)
     for note in cube.notes:
         print(f"note: {note}", file=sys.stderr)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
@@ -146,7 +150,7 @@ def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> No
         table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
-    console.print(f"\n{evaluation['verdict']}")
+    console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 

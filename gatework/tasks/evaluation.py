@@ -13,6 +13,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from gatework.errors import DataError
+
 Array = NDArray[np.float64]
 
 
@@ -37,6 +39,9 @@ class Evaluation:
         rows, origins: (M,) series and first step of each window.
         season: steps of the seasonal baseline; 1: there is none.
         held_out: whether the windows lie behind a first step that the caller gave.
+        interval: (M, H, 2), low and high end around the model's forecasts, where there are any.
+        coverage: share of the values that were to lie within it.
+        without: why there is no interval.
     """
 
     model: str
@@ -46,6 +51,9 @@ class Evaluation:
     origins: NDArray[np.int64]
     season: int
     held_out: bool = True
+    interval: Array | None = None
+    coverage: float = 0.9
+    without: str = "The model has no intervals."
 
     def errors(self) -> dict[str, Errors]:
         """The table: one row for the model and one for each baseline."""
@@ -82,6 +90,29 @@ class Evaluation:
             f"As it stands, use the {best} forecast."
         )
 
+    def covered(self) -> Array:
+        """The share of the known values within the interval, of each step of the horizon, (H,)."""
+        return _mean_over_windows(self._inside())
+
+    def interval_words(self) -> str:
+        """In words: the measured coverage of the interval beside the asked one."""
+        if self.interval is None:
+            return self.without
+        inside = self._inside()
+        known, width = ~np.isnan(inside), np.diff(self.interval, axis=-1)[..., 0]
+        return (
+            f"Intervals of {self.coverage:.0%}: {inside[known].mean():.1%} of {known.sum()} values "
+            f"lie within, the mean width is {width[known].mean():.4g}."
+        )
+
+    def _inside(self) -> Array:
+        """Whether each value lies within the interval, 1 or 0; NaN where unknown, (M, H)."""
+        if self.interval is None:
+            raise DataError(self.without)
+        low, high = np.moveaxis(self.interval, -1, 0)
+        inside = ((self.truth >= low) & (self.truth <= high)).astype(np.float64)
+        return np.where(np.isnan(self.truth) | np.isnan(low), np.nan, inside)
+
     def to_dict(self) -> dict[str, Any]:
         """The tables as JSON-ready data."""
         return {
@@ -92,6 +123,17 @@ class Evaluation:
             },
             "by_step": {name: [_number(v) for v in row] for name, row in self.by_step().items()},
             "verdict": self.verdict(),
+            "interval": self._interval(),
+        }
+
+    def _interval(self) -> dict[str, Any]:
+        if self.interval is None:
+            return {"says": self.interval_words()}
+        return {
+            "asked": self.coverage,
+            "measured": _number(float(np.nanmean(self._inside()))),
+            "by_step": [_number(v) for v in self.covered()],
+            "says": self.interval_words(),
         }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.cells import CellLike, name_of, resolve
+from gatework.cells import CellLike, resolve
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
@@ -22,28 +22,31 @@ from gatework.data.splits import VALIDATION, Split, check_long_enough, default_c
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
+from gatework.tasks.backtest import backtest
 from gatework.tasks.baselines import LinearModel
-from gatework.tasks.estimator import Estimator
+from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
-from gatework.tasks.problem import ForecastProblem
+from gatework.tasks.network import FORMS
+from gatework.tasks.predictions import Predictions
+from gatework.tasks.problem import ForecastProblem, mean_loss
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "quantiles",
-    "loss", "relative", "dropout", "scaling", "per",
+    "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
+    "relative", "dropout", "scaling", "per",
 )  # fmt: skip
 
 
-class Forecaster(Estimator):
+class Forecaster(Predictions):
     """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
 
-    A recurrent stack of any cell reads the context; a linear head gives all steps at once. One
-    model serves all series. scikit-learn's conventions hold: arguments are kept as given,
-    ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
+    A recurrent stack of any cell reads the context, and one of three forms leads from there to all
+    steps of the horizon. One model serves all series. scikit-learn's conventions hold: arguments
+    are kept as given, ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
 
     Args:
         cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
@@ -71,6 +74,10 @@ class Forecaster(Estimator):
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
+        form: ``"direct"``, a head gives all steps at once; ``"recursive"``, a model of the next
+            step, which reads the true values in training and is fed its own to forecast (early
+            stopping goes by these); ``"encoder_decoder"``, a second stack, which starts from the
+            states of the first one and is fed its own forecasts in training too.
         head: what is said of each step: ``"point"``, one number; ``"quantile"``, the ``quantiles``;
             ``"normal"``, ``"student_t"`` or, for counts, ``"negative_binomial"``, a distribution.
             ``predict`` gives the median of quantiles and the mean of a distribution, taken in the
@@ -113,6 +120,7 @@ class Forecaster(Estimator):
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
+        form: str = "direct",
         head: str = "point",
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         loss: str = "mae",
@@ -145,6 +153,7 @@ class Forecaster(Estimator):
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
+        self.form = form
         self.head = head
         self.quantiles = quantiles
         self.loss = loss
@@ -182,8 +191,6 @@ class Forecaster(Estimator):
         """
         self._check()
         cube = self.load_data(X)
-        if self.head == COUNTS:
-            check_counts(cube)
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
@@ -206,135 +213,126 @@ class Forecaster(Estimator):
             encoding,
             make_network(cell, layout_of(encoding), parameters),
         )
+        return self._train(model, cube, cut, notes, folder, resume, watcher)
+
+    def continue_fit(self, X: Any, y: None = None, *, watcher: Watcher | None = None) -> Self:
+        """Train on with new data: the same network, context, columns and scaling.
+
+        Series whose ids were not met before are scaled by their own training part. ``epochs``,
+        ``learning_rate`` and the other settings of training may have been set anew. Where no epoch
+        is better on the new validation part than the model was, its weights are kept. The linear
+        baseline and the intervals are fitted on the new data. ``notes_`` tell what was done, and
+        ``history_`` goes on.
+
+        Args:
+            X: the new data, or the old with the new behind it; read as that of ``fit`` was.
+            y: not used.
+            watcher: told of every batch and epoch.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features or steps.
+            TrainingError: a loss is not finite; the model stays as it was.
+        """
+        model: ForecastModel = self._fitted()
+        self._check()
+        cube = model.load(X)
+        cut = split(cube, model.horizon, self.validation)
+        scaler = model.scaler.extended(cube, cut.train)
+        new = [name for name in cube.ids if name in scaler.center.keys() - model.scaler.center]
+        short = check_long_enough(cube, cut, model.context, model.horizon)
+        model = replace(model, scaler=scaler, network=deepcopy(model.network))
+        notes = [
+            f"Trained on with {len(cube.ids)} series{_listed_new(new)}; columns, scaling and "
+            f"context of {model.context} steps as they were.",
+            *cube.notes,
+            *short,
+        ]
+        return self._train(model, cube, cut, notes, watcher=watcher, earlier=self.history_)
+
+    def _train(
+        self,
+        model: ForecastModel,
+        cube: Cube,
+        cut: Split,
+        notes: list[str],
+        folder: str | Path | None = None,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+        earlier: Sequence[dict[str, float]] = (),
+    ) -> Self:
+        """Train a model's network, and keep it with what is fitted beside it."""
+        if model.parameters["head"] == COUNTS:
+            check_counts(cube)
         problem = self._problem(model, cube, cut)
-        if self.validation and not problem.validation_size:
+        validation = problem.parts["validation"]
+        if self.validation and not len(validation):
             notes.append(
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
         model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
-        progress = fit(
-            problem,
-            self._settings(),
-            None if folder is None else Path(folder),
-            resume,
-            self._identity(
-                cell,
-                {
-                    "context": context,
-                    **{key: getattr(self, key) for key in SHAPES_A_RUN},
-                    "inputs": encoding.to_dict(),
-                },
-                overview(cube),
-                problem.parts["train"].scaled.cpu().numpy(),
-            ),
-            watcher,
+        if model.linear is None:
+            notes.append("No training window is known in all its steps: no linear baseline.")
+        before = deepcopy(model.network.state_dict())
+        loss = mean_loss(problem, "validation") if earlier and len(validation) else np.inf
+        identity = self._identity(
+            model.cell,
+            {
+                "context": model.context,
+                **{key: getattr(self, key) for key in SHAPES_A_RUN},
+                "quantiles": check_levels(self.quantiles, "quantiles"),
+                "inputs": model.encoding.to_dict(),
+            },
+            overview(cube),
+            problem.parts["train"].scaled.cpu().numpy(),
         )
+        place = None if folder is None else Path(folder)
+        progress = fit(problem, self._settings(), place, resume, identity, watcher)
+        best, done = progress.best_epoch, len(earlier)
+        if np.isfinite(loss):
+            better = progress.best_loss < loss
+            found = f"{progress.best_loss:.4g} against {loss:.4g} before"
+            notes.append(f"The validation loss on the new data is {found}.")
+            if not better:
+                model.network.load_state_dict(before)
+                notes[-1] = f"No epoch made it better on the new data ({found}); it is as it was."
+                best = 0
         model.network.eval()
+        if len(validation):
+            model = model.calibrated(cube, validation)
+            notes += diagnose(model.network, validation, model.units(cube, model.scaler))
+        history = [r | {"epoch": int(r["epoch"]) + done} for r in progress.history]
         # Only now, so that a fit that fails leaves an earlier one as it was.
-        return self._keep(model, progress.history, progress.best_epoch, notes)
+        return self._keep(
+            model, [*earlier, *history], done + best if best else self.best_epoch_, notes
+        )
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
-
-        A series without any value of the target in its last ``context`` steps has no forecast:
-        its row is NaN.
-
-        Raises:
-            ModelError: not fitted.
-            DataError: the data cannot be used, or has other features than the training data.
-        """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
-
-    def predict_quantiles(
-        self, X: Any, q: Sequence[float] = (0.1, 0.5, 0.9)
-    ) -> NDArray[np.float64]:
-        """Quantiles of the ``horizon`` steps after the end of each series, (N, H, Q).
-
-        Args:
-            X: data as for ``predict``.
-            q: the Q levels, between 0 and 1.
-
-        Raises:
-            ModelError: not fitted.
-            DataError: the head does not know such quantiles.
-        """
-        model: ForecastModel = self._fitted()
-        cube, levels = model.load(X), check_levels(q, "q")
-        return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
-
-    def predict_table(self, X: Any) -> pa.Table:
-        """``predict`` as a table with the columns id, time, step and the target's name.
-
-        A target that is called like one of the others is called ``forecast`` there.
-        """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
-        steps = np.arange(model.horizon)
-        table = {
-            "id": np.repeat(np.array(cube.ids), model.horizon),
-            "time": cube.times_after(model.horizon),
-            "step": np.tile(steps + 1, len(cube.ids)),
-        }
-        name = "forecast" if cube.names[0] in table else cube.names[0]
-        return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
-
-    def predict_baselines(self, X: Any) -> dict[str, NDArray[np.float64]]:
-        """What the baselines say of the steps that ``predict`` forecasts: name -> (N, H).
-
-        They are the naive, the seasonal naive and the drift forecast and the linear model (a
-        ridge regression on the same training windows), which ``evaluate`` holds the model against.
-        """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        return model.baselines(cube, np.arange(len(cube.ids)), cube.lengths)
-
-    def evaluate(
-        self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
+    def backtest(
+        self,
+        X: Any,
+        folds: int = 5,
+        stride: int | None = None,
+        refit: bool = True,
+        coverage: float = 0.9,
     ) -> Evaluation:
-        """Forecasts of windows of ``X`` beside the truth and the baselines.
+        """Forecasts from several places before the end of each series, beside the truth.
+
+        This forecaster stays as it is: others of the same arguments are fitted, each on what lies
+        before the place it forecasts from.
 
         Args:
             X: data as for ``fit``.
-            begin: (N,) first step of each series whose forecast counts; default: the first that
-                has a whole context before it.
-            stride: steps between windows.
+            folds: places, the last of them ``horizon`` steps before the end.
+            stride: steps between them; ``None``: ``horizon``.
+            refit: fit anew at each place, or only at the first one.
+            coverage: as of ``evaluate``.
 
         Raises:
-            ModelError: not fitted.
-            DataError: no series holds a window.
+            DataError: the data cannot be used, or is too short for so many places.
         """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        held_out = begin is not None
-        begin = np.zeros_like(cube.lengths) if begin is None else begin
-        rows, origins = places(cube, begin, cube.lengths, model.context, model.horizon, stride)
-        if not len(rows):
-            raise DataError(
-                f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
-                f"are more than the data holds there."
-            )
-        future = origins[:, None] + np.arange(model.horizon)
-        name = name_of(model.cell)
-        return Evaluation(
-            name,
-            {
-                name: model.forecast(cube, rows, origins),
-                **model.baselines(cube, rows, origins),
-            },
-            cube.values[rows[:, None], future, 0],
-            rows,
-            origins,
-            model.season,
-            held_out,
-        )
-
-    def score(self, X: Any, y: None = None) -> float:
-        """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
-        return float(self.evaluate(X).skill())
+        self._check()
+        return backtest(self, self.load_data(X), folds, stride, refit, coverage)
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
@@ -368,6 +366,13 @@ class Forecaster(Estimator):
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
+        if self.form not in FORMS:
+            raise DataError(f"There is no form {self.form!r}; choose one of {', '.join(FORMS)}.")
+        if (self.form, self.head) == ("recursive", "quantile"):
+            raise DataError(
+                "The form 'recursive' draws futures step by step, and from quantiles nothing can "
+                "be drawn. Use a head that is a distribution, or another form."
+            )
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
@@ -385,3 +390,10 @@ class Forecaster(Estimator):
                 "many values are missing."
             )
         return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
+
+
+def _listed_new(names: list[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+    return f", {len(names)} of them new ({shown})"

@@ -11,27 +11,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gatework.cells import name_of
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.times import Step
-from gatework.data.windows import Windows
+from gatework.data.windows import Batch, Windows
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.baselines import LINEAR, LinearModel, Reader, naive_forecasts
+from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.heads import make_head
 from gatework.tasks.inputs import Layout
-from gatework.tasks.network import ForecastNetwork
+from gatework.tasks.intervals import Calibration
+from gatework.tasks.network import FORMS, ForecastNetwork
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+CALIBRATION = "calibration"
+# Of a batch of windows and the units of each, in float64, what is said of the steps.
+Says = Callable[[Batch, Tensor], Tensor]
 AT_ONCE = 1024  # windows that are forecast together
+FEW = 128  # where each of them may be drawn a hundred times
 # What the arguments were, that models of earlier versions do not have.
-EARLIER = {"head": "point", "quantiles": (0.1, 0.5, 0.9)}
+EARLIER = {"form": "direct", "head": "point", "quantiles": (0.1, 0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class ForecastModel:
         encoding: likewise: categories, gaps, the calendar.
         network: of these equations, trained or not.
         linear: the baseline that is fitted on the training windows, where there is one.
+        calibration: how wide intervals are, where there was a validation part.
     """
 
     parameters: Mapping[str, Any]
@@ -62,6 +70,7 @@ class ForecastModel:
     encoding: Encoding
     network: ForecastNetwork
     linear: LinearModel | None = None
+    calibration: Calibration | None = None
 
     @property
     def horizon(self) -> int:
@@ -110,31 +119,88 @@ class ForecastModel:
 
     def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
         """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
-        return self._said(cube, rows, origins, self.network.outcome.point)
+        return self._told(cube, rows, origins, self.network.points)
 
     def quantiles(
         self, cube: Cube, rows: Places, origins: Places, levels: Sequence[float]
     ) -> Array:
         """Quantiles (M, H, Q) from some places, in the user's units; NaN where nothing is seen."""
-        outcome = self.network.outcome
-        return self._said(cube, rows, origins, lambda f, u: outcome.quantiles(f, u, levels))
+        with torch.random.fork_rng():  # some are drawn
+            torch.manual_seed(self.parameters["seed"])
+            return self._told(
+                cube, rows, origins, lambda b, u: self.network.quantiles(b, u, levels), FEW
+            )
 
-    def _said(
-        self, cube: Cube, rows: Places, origins: Places, of: Callable[[Tensor, Tensor], Tensor]
+    def intervals(self, cube: Cube, rows: Places, origins: Places, coverage: float) -> Array:
+        """Low end, forecast and high end (M, H, 3) from some places, in the user's units.
+
+        Raises:
+            DataError: the validation part was too small for such a coverage.
+        """
+        if self.calibration is None:
+            raise DataError(
+                "Intervals are measured on the validation part, and this model was fitted without "
+                "one. Fit with validation=0.2, or of a distribution use predict_quantiles."
+            )
+        times = torch.from_numpy(self.calibration.factors(coverage))
+
+        def ends(batch: Batch, units: Tensor) -> Tensor:
+            point, below, above = self.network.widths(batch, units).unbind(-1)
+            reach = times.to(point)
+            return torch.stack([point - reach * below, point, point + reach * above], dim=-1)
+
+        return np.maximum(self._told(cube, rows, origins, ends), self.network.outcome.lowest)
+
+    def evaluate(
+        self, cube: Cube, rows: Places, origins: Places, coverage: float, held_out: bool
+    ) -> Evaluation:
+        """Forecasts of M windows beside the truth and the baselines."""
+        name, future = name_of(self.cell), origins[:, None] + np.arange(self.horizon)
+        interval, without = None, ""
+        try:
+            found = self.intervals(cube, rows, origins, coverage)
+            forecast, interval = found[..., 1], found[..., ::2]
+        except DataError as error:
+            forecast, without = self.forecast(cube, rows, origins), str(error)
+        return Evaluation(
+            name,
+            {name: forecast, **self.baselines(cube, rows, origins)},
+            cube.values[rows[:, None], future, 0],
+            rows,
+            origins,
+            self.season,
+            held_out,
+            interval,
+            coverage,
+            without,
+        )
+
+    def calibrated(self, cube: Cube, windows: Windows) -> ForecastModel:
+        """The model with intervals as wide as its errors on these windows say."""
+        found = self._said(windows, self.units(cube, self.scaler), self.network.widths)
+        batch = windows.batch(torch.arange(len(windows)))
+        truth = batch.target.masked_fill(batch.known == 0, torch.nan).cpu().double().numpy()
+        return replace(self, calibration=Calibration.fit(truth, *np.moveaxis(found, -1, 0)))
+
+    def _told(
+        self, cube: Cube, rows: Places, origins: Places, of: Says, at_once: int = AT_ONCE
     ) -> Array:
-        """What the head says of windows (M, H, ...), in the user's units."""
-        windows, scaler = self.windows(cube, rows, origins), self._scaler(cube, rows, origins)
-        units, device = self.units(cube, scaler), next(self.network.parameters()).device
-        parts = []
+        """What the network says from some places, (M, H, ...), in the user's units."""
+        scaler = self._scaler(cube, rows, origins)
+        windows, units = self.windows(cube, rows, origins), self.units(cube, scaler)
+        return scaler.unscaled(cube, rows, self._said(windows, units, of, at_once))
+
+    def _said(self, windows: Windows, units: Tensor, of: Says, at_once: int = AT_ONCE) -> Array:
+        """What the network says of windows (M, H, ...), in its units; NaN where it sees nothing."""
+        device, rows, parts = next(self.network.parameters()).device, windows.rows, []
         with torch.no_grad():
-            for index in torch.split(torch.arange(len(rows)), AT_ONCE):
-                batch = windows.batch(index)
-                own = units[torch.from_numpy(rows)[index]]
-                found = self.network(batch.to(device), own.to(device, batch.context.dtype))
-                said = of(found.cpu().double(), own).numpy()
-                said[~batch.seen[..., 0].any(dim=1).numpy()] = np.nan
-                parts.append(said)
-        return scaler.unscaled(cube, rows, np.concatenate(parts))
+            for index in torch.split(torch.arange(len(windows)), at_once):
+                batch = windows.batch(index).to(device)
+                said = of(batch, units[torch.from_numpy(rows)[index]].to(device)).cpu()
+                blind = ~batch.seen[..., 0].any(dim=1).cpu()
+                said[blind] = torch.nan
+                parts.append(said.numpy())
+        return np.concatenate(parts)
 
     def baselines(self, cube: Cube, rows: Places, origins: Places) -> dict[str, Array]:
         """What the baselines say from the same places, (M, H) each."""
@@ -147,8 +213,13 @@ class ForecastModel:
 
     def arrays(self) -> dict[str, Array]:
         """What was fitted beside the network, by name."""
-        linear = {} if self.linear is None else self.linear.arrays()
-        return {f"{LINEAR}.{name}": array for name, array in linear.items()}
+        parts = {LINEAR: self.linear, CALIBRATION: self.calibration}
+        return {
+            f"{name}.{key}": array
+            for name, part in parts.items()
+            if part is not None
+            for key, array in part.arrays().items()
+        }
 
     def with_arrays(self, arrays: Mapping[str, Array]) -> ForecastModel:
         """The model with what ``arrays`` gave; those of earlier versions had none.
@@ -156,11 +227,13 @@ class ForecastModel:
         Raises:
             KeyError, ValueError: the arrays do not go together.
         """
-        linear = _part(arrays, LINEAR)
-        if not linear:
-            return self
-        found = LinearModel.from_arrays(linear, self.reader, self.context, self.horizon)
-        return replace(self, linear=found)
+        model = self
+        if given := _part(arrays, LINEAR):
+            linear = LinearModel.from_arrays(given, self.reader, self.context, self.horizon)
+            model = replace(model, linear=linear)
+        if given := _part(arrays, CALIBRATION):
+            model = replace(model, calibration=Calibration.from_arrays(given, self.horizon))
+        return model
 
     def to_config(self) -> dict[str, Any]:
         """Everything but the weights, JSON-ready."""
@@ -234,7 +307,7 @@ def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> F
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(parameters["seed"])
-        return ForecastNetwork(
+        return FORMS[parameters["form"]](
             cell,
             layout,
             int(parameters["hidden_size"]),

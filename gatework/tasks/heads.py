@@ -37,10 +37,12 @@ class Head(ABC):
     Attributes:
         size: numbers that the last layer gives for each step, P.
         draws: whether values can be drawn from it.
+        lowest: the smallest value there is, in the user's units.
     """
 
     size: int
     draws = True
+    lowest = -np.inf
 
     @abstractmethod
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
@@ -87,13 +89,13 @@ class Point(Head):
     size, draws = 1, False
 
     def __init__(self, loss: str) -> None:
-        self.of_error = LOSSES[loss]
+        self.by = loss  # its name: a function without one cannot be pickled
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
         return raw + level.unsqueeze(-1)
 
     def loss(self, found: Tensor, target: Tensor, units: Tensor) -> Tensor:
-        return self.of_error(found[..., 0] - target)
+        return LOSSES[self.by](found[..., 0] - target)
 
     def point(self, found: Tensor, units: Tensor) -> Tensor:
         return found[..., 0]
@@ -202,7 +204,7 @@ class NegativeBinomial(Head):
     arXiv:1704.04110): counts are scaled by their size alone, and never shifted.
     """
 
-    size = 2
+    size, lowest = 2, 0.0
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
         m = softplus(raw[..., 0]) * (1 + mean) + NARROWEST

@@ -57,8 +57,9 @@ class Calibration:
         if (rank > counts).any():
             few = int(counts.min())
             most = f"it is at most {few / (few + 1):.3g}" if few else "there is no interval"
+            needed = int(np.ceil(coverage / (1 - coverage) - 1e-9))
             raise DataError(
-                f"A coverage of {coverage:g} needs {int(np.ceil(coverage / (1 - coverage)))} "
+                f"A coverage of {coverage:g} needs {needed} "
                 f"validation windows for each step, the model was fitted with {few}: {most}. Use "
                 f"more data or a larger validation part."
             )
@@ -80,6 +81,17 @@ class Calibration:
         if scores.ndim != 2 or scores.shape[1] != horizon:
             raise ValueError(f"a calibration of shape {scores.shape}")
         return cls(scores)
+
+
+def check_coverage(coverage: object) -> float:
+    """A coverage as a number between 0 and 1.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not isinstance(coverage, (int, float, np.number)) or not 0 < coverage < 1:
+        raise DataError(f"coverage is a number between 0 and 1, got {coverage!r}.")
+    return float(coverage)
 
 
 def _rank(coverage: float | Array, counts: int | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -49,7 +49,7 @@ class ForecastProblem:
         windows = self.parts[part]
         batch: Batch = windows.batch(index)
         units = self.units[torch.from_numpy(windows.rows)[index]]
-        found = self.model(batch, units)
+        found = (self.model.taught if part == "train" else self.model)(batch, units)
         weighted = self.model.outcome.loss(found, batch.target, units) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
@@ -63,3 +63,13 @@ class ForecastProblem:
             f"series {self.cube.ids[row]!r}, the window of {windows.context} + {windows.horizon} "
             f"steps from {first}"
         )
+
+
+def mean_loss(problem: ForecastProblem, part: str) -> float:
+    """The mean loss of the windows of one part, as the network is."""
+    windows = torch.arange(len(problem.parts[part]))
+    problem.to(next(problem.model.parameters()).device)
+    problem.model.eval()
+    with torch.no_grad():
+        found = [problem.losses(index, part) for index in torch.split(windows, 1024)]
+    return float(torch.cat(found).mean())
