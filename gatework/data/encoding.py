@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,19 @@ class Encoding:
             chosen_parts(cube, ends, calendar),
             cube.stamps is None,
         )
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Encoding]) -> Encoding:
+        """That of all pieces of the data together."""
+        first = pieces[0]
+        categories = {}
+        for place in first.categories:
+            names: set[str] = set().union(*(piece.categories[place] for piece in pieces))
+            rest = [MISSING] if MISSING in names else []
+            categories[place] = (*sorted(names - {MISSING}), *rest)
+        longest = max((piece.calendar for piece in pieces), key=len)
+        gaps = tuple(sorted(set().union(*(piece.gaps for piece in pieces))))
+        return replace(first, gaps=gaps, categories=categories, calendar=longest)
 
     def encoded(self, cube: Cube, scaled: NDArray[np.float32], horizon: int) -> NDArray[np.float32]:
         """The columns of windows, (N, T + horizon, F + 2 * parts), of a scaled cube.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,45 @@ class Scaler:
                     f"scaled. Bring them to another unit."
                 )
         return cls(method, {COMMON: center}, {COMMON: spread}, per).extended(cube, ends)
+
+    @classmethod
+    def joined(
+        cls,
+        pieces: Iterable[tuple[Cube, Places]],
+        method: str = "standard",
+        levels: bool = True,
+        per: str = "series",
+    ) -> Scaler:
+        """``fit`` on pieces of the data, each gone through once and then let go.
+
+        Raises:
+            DataError: as ``fit``; or the method is ``robust``, which needs all values at once.
+        """
+        if method == "robust":
+            raise DataError(
+                "Quartiles need all values at once; read in pieces, scaling is 'standard', 'log' "
+                "or 'none'."
+            )
+        found: Scaler | None = None
+        for cube, ends in pieces:
+            own = cls.fit(cube, ends, method, levels, per)
+            sums = _sums(cube, ends, method, own if found is None else found)
+            if found is None:
+                found, total = own, sums
+            else:
+                found = cls(method, {**own.center, **found.center}, {**own.spread, **found.spread},
+                            per)  # fmt: skip
+                total = total + sums
+        if found is None:
+            raise DataError("There is no piece to fit a scale on.")
+        center, spread = _common(total, found.center[COMMON], levels and method != "none")
+        centers, spreads = {**found.center, COMMON: center}, {**found.spread, COMMON: spread}
+        fixed = list(cube.static)
+        # What does not vary within a series has the common scale.
+        for own, common in ((centers, center), (spreads, spread)):
+            for value in own.values():
+                value[fixed] = common[fixed]
+        return cls(method, centers, spreads, per)
 
     def extended(self, cube: Cube, ends: Places) -> Scaler:
         """Together with the ids that it lacks, by the first ``ends[n]`` steps of each."""
@@ -216,6 +255,40 @@ def _logged(cube: Cube, values: Array, method: str) -> Array:
     result = values.copy()
     result[..., 0] = np.log1p(values[..., 0])
     return result
+
+
+def _sums(cube: Cube, ends: Places, method: str, about: Scaler) -> Array:
+    """Of each feature count, sum and sum of squares about a centre, and the latter about levels.
+
+    The centre is that of the first piece, so that nothing cancels. Features without a scale have
+    no count. (4, F).
+    """
+    before = _before(cube, ends, method)
+    sums = np.zeros((4, before.shape[2]))
+    for feature in _scaled_places(cube, method):
+        seen, counts = _seen(before[..., feature])
+        own, _ = _moments(seen, counts, "standard")
+        away = seen - about.center[COMMON][feature]
+        sums[:, feature] = (
+            len(seen),
+            away.sum(),
+            np.square(away).sum(),
+            np.square(seen - np.repeat(own, counts)).sum(),
+        )
+    return sums
+
+
+def _common(sums: Array, about: Array, levels: bool) -> tuple[Array, Array]:
+    """Centre and spread of all pieces together, by ``_sums``."""
+    count = np.maximum(sums[0], 1)
+    mean = sums[1] / count
+    squares = sums[2] / count - np.square(mean)
+    if levels:
+        squares[0] = sums[3, 0] / count[0]
+    deviation = np.sqrt(np.maximum(squares, 0))
+    center: Array = about + mean
+    large = deviation > ROUNDING * np.maximum(np.abs(center), np.abs(mean))
+    return center, np.where(large, deviation, 1.0)
 
 
 def _seen(values: Array) -> tuple[Array, Places]:

@@ -19,18 +19,19 @@ from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
-from gatework.data.windows import places
+from gatework.data.stream import Stream
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.backtest import backtest
 from gatework.tasks.baselines import LinearModel
 from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.evaluation import Evaluation
-from gatework.tasks.forecast_model import ForecastModel, layout_of, make_network
+from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
 from gatework.tasks.network import FORMS
 from gatework.tasks.predictions import Predictions
-from gatework.tasks.problem import ForecastProblem, mean_loss
+from gatework.tasks.problem import ForecastProblem, mean_loss, problem_of
+from gatework.tasks.streaming import fit_stream
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
@@ -179,7 +180,8 @@ class Forecaster(Predictions):
         """Train on all of ``X`` but its validation part, which lies at the end of each series.
 
         Args:
-            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or a
+                ``data.stream.Stream`` of a Parquet file that is larger than memory.
             y: not used; the target is part of ``X``.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -190,6 +192,8 @@ class Forecaster(Predictions):
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
         self._check()
+        if isinstance(X, Stream):
+            return self._keep(*fit_stream(self, X, folder, resume, watcher))
         cube = self.load_data(X)
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
@@ -200,19 +204,8 @@ class Forecaster(Predictions):
         encoding = Encoding.fit(cube, trained, self.calendar)
         short = check_long_enough(cube, cut, context, self.horizon)
         notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
-        parameters = self.get_params(deep=False)
-        model = ForecastModel(
-            parameters,
-            cell,
-            cube.columns,
-            cube.names,
-            cube.step,
-            season,
-            context,
-            scaler,
-            encoding,
-            make_network(cell, layout_of(encoding), parameters),
-        )
+        given = self.get_params(deep=False)
+        model = new_model(given, cell, cube, season, context, scaler, encoding)
         return self._train(model, cube, cut, notes, folder, resume, watcher)
 
     def continue_fit(self, X: Any, y: None = None, *, watcher: Watcher | None = None) -> Self:
@@ -278,12 +271,7 @@ class Forecaster(Predictions):
         loss = mean_loss(problem, "validation") if earlier and len(validation) else np.inf
         identity = self._identity(
             model.cell,
-            {
-                "context": model.context,
-                **{key: getattr(self, key) for key in SHAPES_A_RUN},
-                "quantiles": check_levels(self.quantiles, "quantiles"),
-                "inputs": model.encoding.to_dict(),
-            },
+            self.checkpoint_arguments(model),
             overview(cube),
             problem.parts["train"].scaled.cpu().numpy(),
         )
@@ -375,21 +363,23 @@ class Forecaster(Predictions):
             )
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
-    def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
-        start = np.zeros_like(cut.train)
-        parts = {
-            name: model.windows(cube, *places(cube, begin, end, model.context, model.horizon))
-            for name, begin, end in (
-                ("train", start, cut.train),
-                ("validation", cut.train, cut.validation),
-            )
+    def checkpoint_arguments(self, model: ForecastModel) -> dict[str, Any]:
+        """What a checkpoint of this run must agree in, beside cell, data and settings."""
+        return {
+            "context": model.context,
+            **{key: getattr(self, key) for key in SHAPES_A_RUN},
+            "quantiles": check_levels(self.quantiles, "quantiles"),
+            "inputs": model.encoding.to_dict(),
         }
-        if not len(parts["train"]):
+
+    def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
+        problem = problem_of(model, cube, cut)
+        if not problem.train_size:
             raise DataError(
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
+        return problem
 
 
 def _listed_new(names: list[str]) -> str:

@@ -303,6 +303,23 @@ def layout_of(encoding: Encoding) -> Layout:
     )
 
 
+def new_model(
+    parameters: Mapping[str, Any],
+    cell: Spec,
+    cube: Cube,
+    season: int,
+    context: int,
+    scaler: Scaler,
+    encoding: Encoding,
+) -> ForecastModel:
+    """A model before training, for data like a cube."""
+    network = make_network(cell, layout_of(encoding), parameters)
+    return ForecastModel(
+        parameters, cell, cube.columns, cube.names, cube.step, season, context, scaler, encoding,
+        network,
+    )  # fmt: skip
+
+
 def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gatework.data.cube import Cube
-from gatework.data.windows import Batch, Windows
+from gatework.data.splits import Split
+from gatework.data.windows import Batch, Windows, places
+from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
 
 
@@ -63,6 +65,17 @@ class ForecastProblem:
             f"series {self.cube.ids[row]!r}, the window of {windows.context} + {windows.horizon} "
             f"steps from {first}"
         )
+
+
+def problem_of(model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
+    """The windows of a cube that a model is trained and validated on."""
+    begins = np.zeros_like(cut.train), cut.train
+    ends = cut.train, cut.validation
+    parts = {
+        name: model.windows(cube, *places(cube, begin, end, model.context, model.horizon))
+        for name, begin, end in zip(("train", "validation"), begins, ends, strict=True)
+    }
+    return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
 
 
 def mean_loss(problem: ForecastProblem, part: str) -> float:
