@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cli_tools import TINY, done, refused
 from data_tools import DAYS, cube_of, quick, same_weights, write
 
 import gatework as gw
@@ -115,6 +116,14 @@ def test_what_is_hardly_numbers_is_a_category_and_a_slip_is_refused(tmp_path):
     table = [("y", "size"), *zip(range(4), ["1", "2", "x", "4"], strict=True)]
     with pytest.raises(DataError, match=r"'size' .* is read as numbers, but line 4 holds 'x'"):
         cube_of(tmp_path, table, target="y", features="size")
+
+
+@pytest.mark.parametrize("empty", [[None, None], ["", "NA"], [NAN, NAN]])
+def test_a_category_that_is_empty_is_missing_throughout(empty):
+    table = pd.DataFrame({"y": [1.0, 2.0], "kind": empty})
+    cube = load_cube(table, Columns("y", features="kind", categories="kind"))
+    assert cube.levels == {1: ()}
+    assert "2 of 2 values of 'kind' are missing" in notes(cube)
 
 
 def test_typed_categories_are_categories():
@@ -339,6 +348,29 @@ def test_the_encoding_is_of_the_training_part():
     assert Encoding.fit(cube, np.full(3, 50)).categories[1] == ("dry", "hail", "wet")
     again = Encoding.from_dict(found.to_dict())
     assert again == found
+
+
+# The command line.
+
+
+def test_the_command_line_takes_every_role_of_a_column(tmp_path):
+    path = tmp_path / "shops.csv"
+    shops(60, ahead=3).to_csv(path, index=False)
+    roles = ["--target", "sold", "--id", "shop", "--feature", "rain", "--future", "price",
+             "--static", "size", "--static", "kind", "--category", "size"]  # fmt: skip
+    checked = done("check", path, *roles, "--horizon", 3).out
+    assert "9 steps at the ends of 3 of 3 series hold only what is known ahead" in checked
+    run = tmp_path / "run"
+    done("fit", "forecast", path, *roles, "--calendar", "auto", "--scaling", "robust", "--per",
+         "global", "--horizon", 3, "--out", run, *TINY)  # fmt: skip
+    forecasts = done("predict", run, path).out.splitlines()
+    assert len(forecasts) == 1 + 9
+    assert '"a",2024-03-01,1,' in forecasts[1].replace(" 00:00:00", "")
+    model = gw.Forecaster.load(run)
+    assert model.model_.encoding.calendar == ("weekday",)
+    assert model.model_.encoding.categories[3] == ("0", "10", "20")
+    refused("fit", "forecast", path, *roles, "--calendar", "moon", "--horizon", 3, "--out",
+            tmp_path / "other")  # fmt: skip
 
 
 # Many ids.

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cli_tools import done, refused
 from data_tools import quick, same_weights
 
 from gatework.data import Columns, load_cube
@@ -140,6 +141,15 @@ def test_a_streamed_fit_learns_is_saved_and_goes_on(file, tmp_path):
         assert np.array_equal(again.predict(cube), whole.predict(cube))
     with pytest.raises(TrainingError, match="another run: rows"):
         quick(epochs=4, **options).fit(opened(file, 60), folder=tmp_path / "b", resume=True)
+
+
+def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
+    command = ["fit", "forecast", file, "--target", "sold", "--id", "shop", "--horizon", 3,
+               "--epochs", 1, "--hidden-size", 4, "--context", 5]  # fmt: skip
+    said = done(*command, "--buffer", 100, "--out", tmp_path / "run").out
+    assert f"are of the first of {len(opened(file))} pieces of" in said
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert "more than the buffer" in refused(*command, "--buffer", 20, "--out", tmp_path / "b")
 
 
 def test_the_test_part_can_be_cut_off(file):

@@ -82,6 +82,10 @@ def fit(
     ] = Settings.learning_rate,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    buffer: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
@@ -106,15 +110,19 @@ def fit(
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     console = _console()
-    cube = model.load_data(data)
+    stream = None if buffer is None else model.open_stream(data, buffer)
+    cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
+    training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
     _print_data(console, cube, short)
+    if stream is not None:
+        console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
     try:
         with place as folder:
             with ProgressBar() as bar:
-                model.fit(cube.until(begin), folder=folder, resume=resume, watcher=bar)
+                model.fit(training, folder=folder, resume=resume, watcher=bar)
             model.save(folder)  # first of all, so that a trained model is never lost
             summary = summarise(model, cube, begin, Path(data).name)
             saving.write_json(folder / SUMMARY, summary)

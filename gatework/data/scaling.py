@@ -121,8 +121,8 @@ class Scaler:
         centers, spreads = {**found.center, COMMON: center}, {**found.spread, COMMON: spread}
         fixed = list(cube.static)
         # What does not vary within a series has the common scale.
-        for own, common in ((centers, center), (spreads, spread)):
-            for value in own.values():
+        for stored, common in ((centers, center), (spreads, spread)):
+            for value in stored.values():
                 value[fixed] = common[fixed]
         return cls(method, centers, spreads, per)
 

@@ -36,7 +36,7 @@ class Stream:
         columns: which column is what; those that the first piece was found to have.
         cuts: the first row of each piece, and the number of rows.
         buffer: rows of a piece, at most.
-        test: steps of each series that are cut off (see ``without``); ``None``: nothing is.
+        test, horizon: what is cut off of each series (see ``without``); horizon 0: nothing.
     """
 
     path: Path
@@ -93,13 +93,13 @@ class Stream:
         cube = load_cube(Table(rows, f"{self.path} (rows {first + 1} to {end})"), self.columns)
         del rows
         pa.default_memory_pool().release_unused()
-        return cube if self.test is None else cube.until(held_out(cube, self.horizon, self.test))
+        return cube.until(held_out(cube, self.horizon, self.test)) if self.horizon else cube
 
     def __iter__(self) -> Iterator[Cube]:
         return (self[piece] for piece in range(len(self)))
 
-    def without(self, test: int, horizon: int) -> Self:
-        """The same without the last ``test`` steps of each series (at least ``horizon``)."""
+    def without(self, test: int | None, horizon: int) -> Self:
+        """The same without what ``held_out`` would hold out of each series."""
         return replace(self, test=test, horizon=horizon)
 
 

@@ -147,19 +147,21 @@ def texts(table: Table, name: str) -> NDArray[np.str_]:
 def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """One column as categories: the place of each value among the names, NaN where missing.
 
-    The names are in the order of text; numbers are named by their shortest form.
+    The names are in the order of text. Numbers are named by their shortest form, so that a column
+    of a CSV and one of a typed table have the same names.
     """
     column = table.column(name)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+    if _is_numbers(table, name):
         values = numbers(table, name)
         shown, places = np.unique(values[~np.isnan(values)], return_inverse=True)
         names = np.array([f"{v:.15g}" for v in shown])
         missing = np.isnan(values)
     else:
         encoded = pc.utf8_trim_whitespace(column.cast(pa.string())).dictionary_encode()
-        names = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
+        # The last one stands for null, whose code is -1.
+        names = np.array([*encoded.dictionary.to_pylist(), ""], dtype=np.str_)
         codes = pc.fill_null(encoded.indices, -1).to_numpy()
-        missing = (codes < 0) | np.isin(np.char.lower(names), MISSING)[codes]
+        missing = np.isin(np.char.lower(names), MISSING)[codes]
         places = codes[~missing]
     levels, order = np.unique(names[np.unique(places)], return_inverse=True)
     number = np.zeros(len(names), dtype=np.int64)
@@ -167,6 +169,16 @@ def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str,
     found = np.full(len(missing), np.nan)
     found[~missing] = number[places]
     return found, tuple(map(str, levels))
+
+
+def _is_numbers(table: Table, name: str) -> bool:
+    """Whether each value of a column is one number, and none is typed as a category."""
+    if pa.types.is_dictionary(table.arrow.column(name).type):
+        return False
+    try:
+        return not np.isnan(numbers(table, name)).all()
+    except DataError:
+        return False
 
 
 def is_category(table: Table, name: str) -> bool:

@@ -19,7 +19,7 @@ from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
-from gatework.data.stream import Stream
+from gatework.data.stream import BUFFER, Stream
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.backtest import backtest
@@ -180,8 +180,8 @@ class Forecaster(Predictions):
         """Train on all of ``X`` but its validation part, which lies at the end of each series.
 
         Args:
-            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or a
-                ``data.stream.Stream`` of a Parquet file that is larger than memory.
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or
+                what ``open_stream`` gives, of a file that is larger than memory.
             y: not used; the target is part of ``X``.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -324,8 +324,23 @@ class Forecaster(Predictions):
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
-        columns = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
-        return load_cube(X, Columns(**{name: getattr(self, name) for name in columns}))
+        return load_cube(X, self._columns())
+
+    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
+        """A Parquet file to fit on that is larger than memory, by the columns of the estimator.
+
+        Args:
+            path: the file; the rows of each id stand together.
+            buffer: rows that are in memory together, at most.
+
+        Raises:
+            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
+        """
+        return Stream.open(path, self._columns(), buffer)
+
+    def _columns(self) -> Columns:
+        names = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return Columns(**{name: getattr(self, name) for name in names})
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
