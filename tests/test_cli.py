@@ -137,6 +137,21 @@ def test_predict_writes_what_the_estimator_predicts(gatework, tmp_path, suffix):
 
 
 @pytest.mark.usefixtures("run_folder")
+def test_intervals_and_backtests_of_a_fitted_model(gatework):
+    status, out, err = gatework("predict", "run", "airpassengers", "--coverage", "0.8")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == '"id","time","step","passengers","low","high"'
+    table = gw.Forecaster.load("run").predict_table("airpassengers", 0.8)
+    values = [[float(v) for v in line.split(",")[3:]] for line in out.splitlines()[1:]]
+    assert values == [list(row.values())[3:] for row in table.to_pylist()]
+    status, out, _ = gatework("backtest", "run", "airpassengers", "--folds", "2", "--no-refit")
+    expected = gw.Forecaster.load("run").backtest("airpassengers", 2, refit=False)
+    assert status == 0
+    assert expected.verdict() in out
+    assert expected.interval_words() in out
+
+
+@pytest.mark.usefixtures("run_folder")
 def test_predict_without_a_file_prints_nothing_but_the_table(gatework):
     status, out, err = gatework("predict", "run", "airpassengers")
     assert (status, err) == (0, "")
@@ -208,7 +223,9 @@ def test_version_and_bare_commands(gatework):
         assert "Usage: gatework" in out
 
 
-@pytest.mark.parametrize("command", ["fit forecast", "predict", "report", "cells", "check"])
+@pytest.mark.parametrize(
+    "command", ["fit forecast", "predict", "backtest", "report", "cells", "check"]
+)
 def test_every_help_has_an_example(gatework, command):
     status, out, _ = gatework(*command.split(), "--help")
     assert status == 0
@@ -297,6 +314,7 @@ def test_mistakes_of_fit(gatework, tmp_path, data, words, reason):
         ("predict", "Missing argument"),
         ("predict absent airpassengers", "absent holds no saved model"),
         ("report absent", "absent holds no finished run"),
+        ("backtest absent airpassengers", "absent holds no saved model"),
         ("cells lsmt", "Did you mean 'lstm'?"),
         ("check absent.csv", "absent.csv does not exist"),
     ],
@@ -340,6 +358,9 @@ def test_overwriting_that_fails_leaves_the_old_run(gatework, run_folder):
         ("predict run airpassengers --out next.txt", "use .csv or .parquet"),
         ("predict run airpassengers --out absent/next.csv", "absent/next.csv cannot be written"),
         ("predict run absent.csv", "absent.csv does not exist"),
+        ("predict run airpassengers --coverage 90", "coverage is a number between 0 and 1"),
+        ("backtest run airpassengers --folds 90", "reach back 270 steps"),
+        ("backtest run absent.csv", "absent.csv does not exist"),
         ("report run --out absent/page.html", "absent/page.html cannot be written"),
         ("report run --out run", "run cannot be written"),
     ],

@@ -1,180 +1,136 @@
-"""A Parquet file in pieces: the same series, scales, windows and losses as from the whole."""
+"""Streams: step by step what the layer gives over the whole sequence."""
 
-import numpy as np
-import pandas as pd
 import pytest
+import shared
 import torch
-from cli_tools import done, refused
-from data_tools import quick, same_weights
+from shared import CELLS, EveryPrimitive
+from tolerances import SINGLE
 
-from gatework.data import Columns, load_cube
-from gatework.data.encoding import Encoding
-from gatework.data.scaling import Scaler
-from gatework.data.splits import split
-from gatework.data.stream import Stream
-from gatework.errors import DataError, TrainingError
-from gatework.tasks.problem import problem_of
-from gatework.tasks.streaming import PARTS, StreamedProblem
-
-NAN = float("nan")
-ROLES = {"target": "sold", "time": "day", "id": "shop", "features": "rain", "future": "price",
-         "static": "size"}  # fmt: skip
+import gatework as gw
+from gatework.equations import Cell, Input, Matrix, State, Vector, tanh
+from gatework.errors import ShapeError
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Twelve shops in one file of small row groups, which begin amid them."""
-    random = np.random.default_rng(0)
-    parts = []
-    for number in range(12):
-        steps = int(random.integers(25, 45))
-        parts.append(pd.DataFrame({
-            "shop": f"s{number:02}",
-            "day": pd.date_range("2024-01-01", periods=steps),
-            "sold": random.normal(100 * (number + 1), 1 + number, steps),
-            "rain": random.choice(["dry", "wet", None] if number > 5 else ["dry"], steps),
-            "price": random.normal(0, 1, steps),
-            "size": float(number),
-        }))  # fmt: skip
-    table = pd.concat(parts, ignore_index=True)
-    table.loc[3, "price"] = NAN
-    path = tmp_path_factory.mktemp("stream") / "shops.parquet"
-    table.to_parquet(path, row_group_size=17)
-    return path
+class Skip(Cell):
+    """Reads the input elementwise."""
+
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    v = Vector("F")
+    h_next = tanh(W @ (v * x) + U @ h)
 
 
-def opened(file, buffer=100):
-    return Stream.open(file, Columns(**ROLES), buffer)
+def layer_of(cell, **options):
+    torch.manual_seed(0)
+    proj = {"proj_size": 3} if "P" in cell.spec.sizes else {}
+    return shared.layer_of(cell, 5, 20, **proj, **options)
 
 
-def test_pieces_are_whole_series(file):
-    stream, whole = opened(file), load_cube(file, Columns(**ROLES))
-    assert len(stream) > 3
-    cubes = list(stream)
-    assert [name for cube in cubes for name in cube.ids] == list(whole.ids)
-    for cube in cubes:
-        assert cube.lengths.sum() <= 100
-        for position, name in enumerate(cube.ids):
-            known = whole.series(whole.ids.index(name))
-            numbers = [0, 2, 3]
-            assert np.array_equal(cube.series(position)[:, numbers], known[:, numbers], True)
-            assert np.array_equal(_names(cube, position), _names(whole, whole.ids.index(name)))
-    assert len(Stream.open(file, Columns(**ROLES))) == 1
+def stepped(stream, x):
+    return torch.stack([stream.step(one) for one in x])
 
 
-def _names(cube, position):
-    codes = cube.series(position)[:, 1]
-    return ["" if np.isnan(code) else cube.levels[1][int(code)] for code in codes]
+@pytest.mark.parametrize("cell", [*CELLS, EveryPrimitive, Skip], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("path", ["auto", "reference"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_is_the_layer_over_the_whole_sequence(cell, path, batch):
+    layer = layer_of(cell, num_layers=2, path=path)
+    x = torch.randn(12, batch, 5)
+    with torch.no_grad():
+        output, states = layer(x)
+    stream = layer.stream(batch)
+    torch.testing.assert_close(stepped(stream, x), output, **SINGLE)
+    torch.testing.assert_close(stream.states, states, **SINGLE)
+    stream.reset()
+    torch.testing.assert_close(stepped(stream, x), output, **SINGLE)
 
 
-@pytest.mark.parametrize("levels", [True, False])
-@pytest.mark.parametrize(("method", "per"), [("standard", "series"), ("log", "global"),
-                                             ("none", "series")])  # fmt: skip
-def test_scales_are_those_of_the_whole(file, method, per, levels):
-    whole = load_cube(file, Columns(**ROLES))
-    known = Scaler.fit(whole, split(whole, 3, 0.2).train, method, levels, per)
-    pieces = ((cube, split(cube, 3, 0.2).train) for cube in opened(file))
-    found = Scaler.joined(pieces, method, levels, per)
-    assert found.center.keys() == known.center.keys()
-    for name in known.center:
-        for one, two in ((found.center, known.center), (found.spread, known.spread)):
-            np.testing.assert_allclose(one[name], two[name], rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("made", [gw.LSTM, gw.GRU, gw.RNN])
+def test_drop_ins_stream_too(made):
+    layer = made(4, 16, num_layers=2, batch_first=True, dropout=0.5, dtype=torch.float64)
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    stream = layer.stream(batch=3)
+    layer_out = layer.eval()(x)[0].detach()
+    layer.train()
+    torch.testing.assert_close(stepped(stream, x.transpose(0, 1)).transpose(0, 1), layer_out)
 
 
-def test_an_encoding_is_that_of_the_whole(file):
-    whole = load_cube(file, Columns(**ROLES))
-    known = Encoding.fit(whole, whole.lengths, True)
-    found = Encoding.joined([Encoding.fit(cube, cube.lengths, True) for cube in opened(file)])
-    assert found == known
-    assert known.categories == {1: ("dry", "wet", "")}
-    assert known.gaps == (2,)
+def test_one_sequence_needs_no_batch_axis():
+    stream = gw.LSTM(4, 16).stream()
+    assert stream.step(torch.randn(4)).shape == (16,)
+    assert stream.step(torch.randn(1, 4)).shape == (1, 16)
 
 
-def streamed(file, **arguments):
-    """A fitted model, and its windows from pieces and from the whole table."""
-    model = quick(**ROLES, **arguments).fit(opened(file))
-    stream, whole = opened(file), load_cube(file, Columns(**ROLES))
-    sizes = {part: [] for part in PARTS}
-    for cube in stream:
-        problem = problem_of(model.model_, cube, split(cube, 3, 0.2))
-        for part in PARTS:
-            sizes[part].append(len(problem.parts[part]))
-    pieces = StreamedProblem(model.model_, stream, 0.2, sizes)
-    return model, pieces, problem_of(model.model_, whole, split(whole, 3, 0.2))
+@pytest.mark.parametrize("path", ["auto", "reference"])
+def test_a_stream_goes_on_from_given_states_and_notices_new_weights(path):
+    layer = gw.Recurrent("peephole_lstm", 4, 16, path=path)
+    x = torch.randn(8, 1, 4)
+    with torch.no_grad():
+        _, middle = layer(x[:4])
+        rest, _ = layer(x[4:], middle)
+    stream = layer.stream()
+    stream.states = middle
+    torch.testing.assert_close(stepped(stream, x[4:]), rest, **SINGLE)
+    stream.reset()
+    before = stepped(stream, x[:4])
+    with torch.no_grad():
+        layer.U_l0.mul_(3)
+        after, _ = layer(x[4:], middle)
+    torch.testing.assert_close(stepped(stream, x[4:]), after, **SINGLE)
+    stream.reset()
+    assert not torch.allclose(stepped(stream, x[:4]), before)
 
 
-def test_losses_are_those_of_the_whole(file):
-    _, pieces, whole = streamed(file)
-    for part in PARTS:
-        count = len(whole.parts[part])
-        assert sum(pieces.sizes[part]) == count
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(3))[:60].sort().values
-        with torch.no_grad():
-            found, known = pieces.losses(order, part), whole.losses(order, part)
-        torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-6)
-        assert pieces.describe(int(order[-1]), part) == whole.describe(int(order[-1]), part)
+def test_what_a_stream_gives_is_the_callers_own():
+    stream = gw.Recurrent("peephole_lstm", 4, 16).stream()
+    first = stream.step(torch.ones(4))
+    kept = first.clone()
+    h, _ = stream.states
+    h.zero_()
+    first.zero_()
+    stream.step(torch.ones(4))
+    stream.reset()
+    assert torch.equal(stream.step(torch.ones(4)), kept)
 
 
-def test_an_epoch_has_every_window_once_in_another_order_each_time(file):
-    _, pieces, _ = streamed(file)
-    generator = torch.Generator().manual_seed(0)
-    one, two = (list(pieces.orders(generator)) for _ in range(2))
-    for orders in (one, two):
-        everything = torch.cat(orders)
-        assert torch.equal(everything.sort().values, torch.arange(pieces.train_size))
-        assert len(orders) == len(pieces.stream)
-    assert not torch.equal(torch.cat(one), torch.cat(two))
+@pytest.mark.parametrize(
+    ("x", "reason"),
+    [
+        (torch.zeros(2, 4), r"is \(1, 4\) = \(B, F\), got \(2, 4\)"),
+        (torch.zeros(3), r"got \(1, 3\)"),
+        (torch.zeros(4, dtype=torch.float64), "is torch.float32, got torch.float64"),
+    ],
+)
+def test_a_wrong_step_is_refused(x, reason):
+    with pytest.raises(ShapeError, match=reason):
+        gw.Recurrent("peephole_lstm", 4, 16).stream().step(x)
 
 
-def test_a_streamed_fit_learns_is_saved_and_goes_on(file, tmp_path):
-    options = {**ROLES, "batch_size": 16, "calendar": ("weekday",)}
-    whole = quick(epochs=3, **options).fit(opened(file), folder=tmp_path / "a")
-    quick(epochs=1, **options).fit(opened(file), folder=tmp_path / "b")
-    resumed = quick(epochs=3, **options).fit(opened(file), folder=tmp_path / "b", resume=True)
-    assert same_weights(whole, resumed)
-    assert whole.history_ == resumed.history_
-    assert whole.history_[-1]["train"] < whole.history_[0]["train"]
-    assert f"is read in {len(opened(file))} pieces of at most 100 rows" in whole.notes_[0]
-    whole.save(tmp_path / "model")
-    again = type(whole).load(tmp_path / "model")
-    for cube in opened(file):
-        assert np.array_equal(again.predict(cube), whole.predict(cube))
-    with pytest.raises(TrainingError, match="another run: rows"):
-        quick(epochs=4, **options).fit(opened(file, 60), folder=tmp_path / "b", resume=True)
+def test_what_cannot_stream_says_so():
+    with pytest.raises(ShapeError, match="second direction begins at the end"):
+        gw.LSTM(4, 16, bidirectional=True).stream()
+    with pytest.raises(ShapeError, match="batch is a whole number"):
+        gw.LSTM(4, 16).stream(0)
 
 
-def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
-    command = ["fit", "forecast", file, "--target", "sold", "--id", "shop", "--horizon", 3,
-               "--epochs", 1, "--hidden-size", 4, "--context", 5]  # fmt: skip
-    said = done(*command, "--buffer", 100, "--out", tmp_path / "run").out
-    assert f"are of the first of {len(opened(file))} pieces of" in said
-    assert (tmp_path / "run" / "model.safetensors").is_file()
-    assert "more than the buffer" in refused(*command, "--buffer", 20, "--out", tmp_path / "b")
+@pytest.mark.parametrize("change", [lambda w: w.data.mul_(2), lambda w: w.detach().numpy().fill(0)])
+def test_weights_that_change_without_a_new_version_are_noticed(change):
+    layer = gw.LSTM(4, 16)
+    stream = layer.stream()
+    stream.step(torch.ones(4))
+    change(layer.weight_hh_l0)
+    before = stream.states
+    with torch.no_grad():
+        want, _ = layer(torch.ones(1, 1, 4), before)
+    torch.testing.assert_close(stream.step(torch.ones(4)), want[0, 0], **SINGLE)
 
 
-def test_the_test_part_can_be_cut_off(file):
-    stream = opened(file).without(5, 3)
-    whole = load_cube(file, Columns(**ROLES))
-    lengths = np.concatenate([cube.lengths for cube in stream])
-    assert lengths.tolist() == (whole.lengths - 5).tolist()
-
-
-def test_files_that_cannot_be_read_in_pieces(file, tmp_path):
-    def refusal(buffer=100, path=file, **roles):
-        with pytest.raises(DataError) as caught:
-            Stream.open(path, Columns(**ROLES | roles), buffer)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    assert "name the column of ids" in refusal(id=None)
-    assert "has no column 'moon'" in refusal(id="moon")
-    assert "rows, more than the buffer of 20" in refusal(20)
-    assert "cannot be read as Parquet" in refusal(path=tmp_path / "absent.parquet")
-    mixed = tmp_path / "mixed.parquet"
-    pd.read_parquet(file).sort_values("day", kind="stable").to_parquet(mixed)
-    assert "The rows of id 's00' do not stand together" in refusal(path=mixed)
-    assert "(it comes again in row 13). Sort the file by 'shop' first." in refusal(path=mixed)
-    with pytest.raises(DataError, match="Quartiles need all values at once"):
-        quick(**ROLES, scaling="robust").fit(opened(file))
-    with pytest.raises(DataError, match="long enough for a window of context 90"):
-        quick(**ROLES, context=90).fit(opened(file))
+def test_refresh_reads_the_weights_and_keeps_the_states():
+    layer = gw.LSTM(4, 16)
+    stream = layer.stream()
+    stream.step(torch.ones(4))
+    layer.weight_hh_l0.detach().numpy()[1, 1] += 5
+    stream.refresh()
+    with torch.no_grad():
+        want, _ = layer(torch.ones(1, 1, 4), stream.states)
+    torch.testing.assert_close(stream.step(torch.ones(4)), want[0, 0], **SINGLE)

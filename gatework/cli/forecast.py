@@ -33,6 +33,7 @@ FIT_EXAMPLE = (
     "--out run. Or, with a bundled series: gatework fit forecast airpassengers --horizon 12 "
     "--out run"
 )
+BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refit"
 
 
 def fit(
@@ -108,8 +109,7 @@ def fit(
         form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = _console()
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
@@ -151,7 +151,38 @@ def predict(model: Path, data: str, out: Path | None, coverage: float | None = N
     write_table(table, out, "forecasts")
 
 
+def backtest(
+    model: Annotated[Path, typer.Argument(help="The folder that `gatework fit forecast` wrote.")],
+    data: Data,
+    folds: Annotated[int, typer.Option(min=1, help="Places to forecast from.")] = 5,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Steps between them. (default: the horizon)")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Fit at every place, or at the first.")
+    ] = True,
+    coverage: Annotated[
+        float, typer.Option(help="Share of the values that intervals shall hold.")
+    ] = 0.9,
+) -> None:
+    """Fit a model's arguments anew at places of the past, and score them beside the baselines."""
+    from gatework.tasks.forecast import Forecaster
+
+    evaluation = Forecaster.load(model).backtest(data, folds, stride, refit, coverage)
+    _print_evaluation(_console(), evaluation.to_dict())
+
+
+def _console() -> Console:
+    """Names of columns, ids and folders are the user's: brackets and colons mean nothing."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    _print_evaluation(console, evaluation)
+    console.print(f"model:  {out}\nreport: {out / PAGE}")
+
+
+def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
     table = Table("forecast", "MAE", "RMSE", "MAPE %", "sMAPE %", box=None, pad_edge=False)
     for name, errors in evaluation["errors"].items():
         values = (errors[k] for k in ("mae", "rmse", "mape", "smape"))
@@ -159,7 +190,6 @@ def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> No
     console.print()
     console.print(table)
     console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
-    console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
 def _print_data(console: Console, cube: Cube, short: list[str]) -> None:

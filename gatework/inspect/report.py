@@ -23,7 +23,7 @@ from gatework.inspect.record import record
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast import Forecaster
 
-SETTINGS = ("hidden_size", "num_layers", "horizon", "scaling", "seed")
+SETTINGS = ("hidden_size", "num_layers", "horizon", "form", "head", "scaling", "seed")
 SHOWN_WINDOWS = 4
 
 

@@ -92,15 +92,19 @@ class Point(Head):
         self.by = loss  # its name: a function without one cannot be pickled
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
+        """The number itself, from its level."""
         return raw + level.unsqueeze(-1)
 
     def loss(self, found: Tensor, target: Tensor, units: Tensor) -> Tensor:
+        """That of the error which was asked for."""
         return LOSSES[self.by](found[..., 0] - target)
 
     def point(self, found: Tensor, units: Tensor) -> Tensor:
+        """The number."""
         return found[..., 0]
 
     def widths(self, found: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """One: an error of any size is as likely everywhere."""
         return torch.ones_like(found[..., 0]), torch.ones_like(found[..., 0])
 
     def _quantiles(self, found: list[Array], units: Array, levels: Array) -> Array:
@@ -121,17 +125,20 @@ class Quantile(Head):
         self.middle = int(np.flatnonzero(self.levels == 0.5)[0])
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
-        # In order of size: quantiles do not cross.
+        """The quantiles, in order of size: they do not cross."""
         return (raw + level.unsqueeze(-1)).sort(dim=-1).values
 
     def loss(self, found: Tensor, target: Tensor, units: Tensor) -> Tensor:
+        """The pinball loss, the mean over the quantiles."""
         error, levels = target.unsqueeze(-1) - found, torch.from_numpy(self.levels).to(found)
         return torch.maximum(levels * error, (levels - 1) * error).mean(dim=-1)
 
     def point(self, found: Tensor, units: Tensor) -> Tensor:
+        """The median."""
         return found[..., self.middle]
 
     def widths(self, found: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """From the median to the lowest and to the highest quantile."""
         middle = found[..., self.middle]
         low, high = middle - found[..., 0], found[..., -1] - middle
         return low.clamp(min=NARROWEST), high.clamp(min=NARROWEST)
@@ -157,18 +164,23 @@ class Normal(Head):
     size = 2
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
+        """Mean and standard deviation."""
         return torch.stack([raw[..., 0] + level, softplus(raw[..., 1]) + NARROWEST], dim=-1)
 
     def loss(self, found: Tensor, target: Tensor, units: Tensor) -> Tensor:
+        """The negative logarithm of the density."""
         return -self._of(found).log_prob(target)  # type: ignore[no-any-return]
 
     def point(self, found: Tensor, units: Tensor) -> Tensor:
+        """The mean."""
         return found[..., 0]
 
     def widths(self, found: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """The scale, on both sides."""
         return found[..., 1], found[..., 1]
 
     def draw(self, found: Tensor, units: Tensor) -> Tensor:
+        """One value of each distribution."""
         return self._of(found).sample()  # type: ignore[no-any-return]
 
     def _of(self, found: Tensor) -> Any:
@@ -185,6 +197,7 @@ class StudentT(Normal):
     size = 3
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
+        """Location, scale and degrees of freedom."""
         freedom = 2 + softplus(raw[..., 2:]) + NARROWEST
         return torch.cat([super().parameters(raw, level, mean), freedom], dim=-1)
 
@@ -207,24 +220,29 @@ class NegativeBinomial(Head):
     size, lowest = 2, 0.0
 
     def parameters(self, raw: Tensor, level: Tensor, mean: Tensor) -> Tensor:
+        """Mean and dispersion of the counts, in the user's units."""
         m = softplus(raw[..., 0]) * (1 + mean) + NARROWEST
         return torch.stack([m, softplus(raw[..., 1]) + 1e-4], dim=-1)
 
     def loss(self, found: Tensor, target: Tensor, units: Tensor) -> Tensor:
+        """The negative logarithm of the probability of the count."""
         center, spread = units.unsqueeze(-1).unbind(1)
         # Scaled and back, so whole numbers only but for rounding.
         counts = (target * spread + center).round()
         return -self._of(found).log_prob(counts)  # type: ignore[no-any-return]
 
     def point(self, found: Tensor, units: Tensor) -> Tensor:
+        """The mean."""
         return self._scaled(found[..., 0], units)
 
     def widths(self, found: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """The standard deviation, on both sides."""
         m, a = found.unbind(-1)
         width = (m + a * m.square()).sqrt() / units[:, 1:]
         return width, width
 
     def draw(self, found: Tensor, units: Tensor) -> Tensor:
+        """One count of each distribution, in the model's units."""
         return self._scaled(self._of(found).sample(), units)
 
     def _scaled(self, counts: Tensor, units: Tensor) -> Tensor:

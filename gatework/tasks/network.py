@@ -103,6 +103,7 @@ class Direct(ForecastNetwork):
     """All steps at once, of the last output and of what is known of the future."""
 
     def input_size(self, inputs: Inputs) -> int:
+        """Those of the context."""
         return inputs.context_size
 
     def _add_parts(self, stack: Any, inputs: Inputs) -> None:
@@ -110,6 +111,7 @@ class Direct(ForecastNetwork):
         self.head = nn.Linear(read, self.horizon * self.outcome.size)
 
     def forward(self, batch: Batch, units: Tensor) -> Tensor:
+        """All steps of the last output."""
         read = self.inputs(batch)
         output, _ = self.recurrent(read.context.transpose(0, 1))
         raw = self.head(torch.cat([output[-1], read.future.flatten(1)], dim=1))
@@ -121,6 +123,7 @@ class EncoderDecoder(ForecastNetwork):
     """A decoder from the encoder's states, one step at a time, fed its own forecasts."""
 
     def input_size(self, inputs: Inputs) -> int:
+        """Those of the context; the decoder reads a value and the future."""
         return inputs.context_size
 
     def _add_parts(self, stack: Any, inputs: Inputs) -> None:
@@ -128,6 +131,7 @@ class EncoderDecoder(ForecastNetwork):
         self.head = nn.Linear(self.decoder.output_size, self.outcome.size)
 
     def forward(self, batch: Batch, units: Tensor) -> Tensor:
+        """Step after step, each fed the forecast of the one before."""
         read, mean, units = self.inputs(batch), usual(batch, units), units.to(batch.context)
         _, states = self.recurrent(read.context.transpose(0, 1))
         value, found = last_seen(batch.context[..., 0], batch.seen[..., 0]), []
@@ -143,25 +147,30 @@ class Recursive(ForecastNetwork):
     """A model of the next step, which reads what is known of that step too, fed what it says."""
 
     def input_size(self, inputs: Inputs) -> int:
+        """Those of the context, and what is known of the next step."""
         return inputs.context_size + inputs.future_size
 
     def _add_parts(self, stack: Any, inputs: Inputs) -> None:
         self.head = nn.Linear(self.recurrent.output_size, self.outcome.size)
 
     def reads(self, batch: Batch) -> Tensor:
+        """What the stack reads of the context, (L, B, D + K)."""
         return self._steps(batch)[0][: batch.context.shape[1]]
 
     def taught(self, batch: Batch, units: Tensor) -> Tensor:
+        """All steps at once, each after the true values before it."""
         steps, level = self._steps(batch, batch.target, batch.known)
         output, _ = self.recurrent(steps)
         raw = self.head(output[-self.horizon :].transpose(0, 1))
         return self.outcome.parameters(raw, level, usual(batch, units))
 
     def forward(self, batch: Batch, units: Tensor) -> Tensor:
+        """Step after step, each fed the forecast of the one before."""
         found = self._run(batch, units, 1, self.outcome.point)
         return torch.cat([parameters for parameters, _ in found], dim=1)
 
     def quantiles(self, batch: Batch, units: Tensor, levels: Sequence[float]) -> Tensor:
+        """Of a distribution those of drawn futures, else those of each step."""
         # What is said of a step holds if the steps before it come true: so futures are drawn.
         if not self.outcome.draws:
             return super().quantiles(batch, units, levels)
