@@ -313,7 +313,8 @@ def test_whatever_comes_after_the_cut_nothing_fitted_changes(scaling, per):
     table = shops(60, seed=1)
     table.loc[[5, 6, 70], ["sold", "rain"]] = None  # gaps, and a category that is missing
     other = table.copy()
-    after = other["day"] >= np.datetime64("2024-01-01") + 45
+    ends = other["shop"].map({"a": 45, "b": 30, "c": 40})
+    after = other["day"] >= np.datetime64("2024-01-01") + pd.to_timedelta(ends, "D")
     random = np.random.default_rng(9)
     count = after.sum()
     other.loc[after, "sold"] = random.uniform(0, 1e6, count)
@@ -325,7 +326,7 @@ def test_whatever_comes_after_the_cut_nothing_fitted_changes(scaling, per):
     for data in (table, other):
         cube = load_cube(data, Columns(**ROLES))
         model = quick(**ROLES, scaling=scaling, per=per, calendar=True, epochs=2)
-        models.append(model.fit(cube.until(np.full(3, 45))))
+        models.append(model.fit(cube.until(np.array([45, 30, 40]))))
     one, two = models
     assert one.scaler_.to_dict() == two.scaler_.to_dict()
     assert one.model_.encoding == two.model_.encoding

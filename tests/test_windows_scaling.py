@@ -376,6 +376,16 @@ def test_what_is_held_out_reaches_into_nothing():
     assert fits[0].history_ == fits[1].history_
 
 
+@pytest.mark.parametrize("method", ["standard", "robust", "log", "none"])
+@pytest.mark.parametrize("per", ["series", "global"])
+def test_a_scale_is_of_each_series_up_to_its_own_end(method, per):
+    ends = np.array([20, 50, 35])
+    calm = np.stack([sine(60, noise=0.3, seed=seed) for seed in range(3)])
+    wild = np.stack([disturbed(y, end, 60) for y, end in zip(calm, ends, strict=True)])
+    one, two = (Scaler.fit(named(np.abs(y)), ends, method, per=per) for y in (calm, wild))
+    assert one.to_dict() == two.to_dict()
+
+
 def test_a_disturbed_training_part_does_matter():
     # The tests above would pass for a forecaster that ignores its data.
     y = sine(80, noise=0.3)

@@ -69,12 +69,15 @@ class ForecastProblem:
 
 def problem_of(model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
     """The windows of a cube that a model is trained and validated on."""
-    begins = np.zeros_like(cut.train), cut.train
-    ends = cut.train, cut.validation
-    parts = {
-        name: model.windows(cube, *places(cube, begin, end, model.context, model.horizon))
-        for name, begin, end in zip(("train", "validation"), begins, ends, strict=True)
+    start, size = np.zeros_like(cut.train), (model.context, model.horizon)
+    found = {
+        "train": places(cube, start, cut.train, *size),
+        "validation": places(cube, cut.train, cut.validation, *size),
     }
+    # The columns are made once; the parts share them.
+    rows, origins = (np.concatenate(part) for part in zip(*found.values(), strict=True))
+    windows = model.windows(cube, rows, origins)
+    parts = {name: replace(windows, rows=r, origins=o) for name, (r, o) in found.items()}
     return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
 
 
