@@ -8,6 +8,7 @@ from shared import each_untimed
 
 import gatework as gw
 from gatework.cells import resolve
+from gatework.data.splits import Split
 from gatework.data.windows import Windows
 from gatework.errors import DataError
 from gatework.tasks.heads import make_head
@@ -211,16 +212,21 @@ def test_a_form_learns(form):
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_training_and_validation_losses_are_those_of_their_part(form):
+def test_training_reads_the_truth_and_validation_what_is_fed_back(form):
     model = quick(form=form, epochs=1).fit(Y)
-    cube = model.load_data(Y)
-    windows = model.model_.windows(cube, np.array([0]), np.array([30]))
-    batch, units = windows.batch(np.array([0])), model.model_.units(cube, model.scaler_)
-    # One window: what the loop trains by, and what it stops by.
-    with torch.no_grad():
-        taught, free = model.network_.taught(batch, units), model.network_(batch, units)
-    assert torch.equal(taught, free) == (form != "recursive")
-    assert torch.allclose(taught[:, 0], free[:, 0])  # the first step reads the context alone
+    cut = Split(np.array([48]), np.array([60]))
+    problem = model._problem(model.model_, model.load_data(Y), cut)
+    network = model.network_
+    for part, said in (("train", network.taught), ("validation", network)):
+        windows = problem.parts[part]
+        batch, units = windows.batch(np.arange(len(windows))), problem.units.expand(len(windows), 2)
+        with torch.no_grad():
+            losses = problem.losses(torch.arange(len(windows)), part)
+            error = said(batch, units)[..., 0] - batch.target
+            taught, free = network.taught(batch, units), network(batch, units)
+        torch.testing.assert_close(losses, error.abs().mean(dim=1))
+        assert torch.equal(taught, free) == (form != "recursive")
+        assert torch.allclose(taught[:, 0], free[:, 0])  # the first step reads no target
 
 
 @pytest.mark.parametrize("form", list(FORMS))

@@ -161,3 +161,9 @@ def test_a_table_with_intervals():
     low, high = model.predict_interval(Y, 0.8)[0].T
     assert table["low"].to_pylist() == low.tolist()
     assert table["high"].to_pylist() == high.tolist()
+
+
+def test_a_value_on_the_edge_lies_within():
+    zeros = np.zeros((2, 60))  # all scores are the same, so each value is at the edge
+    model = quick(head="negative_binomial", epochs=2, device="cpu").fit(zeros)
+    assert model.evaluate(zeros).interval_words().startswith("Intervals of 90%: 100.0% of ")

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
+ROUNDING = 1e-6  # of the network's float32
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Evaluation:
         if self.interval is None:
             raise DataError(self.without)
         low, high = np.moveaxis(self.interval, -1, 0)
-        inside = ((self.truth >= low) & (self.truth <= high)).astype(np.float64)
+        edge = ROUNDING * (high - low)  # what lies on it, as zeros among counts do, is within
+        within = (self.truth >= low - edge) & (self.truth <= high + edge)
+        inside = within.astype(np.float64)
         return np.where(np.isnan(self.truth) | np.isnan(low), np.nan, inside)
 
     def to_dict(self) -> dict[str, Any]:

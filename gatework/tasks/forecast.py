@@ -28,7 +28,7 @@ from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
-from gatework.tasks.network import FORMS
+from gatework.tasks.network import check_form
 from gatework.tasks.predictions import Predictions
 from gatework.tasks.problem import ForecastProblem, mean_loss, problem_of
 from gatework.tasks.streaming import fit_stream
@@ -369,13 +369,7 @@ class Forecaster(Predictions):
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        if self.form not in FORMS:
-            raise DataError(f"There is no form {self.form!r}; choose one of {', '.join(FORMS)}.")
-        if (self.form, self.head) == ("recursive", "quantile"):
-            raise DataError(
-                "The form 'recursive' draws futures step by step, and from quantiles nothing can "
-                "be drawn. Use a head that is a distribution, or another form."
-            )
+        check_form(self.form, self.head)
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def checkpoint_arguments(self, model: ForecastModel) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gatework.data.windows import Batch
 from gatework.equations import Spec
+from gatework.errors import DataError
 from gatework.layers import Recurrent
 from gatework.tasks.heads import Head
 from gatework.tasks.inputs import Inputs, Layout, last_seen
@@ -236,6 +237,21 @@ FORMS: dict[str, type[ForecastNetwork]] = {
     "recursive": Recursive,
     "encoder_decoder": EncoderDecoder,
 }
+
+
+def check_form(form: str, head: str) -> None:
+    """Refuse a form that is not there, or does not go with the head.
+
+    Raises:
+        DataError: in one line, why.
+    """
+    if form not in FORMS:
+        raise DataError(f"There is no form {form!r}; choose one of {', '.join(FORMS)}.")
+    if (form, head) == ("recursive", "quantile"):
+        raise DataError(
+            "The form 'recursive' draws futures step by step, and from quantiles nothing can be "
+            "drawn. Use a head that is a distribution, or another form."
+        )
 
 
 def usual(batch: Batch, units: Tensor) -> Tensor:
