@@ -122,7 +122,7 @@ def table(case: Case) -> str:
     """The rows of one case: mean and standard deviation over the seeds, then the baselines."""
     head = ["forecast", "MAE", "RMSE", "MAPE %", "sMAPE %"]
     head += ["as published, %"] if case.as_published else []
-    head += ["beats the naive forecasts"]
+    head += ["beats the baselines"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for cell, evaluations in case.measured.items():
         errors = [e.errors()[e.model] for e in evaluations]
@@ -180,9 +180,10 @@ def page() -> str:
         "Measured by `make results` (`python benchmarks/backtests.py --write docs/results.md`), "
         f"seeds {SEEDS[0]} to {SEEDS[-1]}, mean ± standard deviation over the seeds; torch "
         f"{torch.__version__.partition('+')[0]}, Python {platform.python_version()}, CPU. Scaling "
-        "is fitted and training stopped on the years before the scored ones. The naive forecasts "
-        "stand beside every row, on the same windows: naive repeats the last value, seasonal naive "
-        "the value of twelve months ago.",
+        "is fitted and training stopped on the years before the scored ones. The baselines stand "
+        "beside every row, on the same windows: naive repeats the last value, seasonal naive the "
+        "value of twelve months ago, drift goes on along the line from the first value to the last "
+        "one, and linear is a ridge regression on the training windows of the first cell.",
     ]
     for case in CASES:
         settings = ", ".join(f"{k}={v!r}" for k, v in case.settings.items())

@@ -82,9 +82,11 @@ def test_fit_scores_saves_and_reports(gatework, tmp_path):
     out = fitted(gatework)
     assert "One series of 144 steps, one every 1 month, from 1949-01-01" in out
     assert "Reads 6 steps, forecasts 3." in out
-    rows = re.findall(r"^(lstm|naive|seasonal naive) +(\S+) +(\S+) +(\S+) +(\S+) *$", out, re.M)
-    assert [r[0] for r in rows] == ["lstm", "naive", "seasonal naive"]
-    assert re.search(r"The lstm (does not beat|beats) the (seasonal )?naive forecast: MAE", out)
+    rows = re.findall(
+        r"^(lstm|naive|seasonal naive|drift|linear) +(\S+) +(\S+) +(\S+) +(\S+) *$", out, re.M
+    )
+    assert [r[0] for r in rows] == ["lstm", "naive", "seasonal naive", "drift", "linear"]
+    assert re.search(r"The lstm (does not beat|beats) the [a-z ]+ forecast: MAE", out)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "checkpoint.safetensors",
         "config.json",
@@ -132,6 +134,21 @@ def test_predict_writes_what_the_estimator_predicts(gatework, tmp_path, suffix):
         assert lines[0] == ['"id"', '"time"', '"step"', '"sold"']
         assert lines[1][:3] == ['"a"', DAYS[50], "1"]
         assert [float(line[3]) for line in lines[1:]] == expected["sold"]
+
+
+@pytest.mark.usefixtures("run_folder")
+def test_intervals_and_backtests_of_a_fitted_model(gatework):
+    status, out, err = gatework("predict", "run", "airpassengers", "--coverage", "0.8")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == '"id","time","step","passengers","low","high"'
+    table = gw.Forecaster.load("run").predict_table("airpassengers", 0.8)
+    values = [[float(v) for v in line.split(",")[3:]] for line in out.splitlines()[1:]]
+    assert values == [list(row.values())[3:] for row in table.to_pylist()]
+    status, out, _ = gatework("backtest", "run", "airpassengers", "--folds", "2", "--no-refit")
+    expected = gw.Forecaster.load("run").backtest("airpassengers", 2, refit=False)
+    assert status == 0
+    assert expected.verdict() in out
+    assert expected.interval_words() in out
 
 
 @pytest.mark.usefixtures("run_folder")
@@ -206,7 +223,9 @@ def test_version_and_bare_commands(gatework):
         assert "Usage: gatework" in out
 
 
-@pytest.mark.parametrize("command", ["fit forecast", "predict", "report", "cells", "check"])
+@pytest.mark.parametrize(
+    "command", ["fit forecast", "predict", "backtest", "report", "cells", "check"]
+)
 def test_every_help_has_an_example(gatework, command):
     status, out, _ = gatework(*command.split(), "--help")
     assert status == 0
@@ -295,6 +314,7 @@ def test_mistakes_of_fit(gatework, tmp_path, data, words, reason):
         ("predict", "Missing argument"),
         ("predict absent airpassengers", "absent holds no saved model"),
         ("report absent", "absent holds no finished run"),
+        ("backtest absent airpassengers", "absent holds no saved model"),
         ("cells lsmt", "Did you mean 'lstm'?"),
         ("check absent.csv", "absent.csv does not exist"),
     ],
@@ -338,6 +358,9 @@ def test_overwriting_that_fails_leaves_the_old_run(gatework, run_folder):
         ("predict run airpassengers --out next.txt", "use .csv or .parquet"),
         ("predict run airpassengers --out absent/next.csv", "absent/next.csv cannot be written"),
         ("predict run absent.csv", "absent.csv does not exist"),
+        ("predict run airpassengers --coverage 90", "coverage is a number between 0 and 1"),
+        ("backtest run airpassengers --folds 90", "reach back 270 steps"),
+        ("backtest run absent.csv", "absent.csv does not exist"),
         ("report run --out absent/page.html", "absent/page.html cannot be written"),
         ("report run --out run", "run cannot be written"),
     ],

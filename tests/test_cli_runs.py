@@ -75,7 +75,7 @@ def test_the_output_says_what_is_wrong_with_a_messy_table(mess):
     data, folder, said = mess
     for words in (
         "2 series of 60 steps, one every 1 day, from 2021-01-01",
-        "5 of 116 values of 'sold' are missing (empty or not finite)",
+        "5 of 115 values of 'sold' are missing (empty or not finite)",
         "The rows of 1 of 2 ids are not in order of time; they were sorted.",
         "1 row with the time stamp of another row of the same id; the last of each is used.",
         "5 steps of 1 day absent from the table (gaps)",

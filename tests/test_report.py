@@ -14,6 +14,7 @@ from report_cells import Odd, Swapped
 from shared import each_untimed
 
 from gatework.cells import name_of, resolve
+from gatework.data import load_cube
 from gatework.inspect.figures import COLOURS, TRUTH, losses
 from gatework.inspect.report import render, summarise
 from gatework.inspect.roles import state_roles
@@ -99,6 +100,40 @@ def report(data, held=10, **arguments):
 @pytest.fixture(scope="module")
 def usual():
     return report(sine(noise=0.3))
+
+
+def test_intervals_are_drawn_and_their_coverage_told(usual):
+    page = sound(usual[0])
+    assert "90% interval" in page.text
+    assert usual[1]["evaluation"]["interval"]["says"] in page.text
+    assert "direct form, point head" in page.text
+    text, summary = report(sine(noise=0.3), validation=0.0, epochs=1)
+    assert "90% interval" not in text
+    assert "Intervals are measured on the validation part" in sound(text).text
+    assert not any("interval" in window for window in summary["windows"])
+
+
+def test_a_summary_of_an_earlier_version_is_still_rendered(usual):
+    summary = json.loads(json.dumps(usual[1]))
+    del summary["evaluation"]["interval"], summary["model"]["form"], summary["model"]["head"]
+    for window in summary["windows"]:
+        del window["interval"]
+    page = sound(render(summary))
+    assert "interval" not in page.text.lower()
+    assert " head" not in page.text
+
+
+def test_what_an_evaluation_measured_is_in_the_summary():
+    cube = load_cube(sine(120, noise=0.3))
+    model = quick(epochs=1).fit(cube.until(np.array([100])))
+    summary = summarise(model, cube, np.array([100]), "waves")
+    assert summary["evaluation"]["interval"]["asked"] == 0.9
+    found = model.evaluate(cube, np.array([100]))
+    assert summary["evaluation"]["interval"]["says"] == found.interval_words()
+    low = [w["interval"]["low"] for w in summary["windows"]]
+    shown = np.linspace(0, len(found.rows) - 1, 4).round().astype(int)
+    np.testing.assert_array_equal(low, found.interval[shown, :, 0])
+    assert "90% interval" in sound(render(summary)).text
 
 
 @each_untimed

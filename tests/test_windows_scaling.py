@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from data_tools import named, quick, same_weights, sine
+from sklearn.preprocessing import RobustScaler
 
 from gatework.data import load_cube
 from gatework.data.scaling import COMMON, Scaler
@@ -152,7 +153,7 @@ def all_of(cube):
     return Scaler.fit(cube, cube.lengths, "standard")
 
 
-@pytest.mark.parametrize("method", ["standard", "log", "none"])
+@pytest.mark.parametrize("method", ["standard", "robust", "log", "none"])
 def test_scaling_there_and_back(method):
     cube = load_cube([np.exp(sine(40) / 4), 1000 + sine(30), np.full(20, 7.0)])
     scaler = Scaler.fit(cube, cube.lengths, method)
@@ -226,7 +227,7 @@ def test_constant_series_ask_for_no_ids():
 
 def test_an_unknown_method():
     cube = named([1.0, 2.0])
-    with pytest.raises(DataError, match="no scaling 'minmax'; choose one of standard, log, none"):
+    with pytest.raises(DataError, match="no scaling 'minmax'; choose one of standard, robust"):
         Scaler.fit(cube, cube.lengths, "minmax")
 
 
@@ -285,6 +286,60 @@ def test_a_scaler_survives_as_plain_data():
     assert np.array_equal(again.scaled(ragged()), scaler.scaled(ragged()), equal_nan=True)
 
 
+@pytest.mark.parametrize("steps", [3, 7, 40])
+def test_robust_scaling_is_that_of_the_median_and_the_quartiles(steps):
+    y = np.random.default_rng(1).standard_cauchy((3, steps, 2))
+    y[1, steps // 2] = NAN
+    cube = named(y)
+    scaler = Scaler.fit(cube, cube.lengths, "robust")
+    for row, name in enumerate(cube.ids):
+        witness = RobustScaler().fit(y[row])
+        np.testing.assert_allclose(scaler.center[name], witness.center_, rtol=1e-12)
+        np.testing.assert_allclose(scaler.spread[name], witness.scale_ / 1.349, rtol=1e-9)
+    together = RobustScaler().fit(y.reshape(-1, 2))
+    np.testing.assert_allclose(scaler.center[COMMON], together.center_, rtol=1e-12)
+    np.testing.assert_allclose(scaler.spread[COMMON][1], together.scale_[1] / 1.349, rtol=1e-9)
+
+
+def test_one_wild_value_does_not_matter_to_robust_scaling():
+    y = sine(60, noise=0.5)
+    wild = y.copy()
+    wild[10] = 1e6
+    calm, other = (Scaler.fit(named(v), np.array([60]), "robust") for v in (y, wild))
+    np.testing.assert_allclose(other.of(named(y), 0), calm.of(named(y), 0), rtol=0.05)
+
+
+def test_mostly_equal_values_are_scaled_robustly_by_their_deviation():
+    y = np.r_[np.zeros(30), 5.0]
+    assert Scaler.fit(named(y), np.array([31]), "robust").spread["0"][0] == pytest.approx(
+        np.sqrt(25 / 31)
+    )
+
+
+def test_one_scale_for_all_series_if_asked_for():
+    low, high = sine(40, noise=1.0), 1000 + sine(50, noise=9.0)
+    cube = named([low, high])
+    scaler = Scaler.fit(cube, cube.lengths, levels=False, per="global")
+    assert list(scaler.center) == [COMMON]
+    assert scaler.of(cube, 0)[0][0] == pytest.approx(np.r_[low, high].mean())
+    assert Scaler.from_dict(scaler.to_dict()).per == "global"
+    with pytest.raises(DataError, match="no per 'id'; choose one of series, global"):
+        Scaler.fit(cube, cube.lengths, per="id")
+
+
+@pytest.mark.parametrize("method", ["standard", "robust"])
+def test_a_series_is_scaled_the_same_beside_any_others(method):
+    random = np.random.default_rng(0)
+    series = {f"s{i}": random.normal(i, 1 + i, random.integers(1, 300)) for i in range(40)}
+    together = load_cube(series)
+    scaler = Scaler.fit(together, together.lengths, method)
+    for name, values in series.items():
+        alone = load_cube({name: values})
+        found = Scaler.fit(alone, alone.lengths, method)
+        assert found.center[name] == scaler.center[name]
+        assert found.spread[name] == scaler.spread[name]
+
+
 # Nothing of the future.
 
 
@@ -319,6 +374,16 @@ def test_what_is_held_out_reaches_into_nothing():
         fits.append(quick(epochs=3).fit(cube.until(held_out(cube, 3, 12))))
     assert same_weights(*fits)
     assert fits[0].history_ == fits[1].history_
+
+
+@pytest.mark.parametrize("method", ["standard", "robust", "log", "none"])
+@pytest.mark.parametrize("per", ["series", "global"])
+def test_a_scale_is_of_each_series_up_to_its_own_end(method, per):
+    ends = np.array([20, 50, 35])
+    calm = np.stack([sine(60, noise=0.3, seed=seed) for seed in range(3)])
+    wild = np.stack([disturbed(y, end, 60) for y, end in zip(calm, ends, strict=True)])
+    one, two = (Scaler.fit(named(np.abs(y)), ends, method, per=per) for y in (calm, wild))
+    assert one.to_dict() == two.to_dict()
 
 
 def test_a_disturbed_training_part_does_matter():

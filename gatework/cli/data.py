@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from gatework.errors import DataError
-
-if TYPE_CHECKING:
-    from gatework.data.cube import Columns
 
 CHECK_EXAMPLE = "Example: gatework check sales.csv --target sold --time day --id shop --horizon 14"
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
@@ -26,7 +23,20 @@ Target = Annotated[
 Time = Annotated[str | None, typer.Option(help="Column of time stamps.")]
 Id = Annotated[str | None, typer.Option(help="Column that tells the series apart.")]
 Feature = Annotated[
-    list[str] | None, typer.Option(help="Further input column; give it again for more.")
+    list[str] | None,
+    typer.Option(help="Further input column, known up to the present; give it again for more."),
+]
+Future = Annotated[
+    list[str] | None,
+    typer.Option(help="Input column that is known for the steps to forecast too; repeatable."),
+]
+Static = Annotated[
+    list[str] | None,
+    typer.Option(help="Input column that does not vary within a series; repeatable."),
+]
+Category = Annotated[
+    list[str] | None,
+    typer.Option(help="Input column of numbers that are categories (text is anyway); repeatable."),
 ]
 
 
@@ -36,13 +46,21 @@ def check(
     time: Time = None,
     id: Id = None,
     feature: Feature = None,
+    future: Future = None,
+    static: Static = None,
+    category: Category = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast.")] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Steps to read.")] = None,
 ) -> None:
     """Look at a table before any training: columns, ids, steps, gaps, missing and odd values."""
     from gatework.data import doctor
+    from gatework.data.columns import Columns
 
-    findings = doctor.check(data, columns(target, time, id, feature), horizon, context)
+    columns = Columns(
+        one_or_many(target), time, id, tuple(feature or ()), tuple(future or ()),
+        tuple(static or ()), tuple(category or ()),
+    )  # fmt: skip
+    findings = doctor.check(data, columns, horizon, context)
     console = Console(soft_wrap=True, emoji=False)
     errors = [f.text for f in findings if f.level == doctor.ERROR]
     for finding in findings:
@@ -52,15 +70,6 @@ def check(
         console.print(f"[{colour}]{finding.level:>8}[/]  {escape(finding.text)}", highlight=False)
     if errors:
         raise DataError(" ".join(errors))
-
-
-def columns(
-    target: list[str] | None, time: str | None, id: str | None, feature: list[str] | None
-) -> Columns:
-    """The column options as the data floor takes them."""
-    from gatework.data.cube import Columns
-
-    return Columns(one_or_many(target), time, id, tuple(feature or ()))
 
 
 def one_or_many(target: list[str] | None) -> str | list[str] | None:

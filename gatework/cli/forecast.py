@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.data import (
+    Category,
+    Data,
+    Feature,
+    Future,
+    Id,
+    Static,
+    Target,
+    Time,
+    one_or_many,
+)
 from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
@@ -23,6 +33,7 @@ FIT_EXAMPLE = (
     "--out run. Or, with a bundled series: gatework fit forecast airpassengers --horizon 12 "
     "--out run"
 )
+BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refit"
 
 
 def fit(
@@ -33,13 +44,25 @@ def fit(
     time: Time = None,
     id: Id = None,
     feature: Feature = None,
+    future: Future = None,
+    static: Static = None,
+    category: Category = None,
+    calendar: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
     ] = None,
     cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
     hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
-    scaling: Annotated[str, typer.Option(help="standard, log or none.")] = "standard",
+    scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
+    per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
+    form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
+    head: Annotated[
+        str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
+    ] = "point",
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -59,6 +82,10 @@ def fit(
     ] = Settings.learning_rate,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    buffer: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
@@ -77,20 +104,25 @@ def fit(
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
-        scaling=scaling, epochs=epochs, patience=patience, batch_size=batch_size,
+        future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
+        calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
+        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    cube = model.load_data(data)
+    console = _console()
+    stream = None if buffer is None else model.open_stream(data, buffer)
+    cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
+    training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
     _print_data(console, cube, short)
+    if stream is not None:
+        console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
     try:
         with place as folder:
             with ProgressBar() as bar:
-                model.fit(cube.until(begin), folder=folder, resume=resume, watcher=bar)
+                model.fit(training, folder=folder, resume=resume, watcher=bar)
             model.save(folder)  # first of all, so that a trained model is never lost
             summary = summarise(model, cube, begin, Path(data).name)
             saving.write_json(folder / SUMMARY, summary)
@@ -101,13 +133,13 @@ def fit(
     _print_result(console, summary["evaluation"], out)
 
 
-def predict(model: Path, data: str, out: Path | None) -> None:
-    """The steps after the end of each series, as a table."""
+def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
+    """The steps after the end of each series, as a table; with a coverage, with intervals."""
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    cube = forecaster.load_data(data)
-    table = forecaster.predict_table(cube)
+    cube = forecaster.model_.load(data)
+    table = forecaster.predict_table(cube, coverage)
     for note in cube.notes:
         print(f"note: {note}", file=sys.stderr)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
@@ -119,15 +151,45 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(table, out, "forecasts")
 
 
+def backtest(
+    model: Annotated[Path, typer.Argument(help="The folder that `gatework fit forecast` wrote.")],
+    data: Data,
+    folds: Annotated[int, typer.Option(min=1, help="Places to forecast from.")] = 5,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Steps between them. (default: the horizon)")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Fit at every place, or at the first.")
+    ] = True,
+    coverage: Annotated[
+        float, typer.Option(help="Share of the values that intervals shall hold.")
+    ] = 0.9,
+) -> None:
+    """Fit a model's arguments anew at places of the past, and score them beside the baselines."""
+    from gatework.tasks.forecast import Forecaster
+
+    evaluation = Forecaster.load(model).backtest(data, folds, stride, refit, coverage)
+    _print_evaluation(_console(), evaluation.to_dict())
+
+
+def _console() -> Console:
+    """Names of columns, ids and folders are the user's: brackets and colons mean nothing."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    _print_evaluation(console, evaluation)
+    console.print(f"model:  {out}\nreport: {out / PAGE}")
+
+
+def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
     table = Table("forecast", "MAE", "RMSE", "MAPE %", "sMAPE %", box=None, pad_edge=False)
     for name, errors in evaluation["errors"].items():
         values = (errors[k] for k in ("mae", "rmse", "mape", "smape"))
         table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in values))
     console.print()
     console.print(table)
-    console.print(f"\n{evaluation['verdict']}")
-    console.print(f"model:  {out}\nreport: {out / PAGE}")
+    console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
 
 
 def _print_data(console: Console, cube: Cube, short: list[str]) -> None:

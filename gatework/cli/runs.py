@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file. (default: CSV on the terminal)")
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Share of the values that intervals shall hold, as 0.9: low and high."),
+    ] = None,
 ) -> None:
     """Forecast the steps after the end of each series, or tell the class of each sequence."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
@@ -40,11 +45,16 @@ def predict(
     from gatework.cli import classify, forecast
     from gatework.tasks.saving import task_of
 
-    commands = {"forecast": forecast.predict, "classify": classify.predict}
+    commands: dict[str, Callable[..., None]] = {
+        "forecast": forecast.predict,
+        "classify": classify.predict,
+    }
     task = task_of(model)
     if task not in commands:
         raise ModelError(f"{model} holds a model for {task!r}, expected {' or '.join(commands)}.")
-    commands[task](model, data, out)
+    if coverage is not None and task != "forecast":
+        raise DataError(f"--coverage is for forecasts; {model} holds a model for {task!r}.")
+    commands[task](model, data, out, *([] if coverage is None else [coverage]))
 
 
 def report(

@@ -4,6 +4,8 @@ Axes: N series, T steps, F features (the target first); B batch, L context, H ho
 """
 
 from gatework.data.bundled import bundled_names
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.load import load_cube
 
 __all__ = ["Columns", "Cube", "bundled_names", "load_cube"]

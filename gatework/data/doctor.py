@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from gatework.data.columns import Columns
 from gatework.data.csv_file import is_number
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.cube import Cube
+from gatework.data.load import load_cube
 from gatework.data.splits import check_plan, held_out
 from gatework.data.table import Table, is_numeric, number_like, numbers, read_table
 from gatework.data.times import looks_like_times, read_times, spoilt_times

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Grid:
         places: of each series the place of every row, from 0.
         zone: the zone in which times go on behind the end, if any.
         notes: what was found and done, one sentence each.
+        shown: of each series what the clock showed, where the steps are not regular.
     """
 
     step: Step
@@ -36,19 +37,29 @@ class Grid:
     places: list[NDArray[np.int64]]
     zone: Zone | None
     notes: list[str]
+    shown: list[Times] = field(default_factory=list)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether there are stamps and they are not regular."""
+        return bool(self.shown)
 
 
-def make_grid(rows: list[NDArray[np.int64]], stamps: Stamps | None) -> Grid:
+def make_grid(rows: list[NDArray[np.int64]], stamps: Stamps | None, uneven: bool = False) -> Grid:
     """The grid of series.
 
     Args:
         rows: of each series its rows in order of time, none of which has the time of another.
         stamps: the stamps of the table; ``None``: its rows are consecutive.
+        uneven: whether the rows are known to be uneven, however these lie.
     """
+    consecutive = [np.arange(len(r)) for r in rows]
     if stamps is None:
-        consecutive = [np.arange(len(r)) for r in rows]
         return Grid(Step("rows"), consecutive, consecutive, None, [])
     step, times, zone, notes = _on_clock([stamps.times[r] for r in rows], rows, stamps)
+    shown = times if stamps.clock is None else [stamps.clock[r] for r in rows]
+    if uneven:
+        return Grid(Step("rows"), times, consecutive, None, [], shown)
     if step is not None:
         places = [positions(t, step) for t in times]
         filled = sum(int(p[-1]) + 1 - len(p) for p in places)
@@ -60,12 +71,12 @@ def make_grid(rows: list[NDArray[np.int64]], stamps: Stamps | None) -> Grid:
                     f"values."
                 )
             return Grid(step, times, places, zone, notes)
-    shown = times if stamps.clock is None else [stamps.clock[r] for r in rows]
     note = (
         f"The time steps are not regular{_jump(shown) if step else ''}; the rows are taken as "
-        f"consecutive steps. Bring the table to a regular step if that is wrong."
+        f"consecutive steps, and the time since the row before is read beside them. Bring the "
+        f"table to a regular step if that is wrong."
     )
-    return Grid(Step("rows"), times, [np.arange(len(r)) for r in rows], None, [note])
+    return Grid(Step("rows"), times, consecutive, None, [note], shown)
 
 
 def _on_clock(

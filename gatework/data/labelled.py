@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
-from gatework.data.cube import Cube, floats, from_series
+from gatework.data.cube import Cube
+from gatework.data.series import floats, from_series
 from gatework.errors import DataError
 
 

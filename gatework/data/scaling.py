@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,31 +12,45 @@ from numpy.typing import NDArray
 from gatework.data.cube import Cube
 from gatework.errors import DataError
 
-METHODS = ("standard", "log", "none")
+METHODS = ("standard", "robust", "log", "none")
+PER = ("series", "global")
+QUARTILES = 1.349  # between those of a normal distribution lie so many standard deviations
 ROUNDING = 1e-12
 LARGEST = 1e15  # in the model's units; float32 must hold its square, and sums of that
 ALIKE = 10  # spreads that differ by a larger factor do not go with one scale
 COMMON = ""  # the key of all series together; no id is empty
 
 Array = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Centre and spread of each feature of each series; ``log`` first takes log(1 + target).
+    """Centre and spread of each feature of each series.
+
+    ``standard`` takes mean and standard deviation, ``robust`` the median and the distance of the
+    quartiles (in units that make it the deviation of a normal distribution; where the quartiles
+    are equal the deviation from the median), ``log`` first takes log(1 + target) and then standard.
 
     A series with an id is scaled by its own training part. Those without one, out of an array,
     cannot be told from each other later, so they share one scale: a forecast depends on what
-    the model reads, and not on how much more was passed with it.
+    the model reads, and not on how much more was passed with it. ``per="global"`` has one scale
+    for all. What does not vary within a series has one in any case, and categories have none.
     """
 
     method: str
     center: Mapping[str, Array]  # by id, and of all series together; (F,)
     spread: Mapping[str, Array]  # likewise
+    per: str = "series"
 
     @classmethod
     def fit(
-        cls, cube: Cube, ends: NDArray[np.int64], method: str = "standard", levels: bool = True
+        cls,
+        cube: Cube,
+        ends: Places,
+        method: str = "standard",
+        levels: bool = True,
+        per: str = "series",
     ) -> Scaler:
         """Fit on the first ``ends[n]`` steps of each series.
 
@@ -46,51 +60,110 @@ class Scaler:
             method: one of ``METHODS``.
             levels: whether the common spread of the target leaves the levels of the series out,
                 for a model that reads each one relative to its level.
+            per: one of ``PER``.
 
         Raises:
-            DataError: an unknown method, or values that have no logarithm.
+            DataError: an unknown method, or values that have no logarithm or are too large.
         """
-        if method not in METHODS:
-            raise DataError(f"There is no scaling {method!r}; choose one of {', '.join(METHODS)}.")
-        parts = [
-            _before(cube.values[position, :end], method, cube.ids[position])
-            for position, end in enumerate(ends)
-        ]
-        with np.errstate(over="ignore", invalid="ignore"):
-            center, spread = _moments(np.concatenate(parts), method)
-        if not np.isfinite([center, spread]).all():
-            raise DataError(
-                f"The values reach {np.nanmax(np.abs(np.concatenate(parts))):.3g}, which is too "
-                f"large to be scaled. Bring them to another unit."
-            )
-        if levels and method != "none":
-            spread[0] = _spread_around_levels([part[:, 0] for part in parts])
-        return cls(method, {COMMON: center}, {COMMON: spread}).extended(cube, ends)
+        for name, value, known in (("scaling", method, METHODS), ("per", per, PER)):
+            if value not in known:
+                shown = ", ".join(known)
+                raise DataError(f"There is no {name} {value!r}; choose one of {shown}.")
+        before = _before(cube, ends, method)
+        center, spread = np.zeros(before.shape[2]), np.ones(before.shape[2])
+        for feature in _scaled_places(cube, method):
+            seen, counts = _seen(before[..., feature])
+            around_levels = levels and feature == 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                (center[feature],), (spread[feature],) = _moments(seen, [len(seen)], method)
+                if around_levels:
+                    centers, _ = _moments(seen, counts, method)
+                    deviations = seen - np.repeat(centers, counts)
+                    (spread[feature],) = _spreads(seen, deviations, [len(seen)], method)
+            if not np.isfinite([center, spread]).all():
+                raise DataError(
+                    f"The values reach {np.abs(seen).max():.3g}, which is too large to be "
+                    f"scaled. Bring them to another unit."
+                )
+        return cls(method, {COMMON: center}, {COMMON: spread}, per).extended(cube, ends)
 
-    def extended(self, cube: Cube, ends: NDArray[np.int64]) -> Scaler:
+    @classmethod
+    def joined(
+        cls,
+        pieces: Iterable[tuple[Cube, Places]],
+        method: str = "standard",
+        levels: bool = True,
+        per: str = "series",
+    ) -> Scaler:
+        """``fit`` on pieces of the data, each gone through once and then let go.
+
+        Raises:
+            DataError: as ``fit``; or the method is ``robust``, which needs all values at once.
+        """
+        if method == "robust":
+            raise DataError(
+                "Quartiles need all values at once; read in pieces, scaling is 'standard', 'log' "
+                "or 'none'."
+            )
+        found: Scaler | None = None
+        for cube, ends in pieces:
+            own = cls.fit(cube, ends, method, levels, per)
+            sums = _sums(cube, ends, method, own if found is None else found)
+            if found is None:
+                found, total = own, sums
+            else:
+                found = cls(method, {**own.center, **found.center}, {**own.spread, **found.spread},
+                            per)  # fmt: skip
+                total = total + sums
+        if found is None:
+            raise DataError("There is no piece to fit a scale on.")
+        center, spread = _common(total, found.center[COMMON], levels and method != "none")
+        centers, spreads = {**found.center, COMMON: center}, {**found.spread, COMMON: spread}
+        fixed = list(cube.static)
+        # What does not vary within a series has the common scale.
+        for stored, common in ((centers, center), (spreads, spread)):
+            for value in stored.values():
+                value[fixed] = common[fixed]
+        return cls(method, centers, spreads, per)
+
+    def extended(self, cube: Cube, ends: Places) -> Scaler:
         """Together with the ids that it lacks, by the first ``ends[n]`` steps of each."""
-        center, spread = dict(self.center), dict(self.spread)
-        for position, end in enumerate(ends):
-            part = _before(cube.values[position, :end], self.method, cube.ids[position])
-            if cube.named and cube.ids[position] not in center and not np.isnan(part[:, 0]).all():
-                center[cube.ids[position]], spread[cube.ids[position]] = _moments(part, self.method)
-        return Scaler(self.method, center, spread)
+        lacking = [i for i, name in enumerate(cube.ids) if name not in self.center]
+        if self.per == "global" or not cube.named or not lacking:
+            return self
+        before = _before(cube.at(lacking), ends[lacking], self.method)
+        center = np.tile(self.center[COMMON], (len(lacking), 1))
+        spread = np.tile(self.spread[COMMON], (len(lacking), 1))
+        for feature in set(_scaled_places(cube, self.method)) - set(cube.static):
+            moments = _moments(*_seen(before[..., feature]), self.method)
+            center[:, feature], spread[:, feature] = moments
+        has_target = (~np.isnan(before[..., 0])).sum(axis=1) > 0
+        names = [cube.ids[i] for i in lacking]
+        found = [(n, c, s) for n, c, s, has in zip(names, center, spread, has_target, strict=True)
+                 if has]  # fmt: skip
+        return Scaler(
+            self.method,
+            {**self.center, **{name: c for name, c, _ in found}},
+            {**self.spread, **{name: s for name, _, s in found}},
+            self.per,
+        )
 
     def scaled(self, cube: Cube) -> NDArray[np.float32]:
         """The cube in the model's units, (N, T, F); NaN stays NaN."""
-        out = np.empty(cube.values.shape, dtype=np.float32)
-        for position, name in enumerate(cube.ids):
-            values = _before(cube.values[position], self.method, name)
-            center, spread = self.of(cube, position)
-            scaled = (values - center) / spread
-            if (np.abs(scaled) > LARGEST).any():
-                raise DataError(
-                    f"Series {name!r} reaches {np.nanmax(np.abs(values)):.3g}, which is too large "
-                    f"for a model {'without scaling' if self.method == 'none' else 'of its scale'}."
-                    f" Use scaling 'standard', or another unit."
-                )
-            out[position] = scaled
-        return out
+        values = _logged(cube, cube.values, self.method)
+        moments = [self.of(cube, position) for position in range(len(cube.ids))]
+        center, spread = (np.stack(part)[:, None] for part in zip(*moments, strict=True))
+        scaled: Array = (values - center) / spread
+        large = (np.abs(scaled) > LARGEST).any(axis=(1, 2))
+        if large.any():
+            first = int(large.argmax())
+            raise DataError(
+                f"Series {cube.ids[first]!r} reaches {np.nanmax(np.abs(values[first])):.3g}, which "
+                f"is too large for a model "
+                f"{'without scaling' if self.method == 'none' else 'of its scale'}. Use scaling "
+                f"'standard', or another unit."
+            )
+        return scaled.astype(np.float32)
 
     def unscaled(self, cube: Cube, rows: NDArray[np.int64], values: NDArray[Any]) -> Array:
         """Targets in the model's units, (M, ...) with the series of each, in the user's units."""
@@ -111,13 +184,12 @@ class Scaler:
         """What the scaling of these training parts may do to a model, in words."""
         if cube.named or self.method == "none":
             return []
-        parts = [
-            _before(row[:end], self.method, name)[:, 0]
-            for row, end, name in zip(cube.values, ends, cube.ids, strict=True)
-        ]
+        seen, counts = _seen(_before(cube, ends, self.method)[..., 0])
+        starts = _starts(counts)
         # Constant series have no spread that could be another one.
-        each = [_spread_around_levels([p]) for p in parts if len(np.unique(p[~np.isnan(p)])) > 1]
-        if not each or max(each) <= ALIKE * min(each):
+        varies = np.maximum.reduceat(seen, starts) > np.minimum.reduceat(seen, starts)
+        each = _moments(seen, counts, self.method)[1][counts > 0][varies]
+        if not len(each) or max(each) <= ALIKE * min(each):
             return []
         return [
             f"The series have no ids and share one scale, but they vary between {min(each):.3g} "
@@ -129,6 +201,7 @@ class Scaler:
         """JSON-ready data."""
         return {
             "method": self.method,
+            "per": self.per,
             "center": {k: v.tolist() for k, v in self.center.items()},
             "spread": {k: v.tolist() for k, v in self.spread.items()},
         }
@@ -140,7 +213,12 @@ class Scaler:
         Raises:
             ValueError: it is not such data.
         """
-        if data["method"] not in METHODS or data["center"].keys() != data["spread"].keys():
+        per = data.get("per", "series")  # earlier models do not say
+        if (
+            data["method"] not in METHODS
+            or per not in PER
+            or data["center"].keys() != data["spread"].keys()
+        ):
             raise ValueError("the scaling is incomplete")
         center, spread = (
             {k: np.array(v, dtype=np.float64) for k, v in data[part].items()}
@@ -148,46 +226,123 @@ class Scaler:
         )
         if COMMON not in center:
             raise ValueError("the common scale is absent")
-        return cls(data["method"], center, spread)
+        return cls(data["method"], center, spread, per)
 
 
-def _before(values: Array, method: str, name: str) -> NDArray[np.float64]:
+def _scaled_places(cube: Cube, method: str) -> list[int]:
+    """The features that a method scales: those that are numbers."""
+    return [] if method == "none" else [i for i in range(len(cube.names)) if i not in cube.levels]
+
+
+def _before(cube: Cube, ends: Places, method: str) -> Array:
+    """The first ``ends[n]`` steps of each series, (N, T, F), NaN behind them; logs are taken."""
+    values = cube.values[:, : max(1, int(ends.max(initial=0)))]
+    behind = np.arange(values.shape[1]) >= ends[:, None]
+    return _logged(cube, np.where(behind[..., None], np.nan, values), method)
+
+
+def _logged(cube: Cube, values: Array, method: str) -> Array:
     """The values with the target's logarithm taken, where the method says so."""
     if method != "log":
         return values
-    target = values[:, 0]
-    if (target <= -1).any():
+    wrong = np.argwhere(values[..., 0] <= -1)
+    if len(wrong):
+        row, step = wrong[0]
         raise DataError(
-            f"Series {name!r} holds {target[target <= -1][0]:g}; scaling 'log' takes log(1 + y) "
-            f"and needs values above -1. Use scaling 'standard'."
+            f"Series {cube.ids[row]!r} holds {values[row, step, 0]:g}; scaling 'log' takes "
+            f"log(1 + y) and needs values above -1. Use scaling 'standard'."
         )
     result = values.copy()
-    result[:, 0] = np.log1p(target)
+    result[..., 0] = np.log1p(values[..., 0])
     return result
 
 
-def _moments(values: Array, method: str) -> tuple[Array, Array]:
-    features = values.shape[1]
-    center, spread = np.zeros(features), np.ones(features)
-    if method == "none":
-        return center, spread
-    for feature in range(features):
-        seen = values[~np.isnan(values[:, feature]), feature]
-        if len(seen):
-            center[feature] = seen.mean()
-            spread[feature] = _spread(seen, seen - center[feature])
-    return center, spread
+def _sums(cube: Cube, ends: Places, method: str, about: Scaler) -> Array:
+    """Of each feature count, sum and sum of squares about a centre, and the latter about levels.
+
+    The centre is that of the first piece, so that nothing cancels. Features without a scale have
+    no count. (4, F).
+    """
+    before = _before(cube, ends, method)
+    sums = np.zeros((4, before.shape[2]))
+    for feature in _scaled_places(cube, method):
+        seen, counts = _seen(before[..., feature])
+        own, _ = _moments(seen, counts, "standard")
+        away = seen - about.center[COMMON][feature]
+        sums[:, feature] = (
+            len(seen),
+            away.sum(),
+            np.square(away).sum(),
+            np.square(seen - np.repeat(own, counts)).sum(),
+        )
+    return sums
 
 
-def _spread_around_levels(parts: Sequence[Array]) -> float:
-    """How far the series stray from their own means, all of them together."""
-    seen = [part[~np.isnan(part)] for part in parts]
-    around = [part - part.mean() for part in seen if len(part)]
-    return _spread(np.concatenate(seen), np.concatenate(around)) if around else 1.0
+def _common(sums: Array, about: Array, levels: bool) -> tuple[Array, Array]:
+    """Centre and spread of all pieces together, by ``_sums``."""
+    count = np.maximum(sums[0], 1)
+    mean = sums[1] / count
+    squares = sums[2] / count - np.square(mean)
+    if levels:
+        squares[0] = sums[3, 0] / count[0]
+    deviation = np.sqrt(np.maximum(squares, 0))
+    center: Array = about + mean
+    large = deviation > ROUNDING * np.maximum(np.abs(center), np.abs(mean))
+    return center, np.where(large, deviation, 1.0)
 
 
-def _spread(values: Array, deviations: Array) -> float:
-    """The standard deviation; 1 of a constant series, which is centred and not scaled."""
-    deviation = float(np.sqrt(np.square(deviations).mean()))
+def _seen(values: Array) -> tuple[Array, Places]:
+    """The values of series (N, T) that are not missing, in a row, and how many each has."""
+    there = ~np.isnan(values)
+    return values[there], there.sum(axis=1)
+
+
+def _moments(seen: Array, counts: Sequence[int] | Places, method: str) -> tuple[Array, Array]:
+    """Centre and spread of pieces of a row; 0 and 1 of one without values.
+
+    What comes out for a piece depends on that piece alone, to the last bit.
+    """
+    counts = np.asarray(counts)
+    center = np.zeros(len(counts))
+    if not len(seen):
+        return center, np.ones(len(counts))
+    if method == "robust":
+        center[counts > 0] = _quantile(seen, counts, 0.5)
+    else:
+        center[counts > 0] = np.add.reduceat(seen, _starts(counts)) / counts[counts > 0]
+    return center, _spreads(seen, seen - np.repeat(center, counts), counts, method)
+
+
+def _spreads(seen: Array, deviations: Array, counts: Sequence[int] | Places, method: str) -> Array:
+    """The spread of pieces of a row; 1 of a constant one, which is centred and not scaled."""
+    counts = np.asarray(counts)
+    some, starts = counts > 0, _starts(counts)
+    result = np.ones(len(counts))
+    if not some.any():
+        return result
+    found = np.sqrt(np.add.reduceat(np.square(deviations), starts) / counts[some])
+    if method == "robust":
+        lower, upper = (_quantile(deviations, counts, q) for q in (0.25, 0.75))
+        found = np.where(upper > lower, (upper - lower) / QUARTILES, found)
     # What float64 rounds is no spread.
-    return deviation if deviation > ROUNDING * np.abs(values).max() else 1.0
+    rounding = ROUNDING * np.maximum.reduceat(np.abs(seen), starts)
+    result[some] = np.where(found > rounding, found, 1.0)
+    return result
+
+
+def _quantile(values: Array, counts: Places, share: float) -> Array:
+    """A quantile of each piece of a row that has values, by linear interpolation."""
+    pieces = np.repeat(np.arange(len(counts)), counts)
+    ordered = values[np.lexsort((values, pieces))]
+    place = share * (counts[counts > 0] - 1)
+    below = np.floor(place).astype(np.int64)
+    lower, upper = (ordered[_starts(counts) + np.minimum(b, counts[counts > 0] - 1)]
+                    for b in (below, below + 1))  # fmt: skip
+    result: Array = lower + (place - below) * (upper - lower)
+    return result
+
+
+def _starts(counts: Places) -> Places:
+    """Where the pieces begin that have values."""
+    starts: Places = (np.cumsum(counts) - counts)[counts > 0]
+    return starts

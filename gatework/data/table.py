@@ -144,6 +144,58 @@ def texts(table: Table, name: str) -> NDArray[np.str_]:
     return np.asarray(column.to_pylist(), dtype=np.str_)
 
 
+def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """One column as categories: the place of each value among the names, NaN where missing.
+
+    The names are in the order of text. Numbers are named by their shortest form, so that a column
+    of a CSV and one of a typed table have the same names.
+    """
+    column = table.column(name)
+    if _is_numbers(table, name):
+        values = numbers(table, name)
+        shown, places = np.unique(values[~np.isnan(values)], return_inverse=True)
+        names = np.array([f"{v:.15g}" for v in shown])
+        missing = np.isnan(values)
+    else:
+        encoded = pc.utf8_trim_whitespace(column.cast(pa.string())).dictionary_encode()
+        # The last one stands for null, whose code is -1.
+        names = np.array([*encoded.dictionary.to_pylist(), ""], dtype=np.str_)
+        codes = pc.fill_null(encoded.indices, -1).to_numpy()
+        missing = np.isin(np.char.lower(names), MISSING)[codes]
+        places = codes[~missing]
+    levels, order = np.unique(names[np.unique(places)], return_inverse=True)
+    number = np.zeros(len(names), dtype=np.int64)
+    number[np.unique(places)] = order
+    found = np.full(len(missing), np.nan)
+    found[~missing] = number[places]
+    return found, tuple(map(str, levels))
+
+
+def _is_numbers(table: Table, name: str) -> bool:
+    """Whether each value of a column is one number, and none is typed as a category."""
+    if pa.types.is_dictionary(table.arrow.column(name).type):
+        return False
+    try:
+        return not np.isnan(numbers(table, name)).all()
+    except DataError:
+        return False
+
+
+def is_category(table: Table, name: str) -> bool:
+    """Whether a column is one of categories: it is typed so, or text that is hardly numbers."""
+    kind = table.arrow.column(name).type if name in table.columns else None
+    if kind is not None and pa.types.is_dictionary(kind):
+        return True
+    column = table.column(name)
+    if not is_text(column.type):
+        return False
+    counts = pc.value_counts(pc.utf8_trim_whitespace(column.cast(pa.string()).drop_null()))
+    texts, sizes = (counts.field(i).to_pylist() for i in range(2))
+    seen = [(t, n) for t, n in zip(texts, sizes, strict=True) if t.lower() not in MISSING]
+    like = sum(n for t, n in seen if is_number(t) or _advice(t))
+    return bool(2 * like < sum(n for _, n in seen))
+
+
 def is_numeric(table: Table, name: str) -> bool:
     """Whether ``numbers`` can read the column and finds a number in it."""
     try:

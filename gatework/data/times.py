@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -153,13 +153,25 @@ def read_times(table: Table, name: str) -> Stamps:
         column = column.cast(pa.timestamp("us", zone), safe=False)
         times = column.to_numpy(zero_copy_only=False)
         return Stamps(times, Zone(zone).clock(times), Zone(zone)) if zone else Stamps(times)
-    values = [str(v).strip() for v in column.to_pylist()]
+    # Many ids share their stamps: each different one is read once.
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    values = [str(v).strip() for v in encoded.dictionary.to_pylist()]
+    first = np.full(len(values), len(codes))
+    np.minimum.at(first, codes, np.arange(len(codes)))
+
+    def place(value: int) -> str:
+        return table.place(int(first[value]))
+
     if "" in values:
-        place = table.place(values.index(""))
-        raise DataError(f"{where} is empty in {place}; fill it or leave that row out.")
+        raise DataError(
+            f"{where} is empty in {place(values.index(''))}; fill it or leave that row out."
+        )
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or _all(WHOLE, values):
-        return Stamps(_from_numbers(where, table.place, values))
-    return _parsed(where, table.place, values)
+        return Stamps(_from_numbers(where, place, values)[codes])
+    read = _parsed(where, place, values)
+    clock = None if read.clock is None else read.clock[codes]
+    return replace(read, times=read.times[codes], clock=clock)
 
 
 def plain(times: NDArray[Any]) -> NDArray[Any]:
@@ -271,6 +283,10 @@ def _from_numbers(where: str, place: Callable[[int], str], values: list[str]) ->
 
 
 def _parsed(where: str, place: Callable[[int], str], values: list[str]) -> Stamps:
+    try:
+        return Stamps(pa.array(values).cast(pa.timestamp("us")).to_numpy())
+    except pa.ArrowInvalid:
+        pass  # it reads ISO 8601 without zones, and fast; other forms are read below
     try:
         read = [_iso(v) for v in values]
     except ValueError:

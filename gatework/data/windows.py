@@ -20,6 +20,12 @@ class Batch:
     seen: Tensor  # (B, L, F), 1 where the context has a value
     target: Tensor  # (B, H)
     known: Tensor  # (B, H), 1 where the target has a value
+    future: Tensor  # (B, H, A), the columns that are known ahead
+    future_seen: Tensor  # (B, H, A), 1 where they have a value
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Windows:
         scaled: (N, T, F) in the model's units, NaN where missing.
         rows: (M,) the series of each window.
         origins: (M,) the first step after the context; the target begins there.
+        context, horizon: L and H, in steps.
+        ahead: the columns that are known for the steps of the horizon.
     """
 
     scaled: Tensor
@@ -37,6 +45,7 @@ class Windows:
     origins: NDArray[np.int64]
     context: int
     horizon: int
+    ahead: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,19 +56,19 @@ class Windows:
         device = self.scaled.device
         row = torch.from_numpy(self.rows[index]).to(device).unsqueeze(1)
         origin = torch.from_numpy(self.origins[index]).to(device).unsqueeze(1)
-        past = origin + torch.arange(-self.context, 0, device=device)
-        future = origin + torch.arange(self.horizon, device=device)
-        last = self.scaled.shape[1] - 1
-        context = self.scaled[row, past.clamp(0, last)]
-        context = context.masked_fill((past < 0).unsqueeze(-1), torch.nan)
-        target = self.scaled[row, future.clamp(0, last), 0]
-        target = target.masked_fill(future > last, torch.nan)
-        return Batch(
-            context.nan_to_num(0.0),
-            (~context.isnan()).to(context.dtype),
-            target.nan_to_num(0.0),
-            (~target.isnan()).to(target.dtype),
+        past = self._steps(row, origin + torch.arange(-self.context, 0, device=device))
+        coming = self._steps(row, origin + torch.arange(self.horizon, device=device))
+        values = past, coming[..., 0], coming[..., list(self.ahead)]
+        (context, seen), (target, known), (future, future_seen) = (
+            (part.nan_to_num(0.0), (~part.isnan()).to(part.dtype)) for part in values
         )
+        return Batch(context, seen, target, known, future, future_seen)
+
+    def _steps(self, row: Tensor, step: Tensor) -> Tensor:
+        """The columns at some steps, NaN before the beginning and behind the end."""
+        last = self.scaled.shape[1] - 1
+        outside = ((step < 0) | (step > last)).unsqueeze(-1)
+        return self.scaled[row, step.clamp(0, last)].masked_fill(outside, torch.nan)
 
 
 def places(
@@ -74,19 +83,13 @@ def places(
 
     Windows with nothing seen in the context or nothing known in the target are left out.
     """
-    rows, origins = [], []
-    for position in range(len(cube.ids)):
-        first = max(int(begin[position]), context)
-        found = np.arange(first, int(end[position]) - horizon + 1, stride)
-        if not len(found):
-            continue
-        present = ~np.isnan(cube.values[position, :, 0])
-        total = np.concatenate([[0], np.cumsum(present)])
-        seen = total[found] - total[found - context]
-        known = total[found + horizon] - total[found]
-        found = found[(seen > 0) & (known > 0)]
-        rows.append(np.full(len(found), position))
-        origins.append(found)
-    if not rows:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(rows).astype(np.int64), np.concatenate(origins).astype(np.int64)
+    steps = np.arange(cube.values.shape[1] + 1)
+    first = np.maximum(begin, context)[:, None]
+    fits = (steps >= first) & (steps <= (end - horizon)[:, None]) & ((steps - first) % stride == 0)
+    rows, origins = np.nonzero(fits)
+    total = np.zeros((len(cube.ids), len(steps)), dtype=np.int64)
+    np.cumsum(~np.isnan(cube.values[..., 0]), axis=1, out=total[:, 1:])
+    seen = total[rows, origins] - total[rows, origins - context]
+    known = total[rows, origins + horizon] - total[rows, origins]
+    kept = (seen > 0) & (known > 0)
+    return rows[kept].astype(np.int64), origins[kept].astype(np.int64)

@@ -114,6 +114,13 @@ def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str], conte
             marker="o" if len(steps) == 1 else "",
             label=short(name),
         )
+    if interval := window.get("interval"):
+        low, high = (np.array(interval[end], dtype=float) for end in ("low", "high"))
+        if len(steps) == 1:  # one step has no area
+            steps, low, high = np.array([0.75, 1.25]), np.repeat(low, 2), np.repeat(high, 2)
+        axes.fill_between(
+            steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0, label=interval["name"]
+        )
     axes.axvline(0.5, color=TRUTH, linestyle=":", linewidth=1)
     axes.set_title(_title(window["title"], TITLE_LETTERS))
     axes.set_xlabel("steps from the end of the context")

@@ -23,7 +23,7 @@ from gatework.inspect.record import record
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast import Forecaster
 
-SETTINGS = ("hidden_size", "num_layers", "horizon", "scaling", "seed")
+SETTINGS = ("hidden_size", "num_layers", "horizon", "form", "head", "scaling", "seed")
 SHOWN_WINDOWS = 4
 
 
@@ -109,7 +109,16 @@ def _window(cube: Cube, evaluation: Evaluation, window: int, context: int) -> di
         "context": plain(cube.values[row, origin - context : origin, 0]),
         "truth": plain(evaluation.truth[window]),
         "forecasts": {name: plain(f[window]) for name, f in evaluation.forecasts.items()},
+        **_interval(evaluation, window),
     }
+
+
+def _interval(evaluation: Evaluation, window: int) -> dict[str, Any]:
+    if evaluation.interval is None:
+        return {}
+    low, high = evaluation.interval[window].T
+    name = f"{evaluation.coverage:.0%} interval"
+    return {"interval": {"name": name, "low": plain(low), "high": plain(high)}}
 
 
 def _when(cube: Cube, row: int, origin: int) -> str:
@@ -130,8 +139,7 @@ def _inside(model: Forecaster, cube: Cube, evaluation: Evaluation) -> dict[str, 
     network = model.network_
     device = next(network.parameters()).device
     with torch.no_grad():
-        inputs, _ = network.inputs(batch.context.to(device), batch.seen.to(device))
-        recording = record(network.recurrent, inputs)
+        recording = record(network.recurrent, network.reads(batch.to(device)))
     row, origin = int(evaluation.rows[last]), int(evaluation.origins[last])
     return {
         "title": f"input: {_when(cube, row, origin)}",

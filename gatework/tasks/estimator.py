@@ -49,7 +49,8 @@ class FittedModel(Protocol):
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A task as an estimator: arguments are kept as given, what is fitted ends in an underscore.
 
-    A task says its name and what ``_check``, ``_keep`` and ``_from_config`` do.
+    A task says its name and what ``_check``, ``_keep`` and ``_from_config`` do; one that fits more
+    than a network, which arrays that are.
     """
 
     task: ClassVar[str]
@@ -67,7 +68,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             "best_epoch": self.best_epoch_,
             "notes": self.notes_,
         }
-        saving.save_model(folder, self.task, model.to_config() | trained, model.network)
+        config = model.to_config() | trained
+        saving.save_model(folder, self.task, config, model.network, self._arrays())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -81,7 +83,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             model = cls._from_config(config)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{folder}/{saving.CONFIG} is damaged: {error!r}.") from error
-        saving.load_weights(folder, model.network_)
+        fitted = saving.load_weights(folder, model.network_)
+        try:
+            model._take(fitted)
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{folder}/{saving.WEIGHTS} is damaged: {error!r}.") from error
         return model
 
     @classmethod
@@ -99,6 +105,17 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         estimator = cls(**{**model.parameters, "cell": cell, **arguments})
         estimator._check()
         return estimator._keep(model, config["history"], config["best_epoch"], config["notes"])
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What was fitted beside the network, by name."""
+        return {}
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what ``_arrays`` gave; a model of an earlier version may lack some.
+
+        Raises:
+            KeyError, ValueError: the arrays do not go together.
+        """
 
     def _check(self) -> None:
         """Refuse arguments that cannot be."""

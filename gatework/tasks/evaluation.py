@@ -1,4 +1,4 @@
-"""How good forecasts are: beside the naive ones, on the same windows, in numbers and in words."""
+"""How good forecasts are: beside the baselines, on the same windows, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from gatework.data.cube import Cube
+from gatework.errors import DataError
 
 Array = NDArray[np.float64]
-NAIVE, SEASONAL = "naive", "seasonal naive"
+ROUNDING = 1e-6  # of the network's float32
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Evaluation:
         rows, origins: (M,) series and first step of each window.
         season: steps of the seasonal baseline; 1: there is none.
         held_out: whether the windows lie behind a first step that the caller gave.
+        interval: (M, H, 2), low and high end around the model's forecasts, where there are any.
+        coverage: share of the values that were to lie within it.
+        without: why there is no interval.
     """
 
     model: str
@@ -49,6 +52,9 @@ class Evaluation:
     origins: NDArray[np.int64]
     season: int
     held_out: bool = True
+    interval: Array | None = None
+    coverage: float = 0.9
+    without: str = "The model has no intervals."
 
     def errors(self) -> dict[str, Errors]:
         """The table: one row for the model and one for each baseline."""
@@ -59,7 +65,7 @@ class Evaluation:
         return {n: _mean_over_windows(np.abs(self.truth - f)) for n, f in self.forecasts.items()}
 
     def skill(self) -> float:
-        """1 - MAE / MAE of the better baseline: above 0 the model is worth having."""
+        """1 - MAE / MAE of the best baseline: above 0 the model is worth having."""
         table = self.errors()
         best = min(e.mae for name, e in table.items() if name != self.model)
         own = table[self.model].mae
@@ -85,6 +91,31 @@ class Evaluation:
             f"As it stands, use the {best} forecast."
         )
 
+    def covered(self) -> Array:
+        """The share of the known values within the interval, of each step of the horizon, (H,)."""
+        return _mean_over_windows(self._inside())
+
+    def interval_words(self) -> str:
+        """In words: the measured coverage of the interval beside the asked one."""
+        if self.interval is None:
+            return self.without
+        inside = self._inside()
+        known, width = ~np.isnan(inside), np.diff(self.interval, axis=-1)[..., 0]
+        return (
+            f"Intervals of {self.coverage:.0%}: {inside[known].mean():.1%} of {known.sum()} values "
+            f"lie within, the mean width is {width[known].mean():.4g}."
+        )
+
+    def _inside(self) -> Array:
+        """Whether each value lies within the interval, 1 or 0; NaN where unknown, (M, H)."""
+        if self.interval is None:
+            raise DataError(self.without)
+        low, high = np.moveaxis(self.interval, -1, 0)
+        edge = ROUNDING * (high - low)  # what lies on it, as zeros among counts do, is within
+        within = (self.truth >= low - edge) & (self.truth <= high + edge)
+        inside = within.astype(np.float64)
+        return np.where(np.isnan(self.truth) | np.isnan(low), np.nan, inside)
+
     def to_dict(self) -> dict[str, Any]:
         """The tables as JSON-ready data."""
         return {
@@ -95,40 +126,18 @@ class Evaluation:
             },
             "by_step": {name: [_number(v) for v in row] for name, row in self.by_step().items()},
             "verdict": self.verdict(),
+            "interval": self._interval(),
         }
 
-
-def baselines(
-    cube: Cube, rows: NDArray[np.int64], origins: NDArray[np.int64], horizon: int, season: int
-) -> dict[str, Array]:
-    """The naive forecast (the last value) and the seasonal one (the value a season ago), (M, H).
-
-    Missing values are stepped over: the last value there is, or that of an earlier season.
-    """
-    steps = np.arange(horizon)
-    found = {NAIVE: np.empty((len(rows), horizon))}
-    if season > 1:
-        found[SEASONAL] = np.empty((len(rows), horizon))
-    for position in np.unique(rows):
-        mine = rows == position
-        target = cube.values[position, :, 0]
-        last = _filled(target, 1)
-        found[NAIVE][mine] = last[origins[mine] - 1][:, None]
-        if season > 1:
-            seasonal = _filled(target, season)
-            back = origins[mine][:, None] + steps - season * (steps // season + 1)
-            value = np.where(back >= 0, seasonal[np.maximum(back, 0)], np.nan)
-            found[SEASONAL][mine] = np.where(np.isnan(value), found[NAIVE][mine], value)
-    return found
-
-
-def _filled(values: Array, period: int) -> Array:
-    """Missing values replaced by the one ``period`` (or 2, 3, ... periods) before."""
-    steps = np.arange(len(values))
-    place = np.where(np.isnan(values), -1, steps)
-    for phase in range(min(period, len(values))):
-        place[phase::period] = np.maximum.accumulate(place[phase::period])
-    return np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+    def _interval(self) -> dict[str, Any]:
+        if self.interval is None:
+            return {"says": self.interval_words()}
+        return {
+            "asked": self.coverage,
+            "measured": _number(float(np.nanmean(self._inside()))),
+            "by_step": [_number(v) for v in self.covered()],
+            "says": self.interval_words(),
+        }
 
 
 def _errors(truth: Array, forecast: Array) -> Errors:

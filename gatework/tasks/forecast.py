@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.cells import CellLike, name_of, resolve
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.cells import CellLike, resolve
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
 from gatework.data.doctor import overview
+from gatework.data.encoding import Encoding
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
-from gatework.data.windows import places
+from gatework.data.stream import BUFFER, Stream
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
-from gatework.tasks.estimator import Estimator
-from gatework.tasks.evaluation import Evaluation, baselines
-from gatework.tasks.forecast_model import ForecastModel, make_network
-from gatework.tasks.problem import LOSSES, ForecastProblem
+from gatework.tasks.backtest import backtest
+from gatework.tasks.baselines import LinearModel
+from gatework.tasks.diagnosis import diagnose
+from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.forecast_model import ForecastModel, new_model
+from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
+from gatework.tasks.network import check_form
+from gatework.tasks.predictions import Predictions
+from gatework.tasks.problem import ForecastProblem, mean_loss, problem_of
+from gatework.tasks.streaming import fit_stream
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
-    "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "loss", "relative",
-    "dropout", "scaling",
+    "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
+    "relative", "dropout", "scaling", "per",
 )  # fmt: skip
 
 
-class Forecaster(Estimator):
+class Forecaster(Predictions):
     """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
 
-    A recurrent stack of any cell reads the context; a linear head gives all steps at once. One
-    model serves all series. scikit-learn's conventions hold: arguments are kept as given,
-    ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
+    A recurrent stack of any cell reads the context, and one of three forms leads from there to all
+    steps of the horizon. One model serves all series. scikit-learn's conventions hold: arguments
+    are kept as given, ``get_params`` and ``clone`` work, what is fitted ends in an underscore.
 
     Args:
         cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
@@ -46,17 +56,35 @@ class Forecaster(Estimator):
         horizon: steps to forecast.
         context: steps to read; ``None``: two seasons, or three horizons where none is known,
             less where the series are short.
-        target, time, id, features: columns of a table; ``features`` are further inputs, read up
-            to the present. Several targets are several series (wide form). What is left out is
-            found where only one column can be meant.
+        target, time, id: columns of a table. Several targets are several series (wide form).
+            What is left out is found where only one column can be meant.
+        features, future, static: further inputs, read up to the present, known for the steps to
+            forecast too, or not varying within a series. With ``future`` rows behind the end of a
+            series that hold only what is known ahead are the future: the forecast begins there.
+            Text is read as categories. Of arrays the inputs are called ``x1``, ``x2`` ...
+        categories: inputs of numbers that are categories.
+        calendar: parts of the calendar that are read, past and future: ``"minute"``, ``"hour"``,
+            ``"weekday"``, ``"day"`` (of the month), ``"month"``, ``"yearday"``; ``True``: those
+            that the step is fine enough and the training part long enough for.
         season: steps of the seasonal baseline; ``None``: by the distance of the time stamps
             (monthly 12, hourly 24, daily 7 ...).
-        scaling: ``"standard"``, ``"log"`` (of 1 + y, then standard) or ``"none"``; fitted on the
-            training part of each series only.
+        scaling: ``"standard"``, ``"robust"`` (median and quartiles), ``"log"`` (of 1 + y, then
+            standard) or ``"none"``; fitted on the training part of each series only.
+        per: ``"series"``: each series with an id has a scale of its own; ``"global"``: all share
+            one.
         relative: read and forecast the target relative to its last value.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
-        loss: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
+        form: ``"direct"``, a head gives all steps at once; ``"recursive"``, a model of the next
+            step, which reads the true values in training and is fed its own to forecast (early
+            stopping goes by these); ``"encoder_decoder"``, a second stack, which starts from the
+            states of the first one and is fed its own forecasts in training too.
+        head: what is said of each step: ``"point"``, one number; ``"quantile"``, the ``quantiles``;
+            ``"normal"``, ``"student_t"`` or, for counts, ``"negative_binomial"``, a distribution.
+            ``predict`` gives the median of quantiles and the mean of a distribution, taken in the
+            scaled units.
+        quantiles: for that head; 0.5 is amid them.
+        loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
             ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop; 0: none.
@@ -83,11 +111,19 @@ class Forecaster(Estimator):
         time: str | None = None,
         id: str | None = None,
         features: str | Sequence[str] = (),
+        future: str | Sequence[str] = (),
+        static: str | Sequence[str] = (),
+        categories: str | Sequence[str] = (),
+        calendar: bool | str | Sequence[str] = False,
         season: int | None = None,
         scaling: str = "standard",
+        per: str = "series",
         relative: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
+        form: str = "direct",
+        head: str = "point",
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         loss: str = "mae",
         epochs: int = Settings.epochs,
         batch_size: int = Settings.batch_size,
@@ -108,11 +144,19 @@ class Forecaster(Estimator):
         self.time = time
         self.id = id
         self.features = features
+        self.future = future
+        self.static = static
+        self.categories = categories
+        self.calendar = calendar
         self.season = season
         self.scaling = scaling
+        self.per = per
         self.relative = relative
         self.dropout = dropout
         self.forget_bias = forget_bias
+        self.form = form
+        self.head = head
+        self.quantiles = quantiles
         self.loss = loss
         self.epochs = epochs
         self.batch_size = batch_size
@@ -136,7 +180,8 @@ class Forecaster(Estimator):
         """Train on all of ``X`` but its validation part, which lies at the end of each series.
 
         Args:
-            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or
+                what ``open_stream`` gives, of a file that is larger than memory.
             y: not used; the target is part of ``X``.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -147,131 +192,162 @@ class Forecaster(Estimator):
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
         self._check()
+        if isinstance(X, Stream):
+            return self._keep(*fit_stream(self, X, folder, resume, watcher))
         cube = self.load_data(X)
         cell, season = resolve(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
-        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative)
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)
+        # A series without a training window teaches the embeddings nothing.
+        trained = np.where(cut.train >= context + self.horizon, cut.train, 0)
+        encoding = Encoding.fit(cube, trained, self.calendar)
         short = check_long_enough(cube, cut, context, self.horizon)
-        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train)]
-        parameters = self.get_params(deep=False)
-        model = ForecastModel(
-            parameters,
-            cell,
-            cube.columns,
-            cube.names,
-            cube.step,
-            season,
-            context,
-            scaler,
-            make_network(cell, len(cube.names), parameters),
-        )
+        notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
+        given = self.get_params(deep=False)
+        model = new_model(given, cell, cube, season, context, scaler, encoding)
+        return self._train(model, cube, cut, notes, folder, resume, watcher)
+
+    def continue_fit(self, X: Any, y: None = None, *, watcher: Watcher | None = None) -> Self:
+        """Train on with new data: the same network, context, columns and scaling.
+
+        Series whose ids were not met before are scaled by their own training part. ``epochs``,
+        ``learning_rate`` and the other settings of training may have been set anew. Where no epoch
+        is better on the new validation part than the model was, its weights are kept. The linear
+        baseline and the intervals are fitted on the new data. ``notes_`` tell what was done, and
+        ``history_`` goes on.
+
+        Args:
+            X: the new data, or the old with the new behind it; read as that of ``fit`` was.
+            y: not used.
+            watcher: told of every batch and epoch.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features or steps.
+            TrainingError: a loss is not finite; the model stays as it was.
+        """
+        model: ForecastModel = self._fitted()
+        self._check()
+        cube = model.load(X)
+        cut = split(cube, model.horizon, self.validation)
+        scaler = model.scaler.extended(cube, cut.train)
+        new = [name for name in cube.ids if name in scaler.center.keys() - model.scaler.center]
+        short = check_long_enough(cube, cut, model.context, model.horizon)
+        model = replace(model, scaler=scaler, network=deepcopy(model.network))
+        notes = [
+            f"Trained on with {len(cube.ids)} series{_listed_new(new)}; columns, scaling and "
+            f"context of {model.context} steps as they were.",
+            *cube.notes,
+            *short,
+        ]
+        return self._train(model, cube, cut, notes, watcher=watcher, earlier=self.history_)
+
+    def _train(
+        self,
+        model: ForecastModel,
+        cube: Cube,
+        cut: Split,
+        notes: list[str],
+        folder: str | Path | None = None,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+        earlier: Sequence[dict[str, float]] = (),
+    ) -> Self:
+        """Train a model's network, and keep it with what is fitted beside it."""
+        if model.parameters["head"] == COUNTS:
+            check_counts(cube)
         problem = self._problem(model, cube, cut)
-        if self.validation and not problem.validation_size:
+        validation = problem.parts["validation"]
+        if self.validation and not len(validation):
             notes.append(
                 "The validation part holds no window with a known value; every epoch is trained "
                 "and the last one is kept."
             )
-        progress = fit(
-            problem,
-            self._settings(),
-            None if folder is None else Path(folder),
-            resume,
-            self._identity(
-                cell,
-                {"context": context, **{key: getattr(self, key) for key in SHAPES_A_RUN}},
-                overview(cube),
-                problem.parts["train"].scaled.cpu().numpy(),
-            ),
-            watcher,
+        model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
+        if model.linear is None:
+            notes.append("No training window is known in all its steps: no linear baseline.")
+        before = deepcopy(model.network.state_dict())
+        loss = mean_loss(problem, "validation") if earlier and len(validation) else np.inf
+        identity = self._identity(
+            model.cell,
+            self.checkpoint_arguments(model),
+            overview(cube),
+            problem.parts["train"].scaled.cpu().numpy(),
         )
+        place = None if folder is None else Path(folder)
+        progress = fit(problem, self._settings(), place, resume, identity, watcher)
+        best, done = progress.best_epoch, len(earlier)
+        if np.isfinite(loss):
+            better = progress.best_loss < loss
+            found = f"{progress.best_loss:.4g} against {loss:.4g} before"
+            notes.append(f"The validation loss on the new data is {found}.")
+            if not better:
+                model.network.load_state_dict(before)
+                notes[-1] = f"No epoch made it better on the new data ({found}); it is as it was."
+                best = 0
         model.network.eval()
+        if len(validation):
+            model = model.calibrated(cube, validation)
+            notes += diagnose(model.network, validation, model.units(cube, model.scaler))
+        history = [r | {"epoch": int(r["epoch"]) + done} for r in progress.history]
         # Only now, so that a fit that fails leaves an earlier one as it was.
-        return self._keep(model, progress.history, progress.best_epoch, notes)
+        return self._keep(
+            model, [*earlier, *history], done + best if best else self.best_epoch_, notes
+        )
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
-
-        A series without any value of the target in its last ``context`` steps has no forecast:
-        its row is NaN.
-
-        Raises:
-            ModelError: not fitted.
-            DataError: the data cannot be used, or has other features than the training data.
-        """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
-
-    def predict_table(self, X: Any) -> pa.Table:
-        """``predict`` as a table with the columns id, time, step and the target's name.
-
-        A target that is called like one of the others is called ``forecast`` there.
-        """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
-        steps = np.arange(model.horizon)
-        table = {
-            "id": np.repeat(np.array(cube.ids), model.horizon),
-            "time": cube.times_after(model.horizon),
-            "step": np.tile(steps + 1, len(cube.ids)),
-        }
-        name = "forecast" if cube.names[0] in table else cube.names[0]
-        return pa.table(table | {name: pa.array(values.ravel(), from_pandas=True)})
-
-    def evaluate(
-        self, X: Any, begin: NDArray[np.int64] | None = None, stride: int = 1
+    def backtest(
+        self,
+        X: Any,
+        folds: int = 5,
+        stride: int | None = None,
+        refit: bool = True,
+        coverage: float = 0.9,
     ) -> Evaluation:
-        """Forecasts of windows of ``X`` beside the truth and the naive forecasts.
+        """Forecasts from several places before the end of each series, beside the truth.
+
+        This forecaster stays as it is: others of the same arguments are fitted, each on what lies
+        before the place it forecasts from.
 
         Args:
             X: data as for ``fit``.
-            begin: (N,) first step of each series whose forecast counts; default: the first that
-                has a whole context before it.
-            stride: steps between windows.
+            folds: places, the last of them ``horizon`` steps before the end.
+            stride: steps between them; ``None``: ``horizon``.
+            refit: fit anew at each place, or only at the first one.
+            coverage: as of ``evaluate``.
 
         Raises:
-            ModelError: not fitted.
-            DataError: no series holds a window.
+            DataError: the data cannot be used, or is too short for so many places.
         """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        held_out = begin is not None
-        begin = np.zeros_like(cube.lengths) if begin is None else begin
-        rows, origins = places(cube, begin, cube.lengths, model.context, model.horizon, stride)
-        if not len(rows):
-            raise DataError(
-                f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
-                f"are more than the data holds there."
-            )
-        naive = baselines(cube, rows, origins, model.horizon, model.season)
-        future = origins[:, None] + np.arange(model.horizon)
-        name = name_of(model.cell)
-        return Evaluation(
-            name,
-            {name: model.forecast(cube, rows, origins), **naive},
-            cube.values[rows[:, None], future, 0],
-            rows,
-            origins,
-            model.season,
-            held_out,
-        )
-
-    def score(self, X: Any, y: None = None) -> float:
-        """1 - MAE / MAE of the better naive forecast, over all windows of ``X``: at most 1."""
-        return float(self.evaluate(X).skill())
+        self._check()
+        return backtest(self, self.load_data(X), folds, stride, refit, coverage)
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+        return load_cube(X, self._columns())
+
+    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
+        """A Parquet file to fit on that is larger than memory, by the columns of the estimator.
+
+        Args:
+            path: the file; the rows of each id stand together.
+            buffer: rows that are in memory together, at most.
+
+        Raises:
+            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
+        """
+        return Stream.open(path, self._columns(), buffer)
+
+    def _columns(self) -> Columns:
+        names = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return Columns(**{name: getattr(self, name) for name in names})
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
         model = ForecastModel.from_config(config)
-        given = model.parameters["features"]
-        features = given if isinstance(given, str) else tuple(given)
-        return cls._restored(model, config, features=features)
+        given = model.parameters.items()
+        tuples = {name: tuple(value) for name, value in given if isinstance(value, list)}
+        return cls._restored(model, config, **tuples)
 
     def _keep(
         self,
@@ -284,23 +360,39 @@ class Forecaster(Estimator):
         self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
         return super()._keep(model, history, best_epoch, notes)
 
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        model: ForecastModel = self._fitted()
+        return model.arrays()
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.model_ = self.model_.with_arrays(arrays)
+
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        if self.loss not in LOSSES:
-            raise DataError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
+        check_form(self.form, self.head)
+        check_head(self.head, self.loss, self.quantiles, self.scaling)
+
+    def checkpoint_arguments(self, model: ForecastModel) -> dict[str, Any]:
+        """What a checkpoint of this run must agree in, beside cell, data and settings."""
+        return {
+            "context": model.context,
+            **{key: getattr(self, key) for key in SHAPES_A_RUN},
+            "quantiles": check_levels(self.quantiles, "quantiles"),
+            "inputs": model.encoding.to_dict(),
+        }
 
     def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
-        start = np.zeros_like(cut.train)
-        parts = {
-            name: model.windows(cube, *places(cube, begin, end, model.context, model.horizon))
-            for name, begin, end in (
-                ("train", start, cut.train),
-                ("validation", cut.train, cut.validation),
-            )
-        }
-        if not len(parts["train"]):
+        problem = problem_of(model, cube, cut)
+        if not problem.train_size:
             raise DataError(
                 "No training window has both a value in its context and one in its target; too "
                 "many values are missing."
             )
-        return ForecastProblem(model.network, parts, self.loss, cube)
+        return problem
+
+
+def _listed_new(names: list[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+    return f", {len(names)} of them new ({shown})"

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.cells import name_of
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.encoding import Encoding
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.times import Step
-from gatework.data.windows import Windows
+from gatework.data.windows import Batch, Windows
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
-from gatework.tasks.network import ForecastNetwork
+from gatework.tasks.baselines import LINEAR, LinearModel, Reader, naive_forecasts
+from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.heads import make_head
+from gatework.tasks.inputs import Layout
+from gatework.tasks.intervals import Calibration
+from gatework.tasks.network import FORMS, ForecastNetwork
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+CALIBRATION = "calibration"
+# Of a batch of windows and the units of each, in float64, what is said of the steps.
+Says = Callable[[Batch, Tensor], Tensor]
 AT_ONCE = 1024  # windows that are forecast together
+FEW = 128  # where each of them may be drawn a hundred times
+# What the arguments were, that models of earlier versions do not have.
+EARLIER = {"form": "direct", "head": "point", "quantiles": (0.1, 0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,10 @@ class ForecastModel:
         step: the distance between steps.
         season, context: in steps.
         scaler: fitted on the training part.
+        encoding: likewise: categories, gaps, the calendar.
         network: of these equations, trained or not.
+        linear: the baseline that is fitted on the training windows, where there is one.
+        calibration: how wide intervals are, where there was a validation part.
     """
 
     parameters: Mapping[str, Any]
@@ -48,12 +67,20 @@ class ForecastModel:
     season: int
     context: int
     scaler: Scaler
+    encoding: Encoding
     network: ForecastNetwork
+    linear: LinearModel | None = None
+    calibration: Calibration | None = None
 
     @property
     def horizon(self) -> int:
         """Steps of a forecast."""
         return int(self.parameters["horizon"])
+
+    @property
+    def reader(self) -> Reader:
+        """Which numbers of a window the linear baseline reads."""
+        return Reader(self.network.inputs.layout, self.network.inputs.relative)
 
     def load(self, data: Any) -> Cube:
         """The cube of new data, read as the training data was.
@@ -69,32 +96,144 @@ class ForecastModel:
             )
         regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
         if regular and cube.lengths.max() == 1:  # single rows say nothing of their step
-            return replace(cube, step=self.step)
+            cube = replace(cube, step=self.step)
         if regular and cube.step != self.step:
             raise DataError(
                 f"The model was fitted on steps of {self.step.words()}, the data has steps of "
                 f"{cube.step.words()}."
             )
-        return cube
+        return replace(cube, notes=(*cube.notes, *self.encoding.notes(cube, self.horizon)))
 
     def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
         """Windows of a cube in the units of the network."""
-        scaled = torch.from_numpy(self._scaler(cube, rows, origins).scaled(cube))
-        return Windows(scaled, rows, origins, self.context, self.horizon)
+        scaled = self._scaler(cube, rows, origins).scaled(cube)
+        columns = torch.from_numpy(self.encoding.encoded(cube, scaled, self.horizon))
+        ahead = layout_of(self.encoding).ahead
+        return Windows(columns, rows, origins, self.context, self.horizon, ahead)
+
+    def units(self, cube: Cube, scaler: Scaler) -> Tensor:
+        """Centre and spread of the target of each series, (N, 2)."""
+        moments = (scaler.of(cube, position) for position in range(len(cube.ids)))
+        found = np.array([(center[0], spread[0]) for center, spread in moments])
+        return torch.from_numpy(found)
 
     def forecast(self, cube: Cube, rows: Places, origins: Places) -> Array:
         """Forecasts (M, H) from some places, in the user's units; NaN where nothing is seen."""
-        windows = self.windows(cube, rows, origins)
-        device = next(self.network.parameters()).device
-        parts = []
-        with torch.no_grad():
-            for index in torch.split(torch.arange(len(rows)), AT_ONCE):
-                batch = windows.batch(index)
-                forecast = self.network(batch.context.to(device), batch.seen.to(device))
-                blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
-                parts.append(forecast.cpu().masked_fill(blind, torch.nan).numpy())
+        return self._told(cube, rows, origins, self.network.points)
+
+    def quantiles(
+        self, cube: Cube, rows: Places, origins: Places, levels: Sequence[float]
+    ) -> Array:
+        """Quantiles (M, H, Q) from some places, in the user's units; NaN where nothing is seen."""
+        with torch.random.fork_rng():  # some are drawn
+            torch.manual_seed(self.parameters["seed"])
+            return self._told(
+                cube, rows, origins, lambda b, u: self.network.quantiles(b, u, levels), FEW
+            )
+
+    def intervals(self, cube: Cube, rows: Places, origins: Places, coverage: float) -> Array:
+        """Low end, forecast and high end (M, H, 3) from some places, in the user's units.
+
+        Raises:
+            DataError: the validation part was too small for such a coverage.
+        """
+        if self.calibration is None:
+            raise DataError(
+                "Intervals are measured on the validation part, and this model was fitted without "
+                "one. Fit with validation=0.2, or of a distribution use predict_quantiles."
+            )
+        times = torch.from_numpy(self.calibration.factors(coverage))
+
+        def ends(batch: Batch, units: Tensor) -> Tensor:
+            point, below, above = self.network.widths(batch, units).unbind(-1)
+            reach = times.to(point)
+            return torch.stack([point - reach * below, point, point + reach * above], dim=-1)
+
+        return np.maximum(self._told(cube, rows, origins, ends), self.network.outcome.lowest)
+
+    def evaluate(
+        self, cube: Cube, rows: Places, origins: Places, coverage: float, held_out: bool
+    ) -> Evaluation:
+        """Forecasts of M windows beside the truth and the baselines."""
+        name, future = name_of(self.cell), origins[:, None] + np.arange(self.horizon)
+        interval, without = None, ""
+        try:
+            found = self.intervals(cube, rows, origins, coverage)
+            forecast, interval = found[..., 1], found[..., ::2]
+        except DataError as error:
+            forecast, without = self.forecast(cube, rows, origins), str(error)
+        return Evaluation(
+            name,
+            {name: forecast, **self.baselines(cube, rows, origins)},
+            cube.values[rows[:, None], future, 0],
+            rows,
+            origins,
+            self.season,
+            held_out,
+            interval,
+            coverage,
+            without,
+        )
+
+    def calibrated(self, cube: Cube, windows: Windows) -> ForecastModel:
+        """The model with intervals as wide as its errors on these windows say."""
+        found = self._said(windows, self.units(cube, self.scaler), self.network.widths)
+        batch = windows.batch(torch.arange(len(windows)))
+        truth = batch.target.masked_fill(batch.known == 0, torch.nan).cpu().double().numpy()
+        return replace(self, calibration=Calibration.fit(truth, *np.moveaxis(found, -1, 0)))
+
+    def _told(
+        self, cube: Cube, rows: Places, origins: Places, of: Says, at_once: int = AT_ONCE
+    ) -> Array:
+        """What the network says from some places, (M, H, ...), in the user's units."""
         scaler = self._scaler(cube, rows, origins)
-        return scaler.unscaled(cube, rows, np.concatenate(parts))
+        windows, units = self.windows(cube, rows, origins), self.units(cube, scaler)
+        return scaler.unscaled(cube, rows, self._said(windows, units, of, at_once))
+
+    def _said(self, windows: Windows, units: Tensor, of: Says, at_once: int = AT_ONCE) -> Array:
+        """What the network says of windows (M, H, ...), in its units; NaN where it sees nothing."""
+        device, rows, parts = next(self.network.parameters()).device, windows.rows, []
+        with torch.no_grad():
+            for index in torch.split(torch.arange(len(windows)), at_once):
+                batch = windows.batch(index).to(device)
+                said = of(batch, units[torch.from_numpy(rows)[index]].to(device)).cpu()
+                blind = ~batch.seen[..., 0].any(dim=1).cpu()
+                said[blind] = torch.nan
+                parts.append(said.numpy())
+        return np.concatenate(parts)
+
+    def baselines(self, cube: Cube, rows: Places, origins: Places) -> dict[str, Array]:
+        """What the baselines say from the same places, (M, H) each."""
+        found = naive_forecasts(cube, rows, origins, self.horizon, self.season)
+        if self.linear is not None:
+            scaled = self.linear.forecast(self.windows(cube, rows, origins))
+            scaler = self._scaler(cube, rows, origins)
+            found[LINEAR] = scaler.unscaled(cube, rows, scaled)
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        """What was fitted beside the network, by name."""
+        parts = {LINEAR: self.linear, CALIBRATION: self.calibration}
+        return {
+            f"{name}.{key}": array
+            for name, part in parts.items()
+            if part is not None
+            for key, array in part.arrays().items()
+        }
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> ForecastModel:
+        """The model with what ``arrays`` gave; those of earlier versions had none.
+
+        Raises:
+            KeyError, ValueError: the arrays do not go together.
+        """
+        model = self
+        if given := _part(arrays, LINEAR):
+            linear = LinearModel.from_arrays(given, self.reader, self.context, self.horizon)
+            model = replace(model, linear=linear)
+        if given := _part(arrays, CALIBRATION):
+            model = replace(model, calibration=Calibration.from_arrays(given, self.horizon))
+        return model
 
     def to_config(self) -> dict[str, Any]:
         """Everything but the weights, JSON-ready."""
@@ -107,6 +246,7 @@ class ForecastModel:
             "step": vars(self.step),
             "names": self.names,
             "scaler": self.scaler.to_dict(),
+            "encoding": self.encoding.to_dict(),
         }
 
     @classmethod
@@ -116,21 +256,26 @@ class ForecastModel:
         Raises:
             KeyError, TypeError, ValueError, GateworkError: it is not such data.
         """
-        parameters = dict(config["parameters"])
+        parameters = EARLIER | dict(config["parameters"])
         check_arguments(parameters)
         check_arguments({key: int(config[key]) for key in ("context", "season")})
         cell, names = from_dict(config["cell"]), tuple(config["names"])
-        columns = Columns(**config["columns"])
+        # Earlier models read numbers only.
+        saved = config.get("encoding")
+        encoding = Encoding(len(names)) if saved is None else Encoding.from_dict(saved)
+        if encoding.width != len(names):
+            raise ValueError("the names and the encoding differ")
         return cls(
             parameters,
             cell,
-            replace(columns, features=tuple(columns.features)),
+            Columns.from_dict(config["columns"]),
             names,
             Step(**config["step"]),
             config["season"],
             config["context"],
             Scaler.from_dict(config["scaler"]),
-            make_network(cell, len(names), parameters).eval(),
+            encoding,
+            make_network(cell, layout_of(encoding), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -140,16 +285,52 @@ class ForecastModel:
         return self.scaler.extended(cube, ends)
 
 
-def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> ForecastNetwork:
+def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
+    """The arrays of one fitted thing, by the rest of their names."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def layout_of(encoding: Encoding) -> Layout:
+    """What the network reads of the columns of windows."""
+    calendar = tuple(encoding.width + i for i in range(2 * len(encoding.calendar)))
+    return Layout(
+        numbers=tuple(i for i in range(encoding.width) if i not in encoding.categories),
+        gaps=encoding.gaps,
+        plain=calendar,
+        categories=tuple((p, 1 + len(names)) for p, names in encoding.categories.items()),
+        ahead=(*encoding.ahead, *(calendar if encoding.regular else ())),
+    )
+
+
+def new_model(
+    parameters: Mapping[str, Any],
+    cell: Spec,
+    cube: Cube,
+    season: int,
+    context: int,
+    scaler: Scaler,
+    encoding: Encoding,
+) -> ForecastModel:
+    """A model before training, for data like a cube."""
+    network = make_network(cell, layout_of(encoding), parameters)
+    return ForecastModel(
+        parameters, cell, cube.columns, cube.names, cube.step, season, context, scaler, encoding,
+        network,
+    )  # fmt: skip
+
+
+def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(parameters["seed"])
-        return ForecastNetwork(
+        return FORMS[parameters["form"]](
             cell,
-            features,
+            layout,
             int(parameters["hidden_size"]),
             int(parameters["num_layers"]),
             int(parameters["horizon"]),
+            make_head(parameters["head"], parameters["loss"], parameters["quantiles"]),
             parameters["dropout"],
             parameters["forget_bias"],
             parameters["relative"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,23 +9,26 @@ import torch
 from torch import Tensor
 
 from gatework.data.cube import Cube
-from gatework.data.windows import Batch, Windows
+from gatework.data.splits import Split
+from gatework.data.windows import Batch, Windows, places
+from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
-
-LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "mae": lambda error: error.abs(),
-    "mse": lambda error: error.square(),
-    "huber": lambda error: torch.where(error.abs() < 1, 0.5 * error.square(), error.abs() - 0.5),
-}
 
 
 @dataclass
 class ForecastProblem:
-    """Training and validation windows of a cube: a ``training.loop.Problem``."""
+    """Training and validation windows of a cube: a ``training.loop.Problem``.
+
+    Attributes:
+        model: the network.
+        parts: windows by the name of their part.
+        units: (N, 2), centre and spread of the target of each series.
+        cube: the series.
+    """
 
     model: ForecastNetwork
     parts: dict[str, Windows]
-    loss: str
+    units: Tensor
     cube: Cube
 
     @property
@@ -42,12 +44,15 @@ class ForecastProblem:
     def to(self, device: torch.device) -> None:
         """Move the data to a device."""
         self.parts = {k: replace(w, scaled=w.scaled.to(device)) for k, w in self.parts.items()}
+        self.units = self.units.to(device, self.parts["train"].scaled.dtype)
 
     def losses(self, index: Tensor, part: str) -> Tensor:
         """The mean loss of each window over its known steps, (B,)."""
-        batch: Batch = self.parts[part].batch(index)
-        error = self.model(batch.context, batch.seen) - batch.target
-        weighted = LOSSES[self.loss](error) * batch.known
+        windows = self.parts[part]
+        batch: Batch = windows.batch(index)
+        units = self.units[torch.from_numpy(windows.rows)[index]]
+        found = (self.model.taught if part == "train" else self.model)(batch, units)
+        weighted = self.model.outcome.loss(found, batch.target, units) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
 
@@ -60,3 +65,27 @@ class ForecastProblem:
             f"series {self.cube.ids[row]!r}, the window of {windows.context} + {windows.horizon} "
             f"steps from {first}"
         )
+
+
+def problem_of(model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
+    """The windows of a cube that a model is trained and validated on."""
+    start, size = np.zeros_like(cut.train), (model.context, model.horizon)
+    found = {
+        "train": places(cube, start, cut.train, *size),
+        "validation": places(cube, cut.train, cut.validation, *size),
+    }
+    # The columns are made once; the parts share them.
+    rows, origins = (np.concatenate(part) for part in zip(*found.values(), strict=True))
+    windows = model.windows(cube, rows, origins)
+    parts = {name: replace(windows, rows=r, origins=o) for name, (r, o) in found.items()}
+    return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
+
+
+def mean_loss(problem: ForecastProblem, part: str) -> float:
+    """The mean loss of the windows of one part, as the network is."""
+    windows = torch.arange(len(problem.parts[part]))
+    problem.to(next(problem.model.parameters()).device)
+    problem.model.eval()
+    with torch.no_grad():
+        found = [problem.losses(index, part) for index in torch.split(windows, 1024)]
+    return float(torch.cat(found).mean())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -18,16 +20,30 @@ from gatework.training.files import write_whole
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+BESIDE = "fitted."  # before the names of arrays that are no weights of the network
 FILES = (checkpoint.NAME, WEIGHTS, CONFIG)  # what the folder of a run holds
 
 
 def save_model(
-    folder: str | Path, task: str, config: dict[str, Any], model: torch.nn.Module
+    folder: str | Path,
+    task: str,
+    config: dict[str, Any],
+    model: torch.nn.Module,
+    fitted: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write both files; each appears whole or not at all."""
+    """Write both files; each appears whole or not at all.
+
+    Args:
+        folder: where to.
+        task: whose model it is.
+        config: everything but the numbers, JSON-ready.
+        model: the network.
+        fitted: arrays that were fitted beside its weights, by name.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict()
+    state |= {f"{BESIDE}{name}": torch.from_numpy(v) for name, v in fitted.items()}
     tensors = {name: v.detach().cpu().contiguous().clone() for name, v in state.items()}
     write_whole(folder / WEIGHTS, save(tensors))
     about = {"format": FORMAT, "gatework": __version__, "task": task}
@@ -70,18 +86,21 @@ def _read_config(folder: str | Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def load_weights(folder: str | Path, model: torch.nn.Module) -> None:
-    """Put the saved weights into a model of the same shape.
+def load_weights(folder: str | Path, model: torch.nn.Module) -> dict[str, NDArray[Any]]:
+    """Put the saved weights into a model of the same shape; gives what was fitted beside them.
 
     Raises:
         ModelError: the file is missing or damaged, or does not fit.
     """
     path = Path(folder) / WEIGHTS
     try:
-        model.load_state_dict(load_file(path))
+        state = load_file(path)
+        fitted = {name: state.pop(name) for name in list(state) if name.startswith(BESIDE)}
+        model.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"{path} cannot be loaded: {first}") from error
+    return {name.removeprefix(BESIDE): value.numpy() for name, value in fitted.items()}
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

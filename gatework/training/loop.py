@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -44,6 +46,14 @@ class Problem(Protocol):
 
     def describe(self, index: int, part: str) -> str:
         """One example in words, for errors: which series, which place."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A problem whose examples have an order of their own, since they are not all in memory."""
+
+    def orders(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """All training examples once, in parts that are shuffled; a batch is of one part."""
 
 
 class Watcher(Protocol):
@@ -151,10 +161,8 @@ class _Run:
 
     def train_epoch(self, epoch: int) -> float:
         self.model.train()
-        order = torch.randperm(self.problem.train_size, generator=self.order)
-        batches = torch.split(order, self.settings.batch_size)
         total = 0.0
-        for number, index in enumerate(batches, start=1):
+        for number, index in enumerate(self.batches(), start=1):
             self.optimizer.zero_grad()
             losses = self.problem.losses(index, "train")
             loss = losses.mean()
@@ -174,6 +182,14 @@ class _Run:
             if self.watcher is not None:
                 self.watcher.batch(len(index))
         return total / self.problem.train_size
+
+    def batches(self) -> Iterator[Tensor]:
+        """The training examples of an epoch, in an order by the generator."""
+        if isinstance(self.problem, Ordered):
+            orders = self.problem.orders(self.order)
+        else:
+            orders = iter([torch.randperm(self.problem.train_size, generator=self.order)])
+        return chain.from_iterable(torch.split(o, self.settings.batch_size) for o in orders)
 
     def validate(self, epoch: int) -> float:
         self.model.eval()

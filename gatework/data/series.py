@@ -1,0 +1,169 @@
+"""Series as arrays: the cube of them, and what their columns are to a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatework.data.columns import Columns, as_list
+from gatework.data.cube import Cube
+from gatework.data.times import Step
+from gatework.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+def from_series(
+    series: list[Array],
+    names: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    columns: Columns | None = None,
+) -> Cube:
+    """The cube of series (T, F) of different lengths that have neither ids nor times.
+
+    Args:
+        series: one array each, NaN where missing.
+        names: of the features; ``y``, ``x1``, ``x2`` ... where there are none.
+        notes: what was found before.
+        columns: which features are known ahead, static, or categories.
+
+    Raises:
+        DataError: a series without steps or features, or of other features than the first; or
+            there is no such column.
+    """
+    if not series or any(s.ndim != 2 or s.shape[0] == 0 or s.shape[1] == 0 for s in series):
+        shapes = [s.shape for s in series]
+        raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {shapes}.")
+    if len({s.shape[1] for s in series}) > 1:
+        raise DataError(f"The series have different features: {[s.shape for s in series]}.")
+    names = tuple(names) or ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
+    lengths = np.array([len(s) for s in series])
+    ids, starts = tuple(str(i) for i in range(len(series))), (0,) * len(series)
+    cube = Cube(
+        stacked(series), lengths, ids, names, starts, Step("rows"), tuple(notes), named=False
+    )
+    columns = columns or Columns()
+    for place in _places(cube, as_list(columns.categories)):
+        cube = _category(cube, place)
+    cube = with_roles(cube, as_list(columns.future), as_list(columns.static))
+    own = Columns(
+        future=as_list(columns.future),
+        static=as_list(columns.static),
+        categories=as_list(columns.categories),
+    )
+    cube = replace(cube, columns=own)
+    present = np.arange(cube.values.shape[1]) < cube.lengths[:, None]
+    return replace(cube, notes=(*cube.notes, *missing_notes(cube, present)))
+
+
+def floats(part: Any) -> Array:
+    """An array, a tensor or a list as float64; NaN where masked or not finite."""
+    if hasattr(part, "detach"):
+        part = part.detach().cpu().double().numpy()
+    try:
+        if np.iscomplexobj(part):
+            raise TypeError("Complex data not supported")
+        values = np.ma.filled(np.ma.asarray(part, dtype=np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The series are not numbers: {error}.") from error
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def stacked(series: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Series (T, ...) of different lengths as one array (N, T, ...); NaN or NaT behind the ends."""
+    missing = np.datetime64("NaT") if series[0].dtype.kind == "M" else np.nan
+    shape = len(series), max(map(len, series)), *series[0].shape[1:]
+    values = np.full(shape, missing, dtype=series[0].dtype)
+    for row, part in zip(values, series, strict=True):
+        row[: len(part)] = part
+    return values
+
+
+def with_roles(cube: Cube, ahead: Sequence[str], static: Sequence[str]) -> Cube:
+    """The cube with some features known ahead and some static.
+
+    With features that are known ahead a series ends where its target and its other features do;
+    rows behind that are the future. A static feature is the first value that a series has, from
+    there on.
+
+    Raises:
+        DataError: there is no such feature.
+    """
+    places, fixed = _places(cube, ahead), _places(cube, static)
+    values, notes = cube.values.copy(), list(cube.notes)
+    steps = np.arange(values.shape[1])
+    for place in fixed:
+        column = values[..., place]
+        there = ~np.isnan(column)
+        first = there.argmax(axis=1)
+        value = np.take_along_axis(column, first[:, None], axis=1)
+        varies = (there & (column != value)).any(axis=1)
+        inside = (steps >= first[:, None]) & (steps < cube.lengths[:, None])
+        values[..., place] = np.where(inside, value, np.nan)
+        if varies.any():
+            notes.append(
+                f"{cube.names[place]!r} is named as static, but varies within {varies.sum()} of "
+                f"{len(varies)} series; the first value of each is used."
+            )
+    lengths: NDArray[np.int64] = cube.lengths
+    if places:
+        others = [p for p in range(values.shape[2]) if p not in (*places, *fixed)]
+        there = np.any(~np.isnan(values[..., others]), axis=2)
+        ends = values.shape[1] - there[:, ::-1].argmax(axis=1)
+        lengths = np.where(np.any(there, axis=1), ends, cube.lengths)
+        coming = cube.lengths - lengths
+        if coming.any():
+            notes.append(
+                f"{coming.sum()} steps at the ends of {np.count_nonzero(coming)} of {len(coming)} "
+                f"series hold only what is known ahead; they are the future, and forecasts begin "
+                f"there."
+            )
+    return replace(
+        cube,
+        values=values,
+        lengths=lengths,
+        ahead=tuple(places),
+        static=tuple(fixed),
+        notes=tuple(notes),
+    )
+
+
+def missing_notes(
+    cube: Cube, present: NDArray[np.bool_], names: Sequence[str] | None = None
+) -> list[str]:
+    """How many values of each feature are missing in some steps (N, T), in words."""
+    notes = []
+    total = int(present.sum())
+    for place, name in enumerate(names or cube.names):
+        count = int((np.isnan(cube.values[..., place]) & present).sum())
+        if count:
+            notes.append(
+                f"{count} of {total} values of {name!r} are missing (empty or not finite); the "
+                f"model sees a mask there."
+            )
+    return notes
+
+
+def _category(cube: Cube, place: int) -> Cube:
+    """The cube with a feature of numbers turned into a category."""
+    there = ~np.isnan(cube.values[..., place])
+    levels, codes = np.unique(cube.values[there, place], return_inverse=True)
+    values = cube.values.copy()
+    values[there, place] = codes
+    return replace(
+        cube, values=values, levels={**cube.levels, place: tuple(f"{level:g}" for level in levels)}
+    )
+
+
+def _places(cube: Cube, names: Sequence[str]) -> list[int]:
+    for name in names:
+        if name not in cube.names[1:]:
+            raise DataError(
+                f"The series have no input {name!r}; theirs are "
+                f"{', '.join(cube.names[1:]) or 'none'}."
+            )
+    return [cube.names.index(name) for name in names]

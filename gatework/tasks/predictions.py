@@ -1,0 +1,143 @@
+"""What a fitted forecaster gives: forecasts, quantiles, intervals, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gatework.data.windows import places
+from gatework.errors import DataError
+from gatework.tasks.estimator import Estimator
+from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.forecast_model import ForecastModel
+from gatework.tasks.heads import check_levels
+from gatework.tasks.intervals import check_coverage
+
+
+class Predictions(Estimator):
+    """The part of a forecaster that needs no more than what was fitted."""
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
+
+        A series without any value of the target in its last ``context`` steps has no forecast:
+        its row is NaN.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features than the training data.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+
+    def predict_quantiles(
+        self, X: Any, q: Sequence[float] = (0.1, 0.5, 0.9)
+    ) -> NDArray[np.float64]:
+        """Quantiles of the ``horizon`` steps after the end of each series, (N, H, Q).
+
+        Args:
+            X: data as for ``predict``.
+            q: the Q levels, between 0 and 1.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the head does not know such quantiles.
+
+        With the form ``"recursive"`` they are those of futures that are drawn with the seed.
+        """
+        model: ForecastModel = self._fitted()
+        cube, levels = model.load(X), check_levels(q, "q")
+        return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """The low and the high end of an interval for each step that ``predict`` forecasts.
+
+        They are conformal: as wide as the errors of the validation windows say, each step by
+        itself, in proportion to how uncertain the head is. ``evaluate`` measures their coverage.
+
+        Returns:
+            (N, H, 2) in the units of ``X``.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: there was no validation part, or it was too small for this coverage.
+        """
+        model: ForecastModel = self._fitted()
+        cube, share = model.load(X), check_coverage(coverage)
+        return model.intervals(cube, np.arange(len(cube.ids)), cube.lengths, share)[..., ::2]
+
+    def predict_table(self, X: Any, coverage: float | None = None) -> pa.Table:
+        """``predict`` as a table with the columns id, time, step and the target's name.
+
+        With a ``coverage`` the ends of ``predict_interval`` follow as ``low`` and ``high``. A
+        target that is called like one of the others is called ``forecast`` there.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        steps = np.arange(model.horizon)
+        table = {
+            "id": np.repeat(np.array(cube.ids), model.horizon),
+            "time": cube.times_after(model.horizon),
+            "step": np.tile(steps + 1, len(cube.ids)),
+        }
+        ends = {}
+        if coverage is not None:
+            low, high = np.moveaxis(self.predict_interval(cube, coverage), -1, 0)
+            ends = {"low": low, "high": high}
+        name = "forecast" if cube.names[0] in table | ends else cube.names[0]
+        for key, found in ({name: values} | ends).items():
+            table[key] = pa.array(found.ravel(), from_pandas=True)
+        return pa.table(table)
+
+    def predict_baselines(self, X: Any) -> dict[str, NDArray[np.float64]]:
+        """What the baselines say of the steps that ``predict`` forecasts: name -> (N, H).
+
+        They are the naive, the seasonal naive and the drift forecast and the linear model (a
+        ridge regression on the same training windows), which ``evaluate`` holds the model against.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        return model.baselines(cube, np.arange(len(cube.ids)), cube.lengths)
+
+    def evaluate(
+        self,
+        X: Any,
+        begin: NDArray[np.int64] | None = None,
+        stride: int = 1,
+        coverage: float = 0.9,
+    ) -> Evaluation:
+        """Forecasts of windows of ``X`` beside the truth and the baselines.
+
+        Args:
+            X: data as for ``fit``.
+            begin: (N,) first step of each series whose forecast counts; default: the first that
+                has a whole context before it.
+            stride: steps between windows.
+            coverage: share of the values that shall lie within the intervals, of which the
+                evaluation tells the measured one.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: no series holds a window.
+        """
+        model: ForecastModel = self._fitted()
+        cube = model.load(X)
+        held_out = begin is not None
+        begin = np.zeros_like(cube.lengths) if begin is None else begin
+        rows, origins = places(cube, begin, cube.lengths, model.context, model.horizon, stride)
+        if not len(rows):
+            raise DataError(
+                f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "
+                f"are more than the data holds there."
+            )
+        return model.evaluate(cube, rows, origins, check_coverage(coverage), held_out)
+
+    def score(self, X: Any, y: None = None) -> float:
+        """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
+        return float(self.evaluate(X).skill())

@@ -1,0 +1,180 @@
+"""A Parquet file in pieces: the same series, scales, windows and losses as from the whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from cli_tools import done, refused
+from data_tools import quick, same_weights
+
+from gatework.data import Columns, load_cube
+from gatework.data.encoding import Encoding
+from gatework.data.scaling import Scaler
+from gatework.data.splits import split
+from gatework.data.stream import Stream
+from gatework.errors import DataError, TrainingError
+from gatework.tasks.problem import problem_of
+from gatework.tasks.streaming import PARTS, StreamedProblem
+
+NAN = float("nan")
+ROLES = {"target": "sold", "time": "day", "id": "shop", "features": "rain", "future": "price",
+         "static": "size"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Twelve shops in one file of small row groups, which begin amid them."""
+    random = np.random.default_rng(0)
+    parts = []
+    for number in range(12):
+        steps = int(random.integers(25, 45))
+        parts.append(pd.DataFrame({
+            "shop": f"s{number:02}",
+            "day": pd.date_range("2024-01-01", periods=steps),
+            "sold": random.normal(100 * (number + 1), 1 + number, steps),
+            "rain": random.choice(["dry", "wet", None] if number > 5 else ["dry"], steps),
+            "price": random.normal(0, 1, steps),
+            "size": float(number),
+        }))  # fmt: skip
+    table = pd.concat(parts, ignore_index=True)
+    table.loc[3, "price"] = NAN
+    path = tmp_path_factory.mktemp("stream") / "shops.parquet"
+    table.to_parquet(path, row_group_size=17)
+    return path
+
+
+def opened(file, buffer=100):
+    return Stream.open(file, Columns(**ROLES), buffer)
+
+
+def test_pieces_are_whole_series(file):
+    stream, whole = opened(file), load_cube(file, Columns(**ROLES))
+    assert len(stream) > 3
+    cubes = list(stream)
+    assert [name for cube in cubes for name in cube.ids] == list(whole.ids)
+    for cube in cubes:
+        assert cube.lengths.sum() <= 100
+        for position, name in enumerate(cube.ids):
+            known = whole.series(whole.ids.index(name))
+            numbers = [0, 2, 3]
+            assert np.array_equal(cube.series(position)[:, numbers], known[:, numbers], True)
+            assert np.array_equal(_names(cube, position), _names(whole, whole.ids.index(name)))
+    assert len(Stream.open(file, Columns(**ROLES))) == 1
+
+
+def _names(cube, position):
+    codes = cube.series(position)[:, 1]
+    return ["" if np.isnan(code) else cube.levels[1][int(code)] for code in codes]
+
+
+@pytest.mark.parametrize("levels", [True, False])
+@pytest.mark.parametrize(("method", "per"), [("standard", "series"), ("log", "global"),
+                                             ("none", "series")])  # fmt: skip
+def test_scales_are_those_of_the_whole(file, method, per, levels):
+    whole = load_cube(file, Columns(**ROLES))
+    known = Scaler.fit(whole, split(whole, 3, 0.2).train, method, levels, per)
+    pieces = ((cube, split(cube, 3, 0.2).train) for cube in opened(file))
+    found = Scaler.joined(pieces, method, levels, per)
+    assert found.center.keys() == known.center.keys()
+    for name in known.center:
+        for one, two in ((found.center, known.center), (found.spread, known.spread)):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-9, atol=1e-9)
+
+
+def test_an_encoding_is_that_of_the_whole(file):
+    whole = load_cube(file, Columns(**ROLES))
+    known = Encoding.fit(whole, whole.lengths, True)
+    found = Encoding.joined([Encoding.fit(cube, cube.lengths, True) for cube in opened(file)])
+    assert found == known
+    assert known.categories == {1: ("dry", "wet", "")}
+    assert known.gaps == (2,)
+
+
+def streamed(file, **arguments):
+    """A fitted model, and its windows from pieces and from the whole table."""
+    model = quick(**ROLES, **arguments).fit(opened(file))
+    stream, whole = opened(file), load_cube(file, Columns(**ROLES))
+    sizes = {part: [] for part in PARTS}
+    for cube in stream:
+        problem = problem_of(model.model_, cube, split(cube, 3, 0.2))
+        for part in PARTS:
+            sizes[part].append(len(problem.parts[part]))
+    pieces = StreamedProblem(model.model_, stream, 0.2, sizes)
+    return model, pieces, problem_of(model.model_, whole, split(whole, 3, 0.2))
+
+
+def test_losses_are_those_of_the_whole(file):
+    _, pieces, whole = streamed(file)
+    for part in PARTS:
+        count = len(whole.parts[part])
+        assert sum(pieces.sizes[part]) == count
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(3))[:60].sort().values
+        with torch.no_grad():
+            found, known = pieces.losses(order, part), whole.losses(order, part)
+        torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-6)
+        assert pieces.describe(int(order[-1]), part) == whole.describe(int(order[-1]), part)
+
+
+def test_an_epoch_has_every_window_once_in_another_order_each_time(file):
+    _, pieces, _ = streamed(file)
+    generator = torch.Generator().manual_seed(0)
+    one, two = (list(pieces.orders(generator)) for _ in range(2))
+    for orders in (one, two):
+        everything = torch.cat(orders)
+        assert torch.equal(everything.sort().values, torch.arange(pieces.train_size))
+        assert len(orders) == len(pieces.stream)
+    assert not torch.equal(torch.cat(one), torch.cat(two))
+
+
+def test_a_streamed_fit_learns_is_saved_and_goes_on(file, tmp_path):
+    options = {**ROLES, "batch_size": 16, "calendar": ("weekday",)}
+    whole = quick(epochs=3, **options).fit(opened(file), folder=tmp_path / "a")
+    quick(epochs=1, **options).fit(opened(file), folder=tmp_path / "b")
+    resumed = quick(epochs=3, **options).fit(opened(file), folder=tmp_path / "b", resume=True)
+    assert same_weights(whole, resumed)
+    assert whole.history_ == resumed.history_
+    assert whole.history_[-1]["train"] < whole.history_[0]["train"]
+    assert f"is read in {len(opened(file))} pieces of at most 100 rows" in whole.notes_[0]
+    whole.save(tmp_path / "model")
+    again = type(whole).load(tmp_path / "model")
+    for cube in opened(file):
+        assert np.array_equal(again.predict(cube), whole.predict(cube))
+    with pytest.raises(TrainingError, match="another run: rows"):
+        quick(epochs=4, **options).fit(opened(file, 60), folder=tmp_path / "b", resume=True)
+
+
+def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
+    command = ["fit", "forecast", file, "--target", "sold", "--id", "shop", "--horizon", 3,
+               "--epochs", 1, "--hidden-size", 4, "--context", 5]  # fmt: skip
+    said = done(*command, "--buffer", 100, "--out", tmp_path / "run").out
+    assert f"are of the first of {len(opened(file))} pieces of" in said
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert "more than the buffer" in refused(*command, "--buffer", 20, "--out", tmp_path / "b")
+
+
+def test_the_test_part_can_be_cut_off(file):
+    stream = opened(file).without(5, 3)
+    whole = load_cube(file, Columns(**ROLES))
+    lengths = np.concatenate([cube.lengths for cube in stream])
+    assert lengths.tolist() == (whole.lengths - 5).tolist()
+
+
+def test_files_that_cannot_be_read_in_pieces(file, tmp_path):
+    def refusal(buffer=100, path=file, **roles):
+        with pytest.raises(DataError) as caught:
+            Stream.open(path, Columns(**ROLES | roles), buffer)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "name the column of ids" in refusal(id=None)
+    assert "has no column 'moon'" in refusal(id="moon")
+    assert "rows, more than the buffer of 20" in refusal(20)
+    assert "cannot be read as Parquet" in refusal(path=tmp_path / "absent.parquet")
+    mixed = tmp_path / "mixed.parquet"
+    pd.read_parquet(file).sort_values("day", kind="stable").to_parquet(mixed)
+    assert "The rows of id 's00' do not stand together" in refusal(path=mixed)
+    assert "(it comes again in row 13). Sort the file by 'shop' first." in refusal(path=mixed)
+    with pytest.raises(DataError, match="Quartiles need all values at once"):
+        quick(**ROLES, scaling="robust").fit(opened(file))
+    with pytest.raises(DataError, match="long enough for a window of context 90"):
+        quick(**ROLES, context=90).fit(opened(file))
