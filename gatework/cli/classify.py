@@ -65,7 +65,7 @@ def fit(
     from gatework.inspect.class_report import summarise
     from gatework.inspect.report import render
     from gatework.tasks import saving
-    from gatework.tasks.classify import Classifier, overview
+    from gatework.tasks.classify import Classifier, check_scored, overview
     from gatework.training.files import write_whole
     from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
@@ -81,6 +81,7 @@ def fit(
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
+    check_scored(scored, training, shuffle)  # not only when hours of training are over
     # Names of classes and folders are the user's: brackets and colons in them mean nothing.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")

@@ -197,7 +197,7 @@ def _listed(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
@@ -341,7 +341,7 @@ class _TableReader:
             self.notes.append(f"The rows{where} are not in order of time; they were sorted.")
         if repeated:
             self.notes.append(
-                f"{_counted(repeated, 'row')} with the time stamp of another row"
+                f"{counted(repeated, 'row')} with the time stamp of another row"
                 f"{' of the same id' if ids is not None else ''}; the last of each is used."
             )
             self.check_repeats(ids is None, repeated, count)

@@ -15,13 +15,14 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of, resolve
+from gatework.data.cube import counted
 from gatework.data.labelled import Labelled, load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.classification import Classification
-from gatework.tasks.classify_model import ClassifyModel, make_network
+from gatework.tasks.classify_model import ClassifyModel, check_readable, make_network
 from gatework.tasks.classify_network import ClassifyNetwork
 from gatework.tasks.classify_problem import ClassifyProblem, stratified
 from gatework.tasks.estimator import Estimator
@@ -313,16 +314,33 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         ]
 
 
+def check_scored(scored: Labelled, training: Labelled, shuffle: bool) -> None:
+    """Refuse sequences to score on that a model of the training data could not be scored on.
+
+    Raises:
+        DataError: they have no classes, other features, or (with ``shuffle``) more steps.
+    """
+    if scored.labels is None:
+        raise DataError(f"{scored.name} has no classes to score against; name a file that has.")
+    longest = int(training.cube.lengths.max())
+    check_readable(scored, len(training.cube.names), longest if shuffle else None)
+
+
 def overview(data: Labelled) -> str:
     """What the sequences are, in one sentence: how many, how long, of how many classes."""
-    low, high = int(data.cube.lengths.min()), int(data.cube.lengths.max())
-    steps, features = f"{low}" if low == high else f"{low} to {high}", len(data.cube.names)
-    text = f"{len(data)} sequences of {steps} steps and {features} feature"
-    text += "" if features == 1 else "s"
+    steps, features = _between(data.cube.lengths, "step"), counted(len(data.cube.names), "feature")
+    text = f"{counted(len(data), 'sequence')} of {steps} and {features}"
     if data.labels is None:
         return f"{text}, without classes."
     names, counts = np.unique(data.labels, return_counts=True)
-    return f"{text}; {len(names)} classes of {counts.min()} to {counts.max()} sequences."
+    kinds = "1 class" if len(names) == 1 else f"{len(names)} classes"
+    return f"{text}; {kinds} of {_between(counts, 'sequence')}."
+
+
+def _between(counts: NDArray[np.int64], what: str) -> str:
+    """The smallest and the largest of some numbers, with their noun."""
+    low, high = int(counts.min()), int(counts.max())
+    return counted(low, what) if low == high else f"{low} to {high} {what}s"
 
 
 def _checked(labels: NDArray[Any] | None) -> NDArray[Any]:
