@@ -8,7 +8,7 @@ import torch
 import gatework as gw
 
 NAN = float("nan")
-ALL = {"bidirectional": True, "pool": "attention", "convolution": True, "num_layers": 2}
+ALL = {"bidirectional": True, "pool": "attention", "convolution": "beside", "num_layers": 2}
 
 
 def quick(**arguments):

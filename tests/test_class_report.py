@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from classify_tools import NAN, fitted, quick, waves
+from classify_tools import fitted, quick, waves
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from test_report import sound
@@ -35,7 +35,7 @@ def test_it_shows_what_the_evaluation_finds():
     for words in (
         "lstm tells 2 classes of the data apart",
         "24 sequences of 8 to 13 steps and 2 features; 2 classes of 12 sequences.",
-        "each sequence in both directions, pooled by 'attention', convolutions beside it",
+        "each sequence in both directions, pooled by 'attention', convolutions beside the layers",
         found.verdict(),
         f"feature 1 of sequence 24, of class {y[-1]}",
     ):
@@ -77,7 +77,7 @@ def test_classes_that_training_never_saw_are_named():
     assert "<new> 0.0% 0.0% 0.0% 3" in text
 
 
-@pytest.mark.parametrize("options", [{"shuffle": True}, {"cell": "gru", "num_layers": 2}])
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"convolution": "before"}])
 def test_other_ways_to_read(options):
     X, y = waves(8)
     model = quick(**options, epochs=1).fit(X, y)
@@ -85,10 +85,3 @@ def test_other_ways_to_read(options):
     assert (summary["inside"] is None) == ("shuffle" in options)  # its steps are features
     assert ("its axes exchanged" in text) == ("shuffle" in options)
     assert ("A first look inside" in text) == ("shuffle" not in options)
-
-
-def test_missing_values_have_a_note():
-    X, y = waves(8)
-    X[2][1] = NAN
-    text, _ = report(quick(epochs=1).fit(X, y), X, y)
-    assert re.search(r"1 of \d+ values of 'feature 1' are missing", text)

@@ -20,7 +20,9 @@ from gatework.tasks.classify_problem import ClassifyProblem, stratified
 # Learning.
 
 
-@pytest.mark.parametrize("options", [{}, {"convolution": True, "shuffle": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"convolution": "beside", "shuffle": True}, {"convolution": "before"}]
+)
 def test_it_learns_slow_and_fast_waves(options):
     X, y = waves(60)
     longest = np.argsort([-len(x) for x in X])  # so that none is too long to be shuffled
@@ -50,10 +52,6 @@ def test_every_cell_tells_classes(cell):
 
 def by_hand(network, x):
     """Scores of one sequence (T, 2F) alone, of plain torch functions."""
-    layer = network.recurrent
-    output, _ = layer(x.unsqueeze(1))
-    half = output.shape[2] // 2
-    pooled = torch.cat([output[-1, 0, :half], output[0, 0, half:]])
     rows = x
     for block in network.convolution.blocks:
         weight, norm = block.convolution.weight, block.norm
@@ -66,7 +64,11 @@ def by_hand(network, x):
         found = torch.stack(steps) + block.convolution.bias
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         rows = ((found - norm.running_mean) * scale + norm.bias).clamp(min=0)
-    return network.head.weight @ torch.cat([pooled, rows.mean(0)]) + network.head.bias
+    output, _ = network.recurrent((rows if network.is_before else x).unsqueeze(1))
+    half = output.shape[2] // 2
+    pooled = torch.cat([output[-1, 0, :half], output[0, 0, half:]])
+    read = pooled if network.is_before else torch.cat([pooled, rows.mean(0)])
+    return network.head.weight @ read + network.head.bias
 
 
 def network_of(**options):
@@ -79,8 +81,9 @@ def network_of(**options):
     return network
 
 
-def test_scores_and_gradients_of_padded_sequences_are_those_of_each_alone():
-    network = network_of(bidirectional=True, convolution=True).eval()
+@pytest.mark.parametrize("place", ["beside", "before"])
+def test_scores_and_gradients_of_padded_sequences_are_those_of_each_alone(place):
+    network = network_of(bidirectional=True, convolution=place).eval()
     inputs, lengths = torch.randn(3, 6, 4, dtype=torch.float64), torch.tensor([6, 1, 4])
     for row, length in zip(inputs, lengths, strict=True):
         row[length:] = 0
@@ -97,7 +100,7 @@ def test_scores_and_gradients_of_padded_sequences_are_those_of_each_alone():
 
 
 def test_batch_normalisation_sees_no_padding():
-    network = network_of(convolution=True).train()
+    network = network_of(convolution="beside").train()
     block = network.convolution.blocks[0]
     before = block.norm.running_mean.clone()
     inputs, lengths = torch.randn(2, 6, 4, dtype=torch.float64), torch.tensor([6, 3])
@@ -257,6 +260,8 @@ def test_missing_values_are_seen_as_such():
     ("arguments", "reason"),
     [
         ({"pool": "median"}, "pool is one of 'last', 'mean', 'max', 'attention', got 'median'"),
+        ({"convolution": "after"}, "convolution is None, 'beside' or 'before', got 'after'"),
+        ({"convolution": "before", "shuffle": True}, "choose one, or convolution='beside'"),
         ({"bidirectional": 1}, "bidirectional is True or False, got 1"),
         ({"hidden_size": 0}, "hidden_size is a whole number above zero"),
         ({"scaling": "log"}, "There is no scaling 'log'"),

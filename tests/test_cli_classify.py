@@ -61,22 +61,21 @@ def test_every_option_reaches_the_classifier(run, tmp_path):
     folder, _ = run
     said = done(
         *FIT, folder, "--out", tmp_path / "run", "--cell", "gru", "--hidden-size", "3",
-        "--layers", "2", "--bidirectional", "--pool", "max", "--convolution", "--balanced",
-        "--scaling", "none", "--dropout", "0.1", "--epochs", "2", "--patience", "7",
+        "--layers", "2", "--bidirectional", "--pool", "max", "--convolution", "beside",
+        "--balanced", "--scaling", "none", "--dropout", "0.1", "--epochs", "2", "--patience", "7",
         "--batch-size", "5", "--learning-rate", "0.01", "--seed", "3", "--device", "cpu",
+        "--shuffle",
     )  # fmt: skip
     assert "The gru " in said.out
     expected = {
         "cell": "gru", "hidden_size": 3, "num_layers": 2, "bidirectional": True, "pool": "max",
-        "convolution": True, "class_weight": "balanced", "scaling": "none", "dropout": 0.1,
+        "convolution": "beside", "class_weight": "balanced", "scaling": "none", "dropout": 0.1,
         "epochs": 2, "patience": 7, "batch_size": 5, "learning_rate": 0.01, "seed": 3,
+        "shuffle": True,
     }  # fmt: skip
     found = gw.Classifier.load(tmp_path / "run").get_params()
     assert {k: found[k] for k in expected} == expected
-    again = (*FIT, folder, "--out", tmp_path / "run", *TINY)
-    assert "not empty" in refused(*again)
-    done(*again, "--shuffle", "--overwrite")
-    assert gw.Classifier.load(tmp_path / "run").shuffle
+    assert "not empty" in refused(*FIT, folder, "--out", tmp_path / "run", *TINY)
 
 
 def test_predict_writes_classes_and_probabilities(run, tmp_path):

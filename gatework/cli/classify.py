@@ -35,8 +35,8 @@ def fit(
     ] = False,
     pool: Annotated[str, typer.Option(help="last, mean, max or attention.")] = "last",
     convolution: Annotated[
-        bool, typer.Option("--convolution", help="Convolutions beside the layers (LSTM-FCN).")
-    ] = False,
+        str | None, typer.Option(help="beside the layers (LSTM-FCN), or before them.")
+    ] = None,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="The layers read with the axes exchanged (LSTM-FCN).")
     ] = False,

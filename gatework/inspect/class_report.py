@@ -67,7 +67,7 @@ def _reads(model: Classifier) -> str:
     words = ["each sequence in both directions" if given["bidirectional"] else "each sequence"]
     words += ["its axes exchanged"] if given["shuffle"] else []
     words += [f"pooled by {given['pool']!r}"]
-    words += ["convolutions beside it"] if given["convolution"] else []
+    words += [f"convolutions {given['convolution']} the layers"] if given["convolution"] else []
     return ", ".join(words)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from gatework.errors import DataError
 from gatework.layers.pool import KINDS
+from gatework.tasks.classify_network import PLACES
 
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
@@ -23,13 +24,14 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
-    **dict.fromkeys(("bidirectional", "convolution", "shuffle"), FLAG),
+    **dict.fromkeys(("bidirectional", "shuffle"), FLAG),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
+    "convolution": ((str,), PLACES.__contains__, f"None, {' or '.join(map(repr, PLACES))}"),
     "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias")
+OPTIONAL = ("context", "season", "forget_bias", "convolution")
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -41,9 +41,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Tells the class of a sequence.
 
     A recurrent stack of any cell reads the sequence, a pool makes one vector of its outputs, and
-    a linear head gives a score for each class; with ``convolution`` a branch of convolutions
-    stands beside the stack (LSTM-FCN, Karim et al. 2017). Sequences may have different lengths,
-    several features and missing values (NaN), which the network sees as a mask. scikit-learn's
+    a linear head gives a score for each class; with ``convolution`` there are convolutions too,
+    beside the stack (LSTM-FCN, Karim et al. 2017) or before it (CNN + LSTM). Sequences may have
+    different lengths, several features and missing values (NaN), which the network sees as a mask;
+    images (N, height, width) are read row by row. scikit-learn's
     conventions hold: arguments are kept as given, ``get_params`` and ``clone`` work, what is
     fitted ends in an underscore; but X may have three axes, where many of its helpers want two.
 
@@ -53,7 +54,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         num_layers: layers on top of each other.
         bidirectional: read each sequence in both directions.
         pool: ``"last"``, ``"mean"``, ``"max"`` or ``"attention"``, see ``gatework.Pool``.
-        convolution: three blocks of convolution beside the stack.
+        convolution: where three blocks of convolution stand: ``"beside"`` the stack, ``"before"``
+            it, or ``None``, nowhere.
         shuffle: the stack reads F steps of T values ("dimension shuffle", as in the paper of
             LSTM-FCN), so no sequence may be longer than those of the training data.
         class_weight: what a case of each class counts in training: ``None``, all the same;
@@ -87,7 +89,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         *,
         bidirectional: bool = False,
         pool: str = "last",
-        convolution: bool = False,
+        convolution: str | None = None,
         shuffle: bool = False,
         class_weight: str | Mapping[Any, float] | None = None,
         scaling: str = "standard",
@@ -262,6 +264,11 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
+        if self.shuffle and self.convolution == "before":
+            raise DataError(
+                "With shuffle the stack reads features as steps, and convolution='before' has it "
+                "read convolved steps; choose one, or convolution='beside'."
+            )
         if self.scaling not in SCALINGS:
             raise DataError(
                 f"There is no scaling {self.scaling!r}; choose one of {', '.join(SCALINGS)}."

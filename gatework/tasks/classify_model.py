@@ -184,7 +184,7 @@ def make_network(
             int(parameters["num_layers"]),
             bool(parameters["bidirectional"]),
             parameters["pool"],
-            bool(parameters["convolution"]),
+            parameters["convolution"],
             bool(parameters["shuffle"]),
             parameters["dropout"],
             parameters["forget_bias"],
