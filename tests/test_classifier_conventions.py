@@ -21,7 +21,7 @@ NOT_APPLICABLE = {
 
 
 @parametrize_with_checks(
-    [gw.Classifier(hidden_size=4, epochs=6, learning_rate=5e-2, validation=0.0)],
+    [quick(epochs=6, learning_rate=5e-2, validation=0.0)],
     expected_failed_checks=lambda _: NOT_APPLICABLE,
 )
 def test_the_checks_of_scikit_learn(estimator, check):

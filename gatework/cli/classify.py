@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
 from gatework.errors import DataError
-from gatework.training.settings import Settings
+from gatework.training.settings import CASES_A_STEP, Settings
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -35,8 +35,8 @@ def fit(
     ] = False,
     pool: Annotated[str, typer.Option(help="last, mean, max or attention.")] = "last",
     convolution: Annotated[
-        str | None, typer.Option(help="beside the layers (LSTM-FCN), or before them.")
-    ] = None,
+        str, typer.Option(help="beside the layers (LSTM-FCN), before them, or none.")
+    ] = "beside",
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="The layers read with the axes exchanged (LSTM-FCN).")
     ] = False,
@@ -51,7 +51,7 @@ def fit(
     patience: Annotated[
         int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
     ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = Settings.batch_size,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = CASES_A_STEP,
     learning_rate: Annotated[
         float, typer.Option(min=0.0, help="Of AdamW.")
     ] = Settings.learning_rate,

@@ -12,7 +12,7 @@ from gatework.paths.call import inside
 
 # Karim et al. 2017: filters and kernel sizes of the three blocks.
 BLOCKS = ((128, 8), (256, 5), (128, 3))
-PLACES = ("beside", "before")
+PLACES = ("beside", "before", "none")
 
 
 class ClassifyNetwork(nn.Module):
@@ -32,7 +32,7 @@ class ClassifyNetwork(nn.Module):
         classes: C.
         hidden_size, num_layers, bidirectional, forget_bias: of the stack.
         pool: a kind of ``gatework.Pool``.
-        convolution: where the convolutions stand, one of ``PLACES``; ``None``: there are none.
+        convolution: where the convolutions stand, one of ``PLACES``.
         shuffle: whether the stack reads F steps of T values.
         dropout: behind every recurrent layer, the last one too (its pooled output).
 
@@ -50,7 +50,7 @@ class ClassifyNetwork(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         pool: str = "last",
-        convolution: str | None = None,
+        convolution: str = "none",
         shuffle: bool = False,
         dropout: float = 0.0,
         forget_bias: float | None = None,
@@ -71,7 +71,7 @@ class ClassifyNetwork(nn.Module):
         )
         self.pool = Pool.after(self.recurrent, pool)
         self.dropout = nn.Dropout(dropout)
-        self.convolution = Convolutions(2 * features) if convolution else None
+        self.convolution = Convolutions(2 * features) if convolution != "none" else None
         self.mean = Pool("mean", batch_first=True) if convolution == "beside" else None
         size = self.recurrent.output_size + (filters if self.mean else 0)
         self.head = nn.Linear(size, classes)
