@@ -198,6 +198,7 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 
 def counted(count: int, what: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
