@@ -204,16 +204,14 @@ def counted(count: int, what: str) -> str:
 
 def _missing(series: list[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
     """How many values of each feature are missing in series (T, F), in words."""
-    notes = []
-    for feature, name in enumerate(names):
-        count = sum(int(np.isnan(s[:, feature]).sum()) for s in series)
-        total = sum(len(s) for s in series)
-        if count:
-            notes.append(
-                f"{count} of {total} values of {name!r} are missing (empty or not finite); the "
-                f"model sees a mask there."
-            )
-    return notes
+    counts = np.sum([np.isnan(s).sum(axis=0) for s in series], axis=0)
+    total = sum(len(s) for s in series)
+    return [
+        f"{count} of {total} values of {name!r} are missing (empty or not finite); the model sees "
+        f"a mask there."
+        for name, count in zip(names, counts, strict=True)
+        if count
+    ]
 
 
 @dataclass
