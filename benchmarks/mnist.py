@@ -48,7 +48,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 def images(part: str) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Images (N, 28, 28) in [0, 1] and their digits (N,)."""
-    pixels = read_idx(DATA / f"{part}-images-idx3-ubyte.gz").astype(np.float32) / 255
+    pixels = read_idx(DATA / f"{part}-images-idx3-ubyte.gz").astype(np.float32) / np.float32(255)
     return pixels, read_idx(DATA / f"{part}-labels-idx1-ubyte.gz")
 
 
