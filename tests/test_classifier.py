@@ -77,9 +77,11 @@ def network_of(**options):
     torch.manual_seed(0)
     spec = resolve("gru")
     network = ClassifyNetwork(spec, 2, 6, 3, 3, **options).double()
-    for name, value in network.named_buffers():
-        if "running" in name:
-            value.uniform_(0.5, 2)
+    for block in network.convolution.blocks if network.convolution else ():
+        block.norm.running_var.uniform_(0.5, 2)
+        # Of both signs, so that what stands behind an end would not be zero by itself.
+        for value in (block.norm.running_mean, block.norm.weight.data, block.norm.bias.data):
+            value.normal_()
     return network
 
 
