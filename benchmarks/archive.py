@@ -197,7 +197,7 @@ def rows_of(problem: Problem, measured: Mapping[str, Sequence[Fit]]) -> str:
     return table(["model", "accuracy, %", "of the seeds", "CPU seconds of a fit"], rows)
 
 
-def page(kept: Kept) -> str:
+def page(kept: Kept, problems: Sequence[Problem]) -> str:
     """docs/results_classify.md."""
     parts = [
         "# Results of the classifier",
@@ -214,7 +214,7 @@ def page(kept: Kept) -> str:
         "Published: " + "; ".join(f"[{key}] {source}" for key, source in SOURCES.items()) + ". "
         "[c] keeps the weights of the smallest training loss.",
     ]
-    for problem in PROBLEMS:
+    for problem in problems:
         train, test = read_split(DATA / problem.name)
         assert test is not None
         parts += ["", f"## {problem.name}", ""]
@@ -231,25 +231,25 @@ def page(kept: Kept) -> str:
 
 
 def main() -> None:
-    """Measure all sets, or those whose name holds a word, and print or write the page."""
+    """Measure all sets, or some, and print or write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--write", type=Path, help="write the page to this file")
-    parser.add_argument("--only", default="", help="measure the sets whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[], help="names of sets")
     parser.add_argument("--choose", action="store_true", help="print the cross-validation")
     parser.add_argument("--kept", type=Path, help="a file of what is measured, to go on from")
     options = parser.parse_args()
     torch.set_num_threads(1)
     kept = Kept(options.kept)
+    chosen = [p for p in PROBLEMS if p.name in (options.only or [p.name])]
     if options.choose:
         print(choose(kept))
     elif options.write:
-        options.write.write_text(page(kept), encoding="utf-8")
+        options.write.write_text(page(kept, chosen), encoding="utf-8")
     else:
-        for problem in PROBLEMS:
-            if options.only.lower() in problem.name.lower():
-                print(f"\n{problem.name}\n{rows_of(problem, measure(kept, problem))}")
+        for problem in chosen:
+            print(f"\n{problem.name}\n{rows_of(problem, measure(kept, problem))}")
 
 
 if __name__ == "__main__":
