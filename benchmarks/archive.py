@@ -220,6 +220,8 @@ def page(kept: Kept, problems: Sequence[Problem]) -> str:
         parts += ["", f"## {problem.name}", ""]
         parts += [f"Training: {overview(train)} Test: {overview(test)} {problem.remark}".strip()]
         parts += ["", rows_of(problem, measure(kept, problem))]
+    absent = [p.name for p in PROBLEMS if p not in problems]
+    parts += ["", f"Not measured in this run: {', '.join(absent)}."] if absent else []
     parts += ["", "## What the arguments were chosen by", ""]
     parts += [
         f"`python benchmarks/archive.py --choose`: {FOLDS}-fold cross-validation within two of the "
