@@ -226,8 +226,8 @@ def page(kept: Kept, problems: Sequence[Problem]) -> str:
     parts += [
         f"`python benchmarks/archive.py --choose`: {FOLDS}-fold cross-validation within two of the "
         "official training parts, mean accuracy in percent, of the training parts alone. The "
-        "epochs differ: the layers alone were given more, since they learn later. Learning rate and "
-        "units are those that were there before, and 16 cases a step is a rule of thumb.",
+        "epochs differ: the layers alone were given more, since they learn later. Learning rate "
+        "and units are those that were there before, and 16 cases a step is a rule of thumb.",
         "",
         choose(kept),
     ]
