@@ -215,6 +215,10 @@ def test_every_form_of_arrays_is_the_same_cases():
         ([np.zeros((3, 2)), np.zeros((4, 1))], None, "different features"),
         ([np.zeros((3, 2)), np.zeros((0, 2))], None, "at least one step"),
         ([["a", "b"], ["c"]], None, "not numbers"),
+        ([["1", "red"]], None, "could not convert .*'red'.* a category is one feature of 0 and 1"),
+        ({"a": np.zeros(3)}, None, "a list of arrays .* got dict"),
+        ((x for x in np.zeros((2, 3))), None, "got generator"),
+        (np.zeros((2, 3)) + 1j, None, "Complex data not supported; give two features"),
         (np.zeros((3, 4)), ["a", "b"], "X holds 3 sequences, y 2 classes"),
     ],
 )

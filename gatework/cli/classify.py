@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
 from gatework.errors import DataError
-from gatework.training.settings import Settings
+from gatework.training.settings import CASES_A_STEP, Settings
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -35,8 +35,8 @@ def fit(
     ] = False,
     pool: Annotated[str, typer.Option(help="last, mean, max or attention.")] = "last",
     convolution: Annotated[
-        bool, typer.Option("--convolution", help="Convolutions beside the layers (LSTM-FCN).")
-    ] = False,
+        str, typer.Option(help="beside the layers (LSTM-FCN), before them, or none.")
+    ] = "beside",
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="The layers read with the axes exchanged (LSTM-FCN).")
     ] = False,
@@ -51,7 +51,7 @@ def fit(
     patience: Annotated[
         int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
     ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = Settings.batch_size,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = CASES_A_STEP,
     learning_rate: Annotated[
         float, typer.Option(min=0.0, help="Of AdamW.")
     ] = Settings.learning_rate,
@@ -65,7 +65,7 @@ def fit(
     from gatework.inspect.class_report import summarise
     from gatework.inspect.report import render
     from gatework.tasks import saving
-    from gatework.tasks.classify import Classifier, overview
+    from gatework.tasks.classify import Classifier, check_scored, overview
     from gatework.training.files import write_whole
     from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
@@ -81,6 +81,7 @@ def fit(
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
+    check_scored(scored, training, shuffle)  # not only when hours of training are over
     # Names of classes and folders are the user's: brackets and colons in them mean nothing.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")

@@ -44,8 +44,6 @@ def read_archive(path: str | Path, part: str = "") -> Labelled:
     """
     path = Path(path)
     ending = _ending(path)
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
     name = path.name.partition(".")[0].removesuffix(TRAIN).removesuffix(TEST)
     if ending == ".npz":
         return _read_npz(path, part, name)
@@ -74,7 +72,7 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
         if not found:
             raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join(ENDINGS)}).")
         path = found[0]
-    if _ending(path) == ".npz" and path.is_file() and "x_train" in _arrays(path):
+    if _ending(path) == ".npz" and "x_train" in _arrays(path):
         return read_archive(path, "train"), read_archive(path, "test")
     other = path.with_name(path.name.replace(TRAIN, TEST))
     test = read_archive(other) if other != path and other.is_file() else None
@@ -82,6 +80,8 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
 
 
 def _ending(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in ENDINGS:
         raise DataError(f"{path} ends in {ending!r}; labelled series are {', '.join(ENDINGS)}.")
@@ -126,8 +126,8 @@ def _read_npz(path: Path, part: str, name: str) -> Labelled:
     suffix = f"_{part}" if part else ""
     if not part and "x_train" in arrays:
         raise DataError(
-            f"{path} holds a training and a test part; use read_split({path.name!r}), or "
-            f"read_archive(..., part='train')."
+            f"{path} holds a training and a test part; name one: read_archive(..., part='test'), "
+            f"or a file with one of them as X and y."
         )
     if f"x{suffix}" not in arrays:
         raise DataError(

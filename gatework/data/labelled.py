@@ -97,10 +97,25 @@ def _cases(data: Any) -> Labelled:
     try:
         values = check_array(array, dtype=np.float64, allow_nd=True, ensure_all_finite=False)
     except (TypeError, ValueError) as error:
-        raise DataError(" ".join(str(error).split())) from error
+        raise DataError(_in_words(error, data)) from error
     if values.ndim > 3:
         raise DataError(f"Sequences are an array (N, T, F) or (N, T), got {values.shape}.")
     return cases_of([floats(v[:, None] if v.ndim == 1 else v) for v in values])
+
+
+def _in_words(error: Exception, data: Any) -> str:
+    """Why data are no array of numbers, and what to do."""
+    what = " ".join(str(error).split())
+    if what.startswith("Complex data"):
+        return "Complex data not supported; give two features, the two parts."
+    if what.startswith("float() argument"):
+        return (
+            f"Sequences are an array (N, T, F) or (N, T), a list of arrays (T, F) or the path of "
+            f"a file, got {type(data).__name__}."
+        )
+    if what.startswith("could not convert"):
+        return f"{what}; a category is one feature of 0 and 1 for each of its values."
+    return what
 
 
 def _is_ragged(data: Any) -> bool:

@@ -20,6 +20,7 @@ from gatework.data.series import floats, from_series, missing_notes, stacked, wi
 from gatework.data.table import (
     Table,
     categories,
+    counted,
     is_category,
     is_numeric,
     listed,
@@ -259,7 +260,7 @@ class _TableReader:
             self.notes.append(f"The rows{where} are not in order of time; they were sorted.")
         if repeated:
             self.notes.append(
-                f"{repeated} row{'' if repeated == 1 else 's'} with the time stamp of another row"
+                f"{counted(repeated, 'row')} with the time stamp of another row"
                 f"{' of the same id' if ids is not None else ''}; the last of each is used."
             )
             self.check_repeats(ids is None, repeated, count)

@@ -136,16 +136,14 @@ def missing_notes(
     cube: Cube, present: NDArray[np.bool_], names: Sequence[str] | None = None
 ) -> list[str]:
     """How many values of each feature are missing in some steps (N, T), in words."""
-    notes = []
     total = int(present.sum())
-    for place, name in enumerate(names or cube.names):
-        count = int((np.isnan(cube.values[..., place]) & present).sum())
-        if count:
-            notes.append(
-                f"{count} of {total} values of {name!r} are missing (empty or not finite); the "
-                f"model sees a mask there."
-            )
-    return notes
+    counts = np.count_nonzero(np.isnan(cube.values) & present[..., None], axis=(0, 1))
+    return [
+        f"{count} of {total} values of {name!r} are missing (empty or not finite); the model sees "
+        f"a mask there."
+        for name, count in zip(names or cube.names, counts, strict=False)
+        if count
+    ]
 
 
 def _category(cube: Cube, place: int) -> Cube:

@@ -74,6 +74,11 @@ def listed(names: Sequence[str]) -> str:
     return shown if len(names) <= SHOWN_NAMES else f"{shown} ... ({len(names)} in all)"
 
 
+def counted(count: int, what: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def read_table(data: Any) -> Table:
     """A table from a path (.csv, .csv.gz, .parquet ...), a bundled name or a data frame.
 

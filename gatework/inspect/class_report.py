@@ -67,7 +67,8 @@ def _reads(model: Classifier) -> str:
     words = ["each sequence in both directions" if given["bidirectional"] else "each sequence"]
     words += ["its axes exchanged"] if given["shuffle"] else []
     words += [f"pooled by {given['pool']!r}"]
-    words += ["convolutions beside it"] if given["convolution"] else []
+    place = given["convolution"]
+    words += [f"convolutions {place} the layers"] if place != "none" else []
     return ", ".join(words)
 
 

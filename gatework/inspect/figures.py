@@ -30,6 +30,8 @@ UNIT_LETTERS = 22  # of one beside an axis
 TITLE_LETTERS = 40  # what fits over a panel of half the wide figure, or of the narrow one
 INCHES_PER_LETTER = 0.09
 CLASSES_WITH_NUMBERS = 12  # so many have room for their counts
+CELL_COLOURS, DARK_FROM = "Blues", 0.71  # of the confusion matrix; from this share on, white
+ON_LIGHT, ON_DARK = "#000000", "#ffffff"  # letters, where nothing between has enough contrast
 LETTERS_BESIDE = 24  # of names side by side below the confusion matrix
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -213,7 +215,7 @@ def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        axes.imshow(shares, cmap=CELL_COLOURS, vmin=0.0, vmax=1.0)
         axes.grid(visible=False)
         if size <= CLASSES_WITH_NUMBERS:
             names = [short(name, UNIT_LETTERS // 2) for name in classes]
@@ -222,7 +224,7 @@ def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
             axes.set_yticks(range(size), names)
             for row, column in np.ndindex(size, size):
                 # Cells have a colour of their own, light or dark, whatever the page's is.
-                colour = "#ffffff" if shares[row, column] > 0.5 else "#1d1f23"
+                colour = ON_DARK if shares[row, column] > DARK_FROM else ON_LIGHT
                 text = f"{counts[row, column]}"
                 axes.text(column, row, text, ha="center", va="center", color=colour)
         axes.set(xlabel="told class", ylabel="true class")

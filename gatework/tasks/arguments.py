@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gatework.cells import CellLike, name_of, resolve
+from gatework.equations import Spec
 from gatework.errors import DataError
 from gatework.layers.pool import KINDS
+from gatework.tasks.classify_network import PLACES
 
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
@@ -23,13 +26,30 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
-    **dict.fromkeys(("bidirectional", "convolution", "shuffle"), FLAG),
+    **dict.fromkeys(("bidirectional", "shuffle"), FLAG),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
+    "convolution": ((str,), PLACES.__contains__, f"one of {', '.join(map(repr, PLACES))}"),
     "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
 OPTIONAL = ("context", "season", "forget_bias")
+
+
+def cell_of(cell: CellLike) -> Spec:
+    """The cell that an estimator is to fit.
+
+    Raises:
+        DataError: it reads something beside its input, which the data of a task do not hold.
+        GateworkError: there is no such cell.
+    """
+    spec = resolve(cell)
+    if spec.beside:
+        raise DataError(
+            f"{name_of(spec)} reads {', '.join(spec.beside)} beside its input, and no task gives "
+            f"a cell more than its input. Choose another cell."
+        )
+    return spec
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -14,19 +14,20 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gatework.cells import CellLike, name_of, resolve
+from gatework.cells import CellLike, name_of
+from gatework.data.table import counted
 from gatework.data.labelled import Labelled, load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
 from gatework.errors import DataError
-from gatework.tasks.arguments import check_arguments
+from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification
-from gatework.tasks.classify_model import ClassifyModel, make_network
+from gatework.tasks.classify_model import ClassifyModel, check_readable, make_network
 from gatework.tasks.classify_network import ClassifyNetwork
 from gatework.tasks.classify_problem import ClassifyProblem, stratified
 from gatework.tasks.estimator import Estimator
 from gatework.training.loop import Watcher, fit
-from gatework.training.settings import Settings
+from gatework.training.settings import CASES_A_STEP, Settings
 
 SCALINGS = ("standard", "none")
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
@@ -40,9 +41,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Tells the class of a sequence.
 
     A recurrent stack of any cell reads the sequence, a pool makes one vector of its outputs, and
-    a linear head gives a score for each class; with ``convolution`` a branch of convolutions
-    stands beside the stack (LSTM-FCN, Karim et al. 2017). Sequences may have different lengths,
-    several features and missing values (NaN), which the network sees as a mask. scikit-learn's
+    a linear head gives a score for each class. By default there are convolutions too, beside the
+    stack (LSTM-FCN, Karim et al. 2017); they may stand before it (CNN + LSTM), or be left out.
+    Sequences may have different lengths, several features and missing values (NaN), which the
+    network sees as a mask; images (N, height, width) are read row by row. scikit-learn's
     conventions hold: arguments are kept as given, ``get_params`` and ``clone`` work, what is
     fitted ends in an underscore; but X may have three axes, where many of its helpers want two.
 
@@ -52,7 +54,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         num_layers: layers on top of each other.
         bidirectional: read each sequence in both directions.
         pool: ``"last"``, ``"mean"``, ``"max"`` or ``"attention"``, see ``gatework.Pool``.
-        convolution: three blocks of convolution beside the stack.
+        convolution: where three blocks of convolution stand: ``"beside"`` the stack, ``"before"``
+            it, or ``"none"``, nowhere: less to compute, and with few sequences less is learnt.
         shuffle: the stack reads F steps of T values ("dimension shuffle", as in the paper of
             LSTM-FCN), so no sequence may be longer than those of the training data.
         class_weight: what a case of each class counts in training: ``None``, all the same;
@@ -86,14 +89,14 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         *,
         bidirectional: bool = False,
         pool: str = "last",
-        convolution: bool = False,
+        convolution: str = "beside",
         shuffle: bool = False,
         class_weight: str | Mapping[Any, float] | None = None,
         scaling: str = "standard",
         dropout: float = 0.0,
         forget_bias: float | None = None,
         epochs: int = Settings.epochs,
-        batch_size: int = Settings.batch_size,
+        batch_size: int = CASES_A_STEP,
         learning_rate: float = Settings.learning_rate,
         weight_decay: float = Settings.weight_decay,
         clip: float = Settings.clip,
@@ -159,7 +162,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         lengths = data.cube.lengths.copy()
         lengths[validation] = 0  # the scaling sees the training part alone
         scaler = Scaler.fit(data.cube, lengths, self.scaling, levels=False)
-        cell, features = resolve(self.cell), len(data.cube.names)
+        cell, features = cell_of(self.cell), len(data.cube.names)
         parameters, steps = self.get_params(deep=False), int(data.cube.lengths.max())
         network = make_network(cell, features, steps, len(classes), parameters)
         counts = np.bincount(targets)
@@ -261,6 +264,11 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
+        if self.shuffle and self.convolution == "before":
+            raise DataError(
+                "With shuffle the stack reads features as steps, and convolution='before' has it "
+                "read convolved steps; choose one, or convolution='beside'."
+            )
         if self.scaling not in SCALINGS:
             raise DataError(
                 f"There is no scaling {self.scaling!r}; choose one of {', '.join(SCALINGS)}."
@@ -313,16 +321,33 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         ]
 
 
+def check_scored(scored: Labelled, training: Labelled, shuffle: bool) -> None:
+    """Refuse sequences to score on that a model of the training data could not be scored on.
+
+    Raises:
+        DataError: they have no classes, other features, or (with ``shuffle``) more steps.
+    """
+    if scored.labels is None:
+        raise DataError(f"{scored.name} has no classes to score against; name a file that has.")
+    longest = int(training.cube.lengths.max())
+    check_readable(scored, len(training.cube.names), longest if shuffle else None)
+
+
 def overview(data: Labelled) -> str:
     """What the sequences are, in one sentence: how many, how long, of how many classes."""
-    low, high = int(data.cube.lengths.min()), int(data.cube.lengths.max())
-    steps, features = f"{low}" if low == high else f"{low} to {high}", len(data.cube.names)
-    text = f"{len(data)} sequences of {steps} steps and {features} feature"
-    text += "" if features == 1 else "s"
+    steps, features = _between(data.cube.lengths, "step"), counted(len(data.cube.names), "feature")
+    text = f"{counted(len(data), 'sequence')} of {steps} and {features}"
     if data.labels is None:
         return f"{text}, without classes."
     names, counts = np.unique(data.labels, return_counts=True)
-    return f"{text}; {len(names)} classes of {counts.min()} to {counts.max()} sequences."
+    kinds = "1 class" if len(names) == 1 else f"{len(names)} classes"
+    return f"{text}; {kinds} of {_between(counts, 'sequence')}."
+
+
+def _between(counts: NDArray[np.int64], what: str) -> str:
+    """The smallest and the largest of some numbers, with their noun."""
+    low, high = int(counts.min()), int(counts.max())
+    return counted(low, what) if low == high else f"{low} to {high} {what}s"
 
 
 def _checked(labels: NDArray[Any] | None) -> NDArray[Any]:

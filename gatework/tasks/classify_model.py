@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gatework.data.table import counted
 from gatework.data.labelled import Labelled, load_labelled
 from gatework.data.scaling import Scaler
 from gatework.equations import Spec
@@ -80,17 +81,7 @@ class ClassifyModel:
             DataError: they cannot be read, have other features, or are too long to be shuffled.
         """
         cases = load_labelled(data)
-        features, steps = len(cases.cube.names), int(cases.cube.lengths.max())
-        if features != self.features:
-            raise DataError(
-                f"The model was fitted on sequences of {self.features} features, these have "
-                f"{features}."
-            )
-        if self.network.shuffle and steps > self.steps:
-            raise DataError(
-                f"With shuffle the model reads at most the {self.steps} steps of its training "
-                f"sequences; one has {steps}. Shorten it, or fit with shuffle=False."
-            )
+        check_readable(cases, self.features, self.steps if self.network.shuffle else None)
         return cases
 
     def cases(self, data: Labelled) -> Cases:
@@ -154,6 +145,30 @@ class ClassifyModel:
         return cls(parameters, cell, classes, counts, features, steps, scaler, network)
 
 
+def check_readable(cases: Labelled, features: int, steps: int | None) -> None:
+    """Refuse sequences that a model cannot read.
+
+    Args:
+        cases: the sequences.
+        features: F of those that the model learns from.
+        steps: T of the longest of them, where the model reads at most so many.
+
+    Raises:
+        DataError: they have other features, or are longer.
+    """
+    found, longest = len(cases.cube.names), int(cases.cube.lengths.max())
+    if found != features:
+        raise DataError(
+            f"The training sequences have {counted(features, 'feature')}, those of {cases.name} "
+            f"{found}."
+        )
+    if steps is not None and longest > steps:
+        raise DataError(
+            f"With shuffle the model reads at most the {steps} steps of its training sequences; "
+            f"one of {cases.name} has {longest}. Shorten it, or fit with shuffle=False."
+        )
+
+
 def make_network(
     cell: Spec, features: int, steps: int, classes: int, parameters: Mapping[str, Any]
 ) -> ClassifyNetwork:
@@ -169,7 +184,7 @@ def make_network(
             int(parameters["num_layers"]),
             bool(parameters["bidirectional"]),
             parameters["pool"],
-            bool(parameters["convolution"]),
+            parameters["convolution"],
             bool(parameters["shuffle"]),
             parameters["dropout"],
             parameters["forget_bias"],

@@ -1,4 +1,4 @@
-"""The network of the classifier: a recurrent stack, pooled, and convolutions beside it."""
+"""The network of the classifier: a recurrent stack, pooled, and convolutions beside or before."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from gatework.paths.call import inside
 
 # Karim et al. 2017: filters and kernel sizes of the three blocks.
 BLOCKS = ((128, 8), (256, 5), (128, 3))
+PLACES = ("beside", "before", "none")
 
 
 class ClassifyNetwork(nn.Module):
     """Reads whole sequences and gives a score for each class.
 
-    The recurrent branch is any cell's stack with a pool behind it. With ``convolution`` three
-    blocks of convolution, batch normalisation and relu, averaged over the steps, stand beside it,
-    and the head reads both: with an LSTM this is the LSTM-FCN of Karim et al. 2017, "LSTM Fully
+    The recurrent branch is any cell's stack with a pool behind it. There may be three blocks of
+    convolution, batch normalisation and relu. ``"before"`` the stack, it reads their outputs in
+    place of the sequence (CNN + LSTM). ``"beside"`` it they are averaged over the steps, and the
+    head reads both: with an LSTM this is the LSTM-FCN of Karim et al. 2017, "LSTM Fully
     Convolutional Networks for Time Series Classification". That paper's LSTM sees the sequence
     with its two axes exchanged, as F steps of T values ("dimension shuffle"): ``shuffle`` does so.
 
@@ -30,7 +32,7 @@ class ClassifyNetwork(nn.Module):
         classes: C.
         hidden_size, num_layers, bidirectional, forget_bias: of the stack.
         pool: a kind of ``gatework.Pool``.
-        convolution: whether there are convolutions beside the stack.
+        convolution: where the convolutions stand, one of ``PLACES``.
         shuffle: whether the stack reads F steps of T values.
         dropout: behind every recurrent layer, the last one too (its pooled output).
 
@@ -48,16 +50,18 @@ class ClassifyNetwork(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         pool: str = "last",
-        convolution: bool = False,
+        convolution: str = "none",
         shuffle: bool = False,
         dropout: float = 0.0,
         forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         self.features, self.steps, self.shuffle = features, steps, shuffle
+        self.is_before, filters = convolution == "before", BLOCKS[-1][0]
+        read = 2 * (steps if shuffle else features)  # each value with its mask
         self.recurrent = Recurrent(
             cell,
-            2 * (steps if shuffle else features),  # each value with its mask
+            filters if self.is_before else read,
             hidden_size,
             num_layers,
             bidirectional=bidirectional,
@@ -67,8 +71,9 @@ class ClassifyNetwork(nn.Module):
         )
         self.pool = Pool.after(self.recurrent, pool)
         self.dropout = nn.Dropout(dropout)
-        self.convolution = Convolutions(2 * features) if convolution else None
-        size = self.recurrent.output_size + (BLOCKS[-1][0] if convolution else 0)
+        self.convolution = Convolutions(2 * features) if convolution != "none" else None
+        self.mean = Pool("mean", batch_first=True) if convolution == "beside" else None
+        size = self.recurrent.output_size + (filters if self.mean else 0)
         self.head = nn.Linear(size, classes)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -81,32 +86,37 @@ class ClassifyNetwork(nn.Module):
         steps, ends = self.steps_of(inputs, lengths)
         output, _ = self.recurrent(steps, lengths=ends)
         parts = [self.dropout(self.pool(output, ends))]
-        if self.convolution is not None:
-            parts.append(self.convolution(inputs, lengths))
+        if self.convolution is not None and self.mean is not None:
+            parts.append(self.mean(self.convolution(inputs, lengths), lengths))
         scores: Tensor = self.head(torch.cat(parts, dim=1))
         return scores
 
     def steps_of(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the stack reads, (T, B, 2F) or shuffled (F, B, 2T), and its lengths if uneven."""
+        """What the stack reads, and its lengths if they are uneven.
+
+        That is (T, B, 2F); behind convolutions (T, B, 128); shuffled (F, B, 2T).
+        """
         if self.shuffle:
             padded = functional.pad(inputs, (0, 0, 0, self.steps - inputs.shape[1]))
             pairs = padded.view(*padded.shape[:2], 2, self.features)
             return pairs.permute(3, 0, 2, 1).flatten(2), None
+        if self.convolution is not None and self.is_before:
+            inputs = self.convolution(inputs, lengths)
         even = bool((lengths == inputs.shape[1]).all())
         return inputs.transpose(0, 1), None if even else lengths
 
 
 class Convolutions(nn.Module):
-    """Three blocks of convolution, batch normalisation and relu, then the mean over the steps.
+    """Three blocks of convolution, batch normalisation and relu, as many steps out as in.
 
-    What lies behind a sequence's end is as if it were not there: it enters no mean, and a shorter
-    sequence gives the same whatever it is padded to.
+    What lies behind a sequence's end is as if it were not there: it enters no normalisation, and a
+    shorter sequence gives the same whatever it is padded to.
 
     Args:
         features: of the input.
 
     Shapes:
-        inputs (B, T, features) and lengths (B,) in; (B, 128) out.
+        inputs (B, T, features) and lengths (B,) in; (B, T, 128) out, zero behind the ends.
     """
 
     def __init__(self, features: int) -> None:
@@ -114,16 +124,14 @@ class Convolutions(nn.Module):
         sizes = [features, *(filters for filters, _ in BLOCKS)]
         blocks = zip(sizes, BLOCKS, strict=False)
         self.blocks = nn.ModuleList(_Block(size, *block) for size, block in blocks)
-        self.pool = Pool("mean", batch_first=True)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """The mean over the steps of the last block, (B, 128)."""
+        """The outputs of the last block, (B, T, 128)."""
         seen = inside(inputs.transpose(0, 1), lengths).transpose(0, 1)  # (B, T, 1)
         x = inputs
         for block in self.blocks:
             x = block(x, seen)
-        pooled: Tensor = self.pool(x, lengths)
-        return pooled
+        return x
 
 
 class _Block(nn.Module):

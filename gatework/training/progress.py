@@ -60,7 +60,7 @@ class ProgressBar:
         self.best = min(self.best, record["validation"])
         text = (
             f"train {record['train']:.4f}  validation {record['validation']:.4f}"
-            f"  best {self.best:.4f}  {record['examples_per_second']:,.0f} windows/s"
+            f"  best {self.best:.4f}  {record['examples_per_second']:,.0f} examples/s"
         )
         self.bar.update(self.task, epoch=number, losses=text)
         if not self.console.is_terminal and (number % max(1, self.epochs // 10) == 0):
