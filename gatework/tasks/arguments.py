@@ -13,23 +13,33 @@ from gatework.layers.pool import KINDS
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
 COUNT = WHOLE, lambda v: v >= 1, "a whole number above zero"
+NOT_NEGATIVE = WHOLE, lambda v: v >= 0, "a whole number, zero or above"
 SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
 SIZE = NUMBER, lambda v: 0 <= v <= 1e30, "a number from 0 to 1e30"  # beyond it float32 ends
 FLAG = (bool, np.bool_), lambda v: True, "True or False"
 # Of each argument the types, a test and the words for both.
 RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
-        ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
-    ),
+        (
+            "horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size",
+            "memory",
+        ),
+        COUNT,
+    ),  # fmt: skip
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
     **dict.fromkeys(("bidirectional", "convolution", "shuffle"), FLAG),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
-    "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
+    **dict.fromkeys(("patience", "short", "quiet"), NOT_NEGATIVE),
+    "contamination": (
+        (*NUMBER, str),
+        lambda v: v == "auto" if isinstance(v, str) else 0 < v <= 0.5,
+        "'auto' or a share in (0, 0.5]",
+    ),
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias")
+OPTIONAL = ("context", "season", "forget_bias")  # None: worked out
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +20,14 @@ from gatework.data.splits import VALIDATION, Split, split
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.detect_model import DetectModel
-from gatework.tasks.detect_network import make_network
+from gatework.tasks.detect_network import KINDS, make_network
 from gatework.tasks.detect_problem import DetectProblem
 from gatework.tasks.detect_stream import DetectStream
 from gatework.tasks.estimator import Estimator
 from gatework.training.loop import Watcher, fit
 from gatework.training.settings import Settings
 
+SCALINGS = ("standard", "none")
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
@@ -156,7 +158,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used.
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
-        check_arguments(self.get_params(deep=False))
+        self._check()
         cube = self.load_data(X)
         cell, cut = resolve(self.cell), split(cube, 1, self.validation)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
@@ -229,14 +231,17 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         return found
 
     def predict_table(self, X: Any) -> pa.Table:
-        """Each step of each series, with the columns id, time, score, anomaly and its values."""
+        """Each step of each series, with the columns id, time, score, anomaly and its values.
+
+        A column of the data that is called like one of these is called ``value of ...``.
+        """
         model: DetectModel = self._fitted()
         cube = model.load(X)
         scores = model.scores(cube)
         behind = np.isnan(scores)
         told = {
             "id": np.repeat(np.array(cube.ids), cube.lengths),
-            "time": cube.times_until(),
+            "time": _times(cube),
             "score": scores[~behind],
             "anomaly": scores[~behind] > model.threshold,
         }
@@ -274,6 +279,9 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
+        for name, known in (("kind", tuple(KINDS)), ("scaling", SCALINGS)):
+            if (given := getattr(self, name)) not in known:
+                raise DataError(f"There is no {name} {given!r}; choose one of {', '.join(known)}.")
 
     def _keep(
         self,
@@ -285,3 +293,24 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         self.scaler_, self.cell_ = model.scaler, model.cell
         self.threshold_, self.offset_ = model.threshold, -model.threshold
         return super()._keep(model, history, best_epoch, notes)
+
+
+def _times(cube: Cube) -> pa.Array:
+    """The time stamp of each step of each series, one series behind the other."""
+    each = [
+        replace(cube, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
+        for start, steps in zip(cube.starts, cube.lengths, strict=True)
+    ]
+    return pa.chunked_array(each)
+
+
+def _short(cube: Cube, cut: Split, context: int) -> list[str]:
+    """Which series are shorter than a window, in words."""
+    short = [name for name, end in zip(cube.ids, cut.train, strict=True) if end < context]
+    if not short:
+        return []
+    names = ", ".join(map(repr, short[:5])) + (" ..." if len(short) > 5 else "")
+    return [
+        f"{len(short)} of {len(cube.ids)} series have fewer than {context} steps for training "
+        f"(context): {names}."
+    ]

@@ -164,6 +164,11 @@ class DetectModel:
             begins |= {name: Begin.of(level, seen) for name, level, seen in own}
         return replace(model, begins=begins)
 
+    def at_most(self, cube: Cube, share: float) -> DetectModel:
+        """The model with the threshold that so many of the cube's steps lie above."""
+        scores = self.scores(cube)
+        return replace(self, threshold=float(np.nanquantile(scores, 1 - share)))
+
     def to_config(self) -> dict[str, Any]:
         """Everything but the weights, JSON-ready."""
         return {
