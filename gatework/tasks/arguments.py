@@ -20,12 +20,9 @@ FLAG = (bool, np.bool_), lambda v: True, "True or False"
 # Of each argument the types, a test and the words for both.
 RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
-        (
-            "horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size",
-            "memory",
-        ),
-        COUNT,
-    ),  # fmt: skip
+        ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
+    ),
+    "memory": COUNT,
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
     **dict.fromkeys(("bidirectional", "convolution", "shuffle"), FLAG),

@@ -1,0 +1,222 @@
+"""Our detectors on the Numenta Anomaly Benchmark, by its own scoring rules, three seeds each.
+
+python benchmarks/nab.py                                  prints the tables
+python benchmarks/nab.py --write docs/results_detect.md   writes the page
+python benchmarks/nab.py --only forecast --seeds 1        one of them, quickly
+
+The data (data/ and labels/ of github.com/numenta/NAB, or both in nab_data_labels.tar.gz) are
+looked for in $GATEWORK_DATA/nab. Every series is fitted on its probationary part alone, the first
+15 % (of 5000 steps at most), and its scores look at nothing behind their own step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import sys
+import tarfile
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import erfc
+
+import gatework as gw
+from gatework.tasks.detect_model import DetectModel
+from gatework.tasks.nab import PROFILES, Judged, Marked, judge, probation
+from gatework.tasks.surprise import Begin, Judge
+
+ARCHIVE = "nab_data_labels.tar.gz"
+JUDGING = {"short": 20, "memory": 8000, "quiet": 100}
+TRAINING = {
+    "hidden_size": 32, "epochs": 40, "patience": 8, "batch_size": 32,
+}  # fmt: skip
+Array = NDArray[np.float64]
+Scores = Callable[[Array, int], Array]  # values of a series and a seed -> a score for each step
+FITTED: dict[tuple[Any, ...], DetectModel] = {}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One file of the corpus."""
+
+    name: str
+    values: Array
+    windows: list[tuple[int, int]]
+
+
+def load(folder: Path) -> list[Series]:
+    """The corpus: values as they stand in the files, windows as places in them."""
+    packed = folder / ARCHIVE
+    if packed.is_file():
+        with tarfile.open(packed) as archive:
+            texts = {
+                member.name.removeprefix("./"): archive.extractfile(member).read().decode()
+                for member in archive.getmembers()
+                if member.isfile() and member.name.endswith((".csv", "combined_windows.json"))
+            }
+        read: Callable[[str], str] = texts.__getitem__
+    else:
+        read = lambda name: (folder / name).read_text(encoding="utf-8")  # noqa: E731
+    corpus = []
+    for name, windows in sorted(json.loads(read("labels/combined_windows.json")).items()):
+        _, *rows = csv.reader(read(f"data/{name}").splitlines())
+        stamps = [row[0] for row in rows]
+        places = [tuple(stamps.index(edge[: len(stamps[0])]) for edge in w) for w in windows]
+        corpus.append(Series(name, np.array([float(row[1]) for row in rows]), places))
+    return corpus
+
+
+# Detectors.
+
+
+def silent(values: Array, seed: int) -> Array:
+    """The benchmark's zero: no alarm at all."""
+    return np.zeros(len(values))
+
+
+def chance(values: Array, seed: int) -> Array:
+    """A random number for each step."""
+    return np.random.default_rng([seed, zlib.crc32(values.tobytes())]).random(len(values))
+
+
+def windowed_gaussian(values: Array, seed: int) -> Array:
+    """The benchmark's own: the tail of a normal distribution fitted to the last 6400 values.
+
+    The window moves on by 100 values at a time, as theirs does.
+    """
+    size, stride = 6400, 100
+    scores, low, high = np.zeros(len(values)), 0, 0
+    mean, deviation = 0.0, 1.0
+    for step, value in enumerate(values):
+        if step:
+            scores[step] = 1 - 0.5 * erfc(abs(value - mean) / deviation / np.sqrt(2))
+        if step < size:
+            high = step + 1
+        elif step + 1 - high == stride:
+            low, high = low + stride, high + stride
+        else:
+            continue
+        mean, deviation = values[low:high].mean(), values[low:high].std() or 1e-6
+    return scores
+
+
+def last_value(values: Array, seed: int) -> Array:
+    """No network: the last value is the forecast; judged as ours are."""
+    begin = probation(len(values))
+    spread = values[:begin].std() or 1.0
+    scaled = (values - values[:begin].mean()) / spread
+    one = Judge(**JUDGING, begin=Begin(np.zeros(1), np.empty(0), np.empty(0)))
+    errors = np.abs(np.diff(scaled, prepend=np.nan))
+    return np.array([one.step(e, v) for e, v in zip(errors.tolist(), scaled[:, None], strict=True)])
+
+
+def detector(kind: str, cell: str = "lstm", context: int = 64, **judging: int) -> Scores:
+    """One of ours; fitted once for all the ways of judging its errors."""
+
+    def scores(values: Array, seed: int) -> Array:
+        key = (kind, cell, context, seed, values.tobytes())
+        if key not in FITTED:
+            given = {**TRAINING, **JUDGING, "context": context}
+            model = gw.Detector(kind, cell, seed=seed, device="cpu", **given)
+            FITTED[key] = model.fit(values[: probation(len(values))]).model_
+        parameters = {**FITTED[key].parameters, **judging}
+        model = replace(FITTED[key], parameters=parameters)
+        return model.scores(model.load(values))[0]
+
+    return scores
+
+
+@dataclass
+class Row:
+    """One detector: what it is called, who measured it before, and what was measured.
+
+    Attributes:
+        published: the benchmark's figures for the three profiles, where it has them.
+        seeds: how many are measured; a detector without chance needs one.
+        judged: for each seed and profile what it is worth.
+        seconds: of each seed, all series together.
+    """
+
+    name: str
+    scores: Scores
+    seeds: int = 1
+    published: tuple[float, float, float] | None = None
+    judged: list[dict[str, Judged]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def rows(seeds: int) -> list[Row]:
+    """Everything that is measured; the first of ours is the one to be held to the published."""
+    return [
+        Row("forecast: LSTM", detector("forecast"), seeds),
+        Row("forecast: LSTM, errors alone", detector("forecast", short=0), seeds),
+        Row("forecast: LSTM, an alarm in every step", detector("forecast", quiet=0), seeds),
+        Row("autoencoder: LSTM", detector("autoencoder", context=32), seeds),
+        Row("forecast: GRU", detector("forecast", "gru"), seeds),
+        Row("last value, judged as ours", last_value),
+        Row("windowed Gaussian", windowed_gaussian, 1, (39.6, 20.9, 47.4)),
+        Row("random", chance, seeds, (11.0, 1.2, 19.5)),
+        Row("null", silent, 1, (0.0, 0.0, 0.0)),
+    ]
+
+
+def measure(row: Row, seed: int, corpus: list[Series], keep: Path | None) -> None:
+    """Score every series with one seed, or read the scores of an earlier run."""
+    path = keep and keep / f"{row.name.replace(' ', '_').replace(':', '')}-{seed}.npz"
+    if path and path.is_file():
+        kept = np.load(path)
+        found, seconds = [kept[str(i)] for i in range(len(corpus))], float(kept["seconds"])
+    else:
+        began = time.process_time()
+        found = [row.scores(series.values, seed) for series in corpus]
+        seconds = time.process_time() - began
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, seconds=seconds, **{str(i): s for i, s in enumerate(found)})
+    marked = [Marked(s, series.windows) for s, series in zip(found, corpus, strict=True)]
+    row.judged.append({name: judge(marked, profile) for name, profile in PROFILES.items()})
+    row.seconds.append(seconds)
+    told = ", ".join(f"{name} {judged.score:.1f}" for name, judged in row.judged[-1].items())
+    print(f"{row.name}, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation."""
+    around = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{around}"
+
+
+def main() -> None:
+    """Run all rows, or those whose name holds a word, and print or write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--write", type=Path, help="write the page to this file")
+    parser.add_argument("--only", default="", help="run the rows whose name holds this")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="a folder of scores, to go on with later")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    default = Path(__file__).parent.parent.parent / "shared" / "data"
+    folder = Path(os.environ.get("GATEWORK_DATA", default)) / "nab"
+    if not folder.is_dir():
+        sys.exit(f"There is no {folder}; set GATEWORK_DATA to a folder with nab/ in it.")
+    corpus = load(folder)
+    chosen = [row for row in rows(options.seeds) if options.only in row.name]
+    for seed in range(options.seeds):
+        for row in (row for row in chosen if seed < row.seeds):
+            measure(row, seed, corpus, options.keep)
+
+
+if __name__ == "__main__":
+    main()
