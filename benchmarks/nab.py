@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import sys
 import tarfile
 import time

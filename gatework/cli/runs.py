@@ -34,13 +34,17 @@ def predict(
         Path | None, typer.Option(help="A .csv or .parquet file. (default: CSV on the terminal)")
     ] = None,
 ) -> None:
-    """Forecast the steps after the end of each series, or tell the class of each sequence."""
+    """Forecast what follows each series, tell the class of each sequence, or score each step."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
-    from gatework.cli import classify, forecast
+    from gatework.cli import classify, detect, forecast
     from gatework.tasks.saving import task_of
 
-    commands = {"forecast": forecast.predict, "classify": classify.predict}
+    commands = {
+        "forecast": forecast.predict,
+        "classify": classify.predict,
+        "detect": detect.predict,
+    }
     task = task_of(model)
     if task not in commands:
         raise ModelError(f"{model} holds a model for {task!r}, expected {' or '.join(commands)}.")

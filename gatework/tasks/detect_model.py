@@ -94,9 +94,7 @@ class DetectModel:
             own = values[: cube.lengths[row]]
             judge = self.judge(cube.ids[row] if cube.named else COMMON)
             distances = self.distances(self.errors(network, own)).tolist()
-            found[row, : len(own)] = [
-                judge.step(d, v) for d, v in zip(distances, own, strict=True)
-            ]
+            found[row, : len(own)] = [judge.step(d, v) for d, v in zip(distances, own, strict=True)]
         return found
 
     def exact(self) -> NextStep | Rebuild:

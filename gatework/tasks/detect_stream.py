@@ -1,4 +1,4 @@
-"""A series that comes one step at a time: scored in constant memory, as the whole of it would be."""
+"""A series that comes step by step, scored in constant memory as the whole of it would be."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ class DetectStream:
         own = self.state_dict()
         try:
             arrays = {k: v.numpy() for k, v in state.items() if not k.startswith(STATE)}
-            if not (own.keys() <= state.keys() and arrays["expected"].shape == own["expected"].shape):
+            if not (
+                own.keys() <= state.keys() and arrays["expected"].shape == own["expected"].shape
+            ):
                 raise ValueError("its parts differ")
             self._judge.restore({k.removeprefix(JUDGE): v for k, v in arrays.items()})
             self._last = arrays["last"].copy() if len(arrays["last"]) else None
