@@ -15,6 +15,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import sys
 import tarfile
 import time
@@ -37,7 +38,7 @@ from gatework.tasks.surprise import Begin, Judge
 ARCHIVE = "nab_data_labels.tar.gz"
 JUDGING = {"short": 20, "memory": 8000, "quiet": 100}
 TRAINING = {
-    "hidden_size": 32, "epochs": 40, "patience": 8, "batch_size": 32,
+    "hidden_size": 32, "epochs": 20, "patience": 5, "batch_size": 32,
 }  # fmt: skip
 Array = NDArray[np.float64]
 Scores = Callable[[Array, int], Array]  # values of a series and a seed -> a score for each step
@@ -169,24 +170,29 @@ def rows(seeds: int) -> list[Row]:
     ]
 
 
-def measure(row: Row, seed: int, corpus: list[Series], keep: Path | None) -> None:
-    """Score every series with one seed, or read the scores of an earlier run."""
-    path = keep and keep / f"{row.name.replace(' ', '_').replace(':', '')}-{seed}.npz"
-    if path and path.is_file():
-        kept = np.load(path)
-        found, seconds = [kept[str(i)] for i in range(len(corpus))], float(kept["seconds"])
-    else:
-        began = time.process_time()
-        found = [row.scores(series.values, seed) for series in corpus]
-        seconds = time.process_time() - began
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, seconds=seconds, **{str(i): s for i, s in enumerate(found)})
-    marked = [Marked(s, series.windows) for s, series in zip(found, corpus, strict=True)]
-    row.judged.append({name: judge(marked, profile) for name, profile in PROFILES.items()})
-    row.seconds.append(seconds)
-    told = ", ".join(f"{name} {judged.score:.1f}" for name, judged in row.judged[-1].items())
-    print(f"{row.name}, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
+def measure(chosen: list[Row], seed: int, corpus: list[Series], keep: Path | None) -> None:
+    """Score every series with one seed, or read what an earlier run has kept of it."""
+    seconds = np.zeros(len(chosen))
+    marked: list[list[Marked]] = [[] for _ in chosen]
+    for place, series in enumerate(corpus):
+        for number, row in enumerate(chosen):  # one behind the other: they share a fit
+            path = keep and keep / f"{'_'.join(re.findall(r'[a-z]+', row.name))}-{seed}-{place}.npz"
+            if path and path.is_file():
+                found, taken = (np.load(path)[key] for key in ("scores", "seconds"))
+            else:
+                began = time.process_time()
+                found = row.scores(series.values, seed)
+                taken = time.process_time() - began
+                if path:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    np.savez_compressed(path, scores=found, seconds=taken)
+            marked[number].append(Marked(found, series.windows))
+            seconds[number] += float(taken)
+    for row, own, taken in zip(chosen, marked, seconds.tolist(), strict=True):
+        row.judged.append({name: judge(own, profile) for name, profile in PROFILES.items()})
+        row.seconds.append(taken)
+        told = ", ".join(f"{name} {judged.score:.1f}" for name, judged in row.judged[-1].items())
+        print(f"{row.name}, seed {seed}: {told} ({taken:.0f} s)", flush=True)
 
 
 def spread(values: list[float]) -> str:
@@ -213,8 +219,7 @@ def main() -> None:
     corpus = load(folder)
     chosen = [row for row in rows(options.seeds) if options.only in row.name]
     for seed in range(options.seeds):
-        for row in (row for row in chosen if seed < row.seeds):
-            measure(row, seed, corpus, options.keep)
+        measure([row for row in chosen if seed < row.seeds], seed, corpus, options.keep)
 
 
 if __name__ == "__main__":
