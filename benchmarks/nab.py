@@ -176,7 +176,8 @@ def measure(chosen: list[Row], seed: int, corpus: list[Series], keep: Path | Non
     marked: list[list[Marked]] = [[] for _ in chosen]
     for place, series in enumerate(corpus):
         for number, row in enumerate(chosen):  # one behind the other: they share a fit
-            path = keep and keep / f"{'_'.join(re.findall(r'[A-Za-z]+', row.name))}-{seed}-{place}.npz"
+            plain = "_".join(re.findall("[A-Za-z]+", row.name))
+            path = keep and keep / f"{plain}-{seed}-{place}.npz"
             if path and path.is_file():
                 found, taken = (np.load(path)[key] for key in ("scores", "seconds"))
             else:
