@@ -89,12 +89,12 @@ def test_what_is_missing_is_neither_judged_nor_remembered():
 
 def test_behind_a_loud_step_only_a_louder_one_counts():
     known = begin(errors=np.linspace(0, 1, 200))
-    errors = [2.0, 1.5, 6.0, 2.9, 0.0, 0.0, 2.5]
+    errors = [2.0, 1.5, 6.0, 2.9, 0.0, 0.0, 0.0, 2.5]
     plain, quiet = (Judge(0, 1000, q, known) for q in (0, 3))
     every = [plain.step(e, np.zeros(1)) for e in errors]
     heard = [quiet.step(e, np.zeros(1)) for e in errors]
-    assert every[2] > every[0] > every[3] > every[6] > 1.5
-    assert heard == [every[0], 0, every[2], 0, 0, 0, every[6]]
+    assert every[2] > every[0] > every[3] > every[7] > 1.5
+    assert heard == [every[0], 0, every[2], 0, 0, 0, 0, every[7]]
 
 
 def test_a_slow_move_is_seen_by_the_short_mean_alone():

@@ -102,17 +102,20 @@ def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> Ne
 def observed(values: Array, before: Array | None = None) -> Array:
     """What the networks read of a series, (T, 3F).
 
+    A change is one between neighbours that both have a value, and else 0: what has come up in a
+    gap did not come in one step.
+
     Args:
         values: (T, F) in the model's units, NaN where missing.
-        before: (F,) the last values that were seen before; ``None``: the series begins here.
+        before: (3F,) what was read of the step before; ``None``: the series begins here.
     """
-    steps = np.arange(len(values))[:, None]
+    steps, features = np.arange(len(values))[:, None], values.shape[1]
+    start, _, there = np.split(np.zeros(3 * features) if before is None else before, 3)
     seen = ~np.isnan(values)
-    start = np.zeros(values.shape[1]) if before is None else before
     last = np.maximum.accumulate(np.where(seen, steps, -1))
     filled = np.where(last < 0, start, np.take_along_axis(values, np.maximum(last, 0), axis=0))
-    first = filled[:1] if before is None else before[None]
-    change = np.diff(filled, axis=0, prepend=first)
+    neighbours = seen & np.concatenate([there[None] > 0, seen[:-1]])
+    change = np.diff(filled, axis=0, prepend=start[None]) * neighbours
     return np.concatenate([filled, change, seen], axis=1)
 
 

@@ -59,9 +59,7 @@ class DetectStream:
             DataError: it is something else.
         """
         row = self._scaled(value)
-        features = len(row)
-        before = None if self._last is None else self._last[:features]
-        self._last = observed(row[None], before)[0]
+        self._last = observed(row[None], self._last)[0]
         errors = self._forecast(row) if self._layer is not None else self._rebuilt(row)
         distance = float(self._model.distances(errors)[0])
         return self._judge.step(distance, row)
