@@ -60,7 +60,7 @@ def two_features():
 def test_a_forecast_finds_the_spike_and_the_new_level():
     scores = learned("forecast").anomaly_scores(odd())[0]
     assert scores.shape == (500,)
-    assert scores.argmax() == 350
+    assert scores[:450].argmax() == 350
     assert scores[350] > 3.5
     assert scores[450:480].max() > 3.5
     told = np.flatnonzero(learned("forecast").predict(odd())[0] < 0)

@@ -1,6 +1,9 @@
 """The benchmark's scoring rules, held to the rules written down once more, alarm by alarm."""
 
+import importlib
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +102,42 @@ def test_what_cannot_be_judged_is_refused():
         Marked(np.array([0, np.nan]), [])
     with pytest.raises(DataError, match="one behind the other"):
         Marked(np.zeros(5), [(3, 5)])
+
+
+# The benchmark's own detectors on its own data, against what it has published of them.
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """The benchmark script, and the series of the corpus."""
+    root = Path(__file__).parent.parent
+    data = Path(os.environ.get("GATEWORK_DATA", root.parent / "shared" / "data")) / "nab"
+    if not (root / "benchmarks").is_dir() or not data.is_dir():
+        pytest.skip(f"the benchmarks do not come with the package, or there is no {data}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root / "benchmarks")
+        script = importlib.import_module("nab")
+        yield script, script.load(data)
+
+
+def test_the_corpus_is_whole(corpus):
+    _, series = corpus
+    assert (len(series), sum(len(s.values) for s in series)) == (58, 365_558)
+    assert sum(len(s.windows) for s in series) == 116
+
+
+def test_its_windowed_gaussian_has_its_published_score(corpus):
+    script, series = corpus
+    marked = [Marked(script.windowed_gaussian(s.values, 0), s.windows) for s in series]
+    assert judge(marked).score == pytest.approx(39.6, abs=1)
+    assert judge(marked, PROFILES["low FN"]).score == pytest.approx(47.4, abs=1)
+
+
+def test_chance_and_silence_have_theirs(corpus):
+    script, series = corpus
+    drawn = [
+        judge([Marked(script.chance(s.values, seed), s.windows) for s in series]).score
+        for seed in range(8)
+    ]
+    assert np.mean(drawn) == pytest.approx(11.0, abs=3.5)
+    assert judge([Marked(script.silent(s.values, 0), s.windows) for s in series]).score == 0
