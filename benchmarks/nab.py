@@ -163,7 +163,6 @@ def rows(seeds: int) -> list[Row]:
         Row("forecast: LSTM, errors alone", detector("forecast", short=0), seeds),
         Row("forecast: LSTM, an alarm in every step", detector("forecast", quiet=0), seeds),
         Row("autoencoder: LSTM", detector("autoencoder", context=32), seeds),
-        Row("forecast: GRU", detector("forecast", "gru"), seeds),
         Row("last value, judged as ours", last_value),
         Row("windowed Gaussian", windowed_gaussian, 1, (39.6, 20.9, 47.4)),
         Row("random", chance, seeds, (11.0, 1.2, 19.5)),
