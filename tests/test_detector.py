@@ -135,6 +135,13 @@ def test_a_forecast_is_made_of_the_steps_before_it():
         np.testing.assert_allclose(found[step, 0], values[step] - expected, atol=1e-12)
 
 
+def test_a_long_series_is_read_in_parts(monkeypatch):
+    model = quick().fit(Y)
+    whole = model.anomaly_scores(Y)
+    monkeypatch.setattr("gatework.tasks.detect_network.PART", 7)
+    np.testing.assert_allclose(model.anomaly_scores(Y), whole, atol=1e-9)
+
+
 def test_a_window_is_rebuilt_of_itself():
     model = quick("autoencoder").fit(Y).model_
     values, network = model.scaled(model.load(Y))[0], model.exact()
@@ -191,7 +198,8 @@ def test_a_stream_stays_as_small_as_it_is_and_goes_on_elsewhere(kind):
 
 
 def test_a_stream_knows_its_series_and_refuses_others():
-    model = quick().fit({"a": Y, "b": 100 * Y})
+    model = quick().fit({"a": Y, "b": 100 * Y, "empty": np.full(90, NAN)})
+    assert model.stream("empty").step(3.0) == 0.0
     whole = model.anomaly_scores({"b": 100 * Y})[0]
     stream = model.stream("b")
     np.testing.assert_allclose([stream.step(v) for v in 100 * Y], whole, atol=1e-6)

@@ -109,8 +109,8 @@ class DetectModel:
         """
         inputs = torch.from_numpy(observed(values))
         with torch.no_grad():
-            if network.ahead:
-                expected = network(inputs.unsqueeze(1)).squeeze(1).numpy()
+            if isinstance(network, NextStep):
+                expected = network.along(inputs).numpy()
                 return (values - np.concatenate([expected[:1] * np.nan, expected[:-1]]))[:, None]
             errors = np.full((len(values), self.context, len(self.names)), np.nan)
             if len(values) < self.context:

@@ -19,6 +19,7 @@ from gatework.equations import Spec
 from gatework.layers import Recurrent
 
 REACH = 10.0  # spreads; what an input is further away the networks need not tell apart
+PART = 4096  # steps of a long series that are read at once
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,14 @@ class NextStep(nn.Module):
         """What is expected of each next step."""
         output, _ = self.recurrent(self.bounded(inputs))
         return self.expected(inputs, output)
+
+    def along(self, inputs: Tensor) -> Tensor:
+        """The same of one long series, (T, 3F) to (T, F), with the memory of a part of it."""
+        states, found = None, []
+        for part in torch.split(inputs.unsqueeze(1), PART):
+            output, states = self.recurrent(self.bounded(part), states)
+            found.append(self.expected(part, output).squeeze(1))
+        return torch.cat(found)
 
     def expected(self, inputs: Tensor, output: Tensor) -> Tensor:
         """The same from the outputs of the recurrent stack."""

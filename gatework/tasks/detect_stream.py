@@ -40,7 +40,9 @@ class DetectStream:
             )
         self.threshold = model.threshold
         self._model = model
-        self._center, self._spread = model.scaler.center[series], model.scaler.spread[series]
+        scaler = model.scaler
+        scale = series if series in scaler.center else COMMON
+        self._center, self._spread = scaler.center[scale], scaler.spread[scale]
         self._judge = model.judge(series)
         self._network = model.exact()
         self._last: Array | None = None  # (3F,) what the network has read of the last step
