@@ -103,7 +103,8 @@ class Mean:
     def mean(self) -> Array:
         """The mean of each feature; NaN where none of its values is there."""
         found: Array = np.full_like(self.sum, np.nan)
-        return np.divide(self.sum, self.count, out=found, where=self.count > 0)
+        np.divide(self.sum, self.count, out=found, where=self.count > 0)
+        return found
 
     def _sum_up(self) -> None:
         self.sum, self.count = self.values.sum(axis=0), self.there.sum(axis=0)
