@@ -205,7 +205,7 @@ def test_a_stream_knows_its_series_and_refuses_others():
     np.testing.assert_allclose([stream.step(v) for v in 100 * Y], whole, atol=1e-6)
     with pytest.raises(DataError, match="has not met the series 'c'"):
         model.stream("c")
-    with pytest.raises(DataError, match="has 1 values, got"):
+    with pytest.raises(DataError, match="got 2 for 1 features"):
         stream.step([1.0, 2.0])
     with pytest.raises(DataError, match="is a number or some"):
         stream.step("warm")

@@ -111,8 +111,10 @@ class DetectModel:
         with torch.no_grad():
             if isinstance(network, NextStep):
                 expected = network.along(inputs).numpy()
-                return (values - np.concatenate([expected[:1] * np.nan, expected[:-1]]))[:, None]
-            errors = np.full((len(values), self.context, len(self.names)), np.nan)
+                before = np.concatenate([np.full_like(expected[:1], np.nan), expected[:-1]])
+                found: Array = (values - before)[:, None]
+                return found
+            errors: Array = np.full((len(values), self.context, len(self.names)), np.nan)
             if len(values) < self.context:
                 return errors
             windows = inputs.unfold(0, self.context, 1).permute(2, 0, 1)
@@ -137,10 +139,13 @@ class DetectModel:
                 seen = flat[np.ix_(rows, np.flatnonzero(there))]
                 inverse = np.linalg.inv(self.scatter[np.ix_(there, there)])
                 squares[rows] = np.einsum("tf,fg,tg->t", seen, inverse, seen) / there.sum()
-        squares = squares.reshape(errors.shape[:2])
-        known = ~np.isnan(squares)
-        total, count = np.where(known, squares, 0.0).sum(axis=1), known.sum(axis=1)
-        return np.sqrt(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
+        windows = squares.reshape(errors.shape[:2])
+        known = ~np.isnan(windows)
+        total, count = np.where(known, windows, 0.0).sum(axis=1), known.sum(axis=1)
+        mean: Array = np.full(len(total), np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        distances: Array = np.sqrt(mean)
+        return distances
 
     def calibrated(self, cube: Cube, begin: NDArray[np.int64]) -> DetectModel:
         """The model with scatter and begins of the steps from ``begin[n]`` on of each series."""

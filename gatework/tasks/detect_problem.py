@@ -100,7 +100,8 @@ class DetectProblem:
         truth = self.values[rows, targets.clamp(max=last)]
         counts = ((targets >= begin) & (targets < end)).unsqueeze(-1) & ~truth.isnan()
         error = (expected.transpose(0, 1) - truth.nan_to_num()).abs() * counts
-        return error.sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
+        mean: Tensor = error.sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
+        return mean
 
     def describe(self, index: int, part: str) -> str:
         """One window in words."""

@@ -111,14 +111,15 @@ class DetectStream:
         except (TypeError, ValueError) as error:
             raise DataError(f"A step is a number or some, got {value!r}.") from error
         if row.shape != self._center.shape:
-            raise DataError(f"A step has {len(self._center)} values, got {value!r}.")
+            count = f"{len(row)} for {len(self._center)} features"
+            raise DataError(f"A step has one value of each feature, target first; got {count}.")
         row = np.where(np.isfinite(row), row, np.nan)
         # As the whole series is scaled, whose network reads float32.
         scaled: Array = ((row - self._center) / self._spread).astype(np.float32).astype(np.float64)
         return scaled
 
     def _forecast(self, row: Array) -> Array:
-        errors = (row - self._expected)[None]
+        errors: Array = (row - self._expected)[None]
         network, layer = self._network, self._layer
         assert isinstance(network, NextStep)
         assert layer is not None
@@ -136,4 +137,5 @@ class DetectStream:
             return np.full((1, 1, len(row)), np.nan)
         with torch.no_grad():
             rebuilt = self._network(torch.from_numpy(np.array(self._read)).unsqueeze(1))
-        return (np.array(self._values) - rebuilt.squeeze(1).numpy())[None]
+        errors: Array = (np.array(self._values) - rebuilt.squeeze(1).numpy())[None]
+        return errors
