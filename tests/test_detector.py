@@ -14,8 +14,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gatework as gw
+from gatework.data.splits import Split
 from gatework.errors import DataError, GateworkError, ModelError
 from gatework.tasks.detect_network import observed
+from gatework.tasks.detect_problem import DetectProblem
 
 NAN = float("nan")
 KINDS = ("forecast", "autoencoder")
@@ -107,6 +109,34 @@ def test_what_is_not_passed_to_fit_does_not_reach_the_model(kind):
     assert str(one.model_.to_config()) == str(two.model_.to_config())
     states = [m.network_.state_dict() for m in (one, two)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@each_kind
+def test_a_part_counts_its_own_steps_each_of_them_and_no_others(kind):
+    series, cut = two_features(), Split(np.array([60, 4]), np.array([90, 60]))
+    model = quick(kind).fit(series)
+    cube, network = model.load_data(series), model.network_
+    scaled = model.scaler_.scaled(cube)
+    problem = DetectProblem.of(network, cube, scaled, cut, 8)
+    covered = set()
+    for part, begin, end in (("train", 0, cut.train), ("validation", cut.train, cut.validation)):
+        windows = problem.parts[part]
+        losses = problem.losses(torch.arange(len(windows.rows)), part).detach().numpy()
+        pairs = zip(windows.rows.tolist(), windows.starts.tolist(), losses, strict=True)
+        for row, start, loss in pairs:
+            first, last = (begin if part == "train" else begin[row]), end[row]
+            inputs = torch.from_numpy(observed(scaled[row].astype(float))).float()
+            window = inputs[start : start + 8].unsqueeze(1)
+            expected = network(window)[:, 0].detach().numpy()
+            errors = []
+            for step, values in enumerate(expected, start + network.ahead):
+                if first <= step < last:
+                    errors += list(np.abs(values - scaled[row, step]))
+                    covered.add((part, row, step))
+            assert loss == pytest.approx(np.nanmean(errors), rel=1e-4)
+    parts = [("train", r, s) for r in (0, 1) for s in range(network.ahead, cut.train[r])]
+    parts += [("validation", r, s) for r in (0, 1) for s in range(cut.train[r], cut.validation[r])]
+    assert covered == set(parts)
 
 
 # What the errors are.
