@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatework.read import reference as reference
     from gatework.read.latex import latex as latex
     from gatework.tasks.classify import Classifier as Classifier
+    from gatework.tasks.detect import Detector as Detector
     from gatework.tasks.forecast import Forecaster as Forecaster
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _HOME = {
     "card": "gatework.inspect.card",
     "record": "gatework.inspect.record",
     "Classifier": "gatework.tasks.classify",
+    "Detector": "gatework.tasks.detect",
     "Forecaster": "gatework.tasks.forecast",
 } | dict.fromkeys(
     (

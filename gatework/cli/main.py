@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, forecast, runs
+from gatework.cli import bench, classify, data, detect, forecast, runs
 from gatework.errors import GateworkError
 
 NAME = "gatework"
@@ -23,7 +23,7 @@ UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name=NAME,
-    help="Recurrent networks from their equations: fit, look inside, forecast, classify.",
+    help="Recurrent networks from their equations: fit, look inside, forecast, classify, detect.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -32,6 +32,7 @@ fit = typer.Typer(help="Fit a model to data.", no_args_is_help=True)
 app.add_typer(fit, name="fit")
 fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
 fit.command("classify", epilog=classify.FIT_EXAMPLE)(classify.fit)
+fit.command("detect", epilog=detect.FIT_EXAMPLE)(detect.fit)
 app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
 app.command("backtest", epilog=forecast.BACKTEST_EXAMPLE)(forecast.backtest)
 app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
@@ -75,7 +76,7 @@ def cells(
 def main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Recurrent networks from their equations: fit, look inside, forecast, classify."""
+    """Recurrent networks from their equations: fit, look inside, forecast, classify, detect."""
     if version:
         typer.echo(f"gatework {__version__}")
         raise typer.Exit

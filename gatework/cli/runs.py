@@ -39,15 +39,16 @@ def predict(
         typer.Option(help="Share of the values that intervals shall hold, as 0.9: low and high."),
     ] = None,
 ) -> None:
-    """Forecast the steps after the end of each series, or tell the class of each sequence."""
+    """Forecast what follows each series, tell the class of each sequence, or score each step."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
-    from gatework.cli import classify, forecast
+    from gatework.cli import classify, detect, forecast
     from gatework.tasks.saving import task_of
 
     commands: dict[str, Callable[..., None]] = {
         "forecast": forecast.predict,
         "classify": classify.predict,
+        "detect": detect.predict,
     }
     task = task_of(model)
     if task not in commands:

@@ -74,9 +74,9 @@ def losses(
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel=label)
         _whole_steps(axes)
-        _legend(figure, axes)
+        legend(figure, axes)
 
-    return _both(draw, "losses", 3.2, 2.8)
+    return both(draw, "losses", 3.2, 2.8)
 
 
 def forecasts(windows: Sequence[Mapping[str, Any]], names: Sequence[str], context: int) -> str:
@@ -90,10 +90,10 @@ def forecasts(windows: Sequence[Mapping[str, Any]], names: Sequence[str], contex
             _forecast(axes, window, names, context)
         for axes in list(grid.flat)[len(windows) :]:
             axes.remove()
-        _legend(figure, grid.flat[0])
+        legend(figure, grid.flat[0])
 
     height = 3.0 if len(windows) <= 2 else 5.2
-    return _both(draw, "forecasts", height, 0.6 + 2.3 * len(windows))
+    return both(draw, "forecasts", height, 0.6 + 2.3 * len(windows))
 
 
 def _forecast(axes: Axes, window: Mapping[str, Any], names: Sequence[str], context: int) -> None:
@@ -152,9 +152,9 @@ def by_step(errors: Mapping[str, Sequence[float]], unit: str) -> str:
             ylabel=f"mean absolute error\n({short(unit, UNIT_LETTERS)})",
         )
         _whole_steps(axes)
-        _legend(figure, axes)
+        legend(figure, axes)
 
-    return _both(draw, "by_step", 3.2, 3.0)
+    return both(draw, "by_step", 3.2, 3.0)
 
 
 def inside(
@@ -183,7 +183,7 @@ def inside(
         grid[-1].set_xlabel(label)
         _whole_steps(grid[-1])
 
-    return _both(draw, "inside", 1.6 + 1.75 * len(panels), 1.6 + 1.6 * len(panels))
+    return both(draw, "inside", 1.6 + 1.75 * len(panels), 1.6 + 1.6 * len(panels))
 
 
 def _map(figure: Figure, axes: Axes, panel: Mapping[str, Any], steps: NDArray[Any]) -> None:
@@ -230,7 +230,7 @@ def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
         axes.set(xlabel="told class", ylabel="true class")
 
     height = 2.2 + 0.32 * min(size, CLASSES_WITH_NUMBERS)
-    return _both(draw, "confusion", height, height)
+    return both(draw, "confusion", height, height)
 
 
 def short(name: str, most: int = NAME_LETTERS) -> str:
@@ -266,16 +266,19 @@ def _whole_steps(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the figure, in as many columns as have room."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(figure: Figure, *panels: Axes) -> None:
+    """Above the figure, of what some panels show, in as many columns as have room."""
+    named: dict[str, Any] = {}
+    for axes in panels:
+        named |= {k: v for v, k in zip(*axes.get_legend_handles_labels(), strict=True)}
+    labels, handles = list(named), list(named.values())
     widths = [0.6 + INCHES_PER_LETTER * _letters(label) for label in labels]
     room = figure.get_figwidth()
     columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
-def _both(draw: Callable[[Figure], None], name: str, wide: float, narrow: float) -> str:
+def both(draw: Callable[[Figure], None], name: str, wide: float, narrow: float) -> str:
     """The figure for wide and for narrow screens, with their heights in inches."""
     heights = {"wide": wide, "narrow": narrow}
     return "\n".join(_svg(draw, (WIDTHS[k], heights[k]), f"{name}-{k}", k) for k in WIDTHS)

@@ -2,7 +2,7 @@
 
 ``summarise`` gathers everything as JSON-ready data, ``render`` makes the page of it; so a report
 can be made again without the data. Here stands the forecaster's, ``class_report`` has that of the
-classifier, and ``page`` what they share.
+classifier, ``detect_report`` that of the detector, and ``page`` what they share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.inspect import class_report, figures
+from gatework.inspect import class_report, detect_report, figures
 from gatework.inspect.maps import SHOWN_UNITS, maps, plain, spread
 from gatework.inspect.page import about_model, page
 from gatework.inspect.record import record
@@ -80,7 +80,11 @@ def _drawn(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, str
     }
 
 
-DRAWN = {Forecaster.task: _drawn, class_report.TASK: class_report.drawn}
+DRAWN = {
+    Forecaster.task: _drawn,
+    class_report.TASK: class_report.drawn,
+    detect_report.TASK: detect_report.drawn,
+}
 
 
 def _with_words(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gatework.tasks.classify_network import PLACES
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
 COUNT = WHOLE, lambda v: v >= 1, "a whole number above zero"
+NOT_NEGATIVE = WHOLE, lambda v: v >= 0, "a whole number, zero or above"
 SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
 SIZE = NUMBER, lambda v: 0 <= v <= 1e30, "a number from 0 to 1e30"  # beyond it float32 ends
 FLAG = (bool, np.bool_), lambda v: True, "True or False"
@@ -24,16 +25,22 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
     ),
+    "memory": COUNT,
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
     **dict.fromkeys(("bidirectional", "shuffle"), FLAG),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
     "convolution": ((str,), PLACES.__contains__, f"one of {', '.join(map(repr, PLACES))}"),
-    "patience": (WHOLE, lambda v: v >= 0, "a whole number, zero or above"),
+    **dict.fromkeys(("patience", "short", "quiet"), NOT_NEGATIVE),
+    "contamination": (
+        (*NUMBER, str),
+        lambda v: v == "auto" if isinstance(v, str) else 0 < v <= 0.5,
+        "'auto' or a share in (0, 0.5]",
+    ),
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias")
+OPTIONAL = ("context", "season", "forget_bias")  # None: worked out
 
 
 def cell_of(cell: CellLike) -> Spec:

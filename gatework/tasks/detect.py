@@ -1,0 +1,316 @@
+"""Detection of anomalies: an estimator over series, and a stream of single steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.base import OutlierMixin
+
+from gatework.cells import CellLike, resolve
+from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.doctor import overview
+from gatework.data.scaling import Scaler
+from gatework.data.splits import VALIDATION, Split, split
+from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
+from gatework.tasks.detect_model import DetectModel
+from gatework.tasks.detect_network import KINDS, make_network
+from gatework.tasks.detect_problem import DetectProblem
+from gatework.tasks.detect_stream import DetectStream
+from gatework.tasks.estimator import Estimator
+from gatework.training.loop import Watcher, fit
+from gatework.training.settings import Settings
+
+SCALINGS = ("standard", "none")
+THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
+# The arguments that a checkpoint must agree in; those of the loop, the loop adds.
+SHAPES_A_RUN = (
+    "kind", "hidden_size", "num_layers", "context", "scaling", "dropout", "forget_bias",
+    "validation",
+)  # fmt: skip
+
+
+class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
+    """Finds the steps in which a series is not as it was before.
+
+    A recurrent stack of any cell learns what to expect of a series: it forecasts each next step,
+    or rebuilds the window that ends with it. How far what comes is from that, and how far the
+    mean of the last steps has moved, is held against the running tail of the same numbers before
+    (``gatework.tasks.surprise``). The score of a step is minus the decimal logarithm of its
+    chance, 0 where it has no value; nothing of later steps is in it. scikit-learn's conventions
+    for detectors of outliers hold, with series in the place of samples: what is told of a step
+    has the shape (N, T).
+
+    Args:
+        kind: ``"forecast"`` or ``"autoencoder"`` (Malhotra et al. 2016, arXiv:1607.00148).
+        cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
+        hidden_size: units of each layer.
+        num_layers: layers on top of each other.
+        context: steps of a window that is trained on, and of one that is rebuilt.
+        target, time, id, features: columns of a table, as for the ``Forecaster``; anomalies of
+            features count as those of the target do.
+        short: steps of the short mean; 0: only the errors count.
+        memory: steps that a step is compared with, at most.
+        quiet: steps behind a score in which only a higher one counts, so that an event raises one
+            alarm; 0: every step has its score.
+        contamination: share of the fitted steps that are to be told anomalous; ``"auto"``: a
+            score above 3.5 is.
+        scaling: ``"standard"`` (each series and feature by its mean and deviation over the
+            training part) or ``"none"``.
+        dropout: between layers.
+        forget_bias: initial bias of the forget gate, for cells that have one.
+        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
+            ``gatework.training.settings.Settings``.
+        validation: share of each series, at its end, that decides when to stop, and whose errors
+            scores begin to compare with; 0: the training part's, which are smaller.
+
+    Attributes:
+        model_: all that scores are made with (``DetectModel``). Arguments that are set later
+            change the next fit, and no score.
+        threshold_: a step with a higher score is told anomalous. offset_: minus that.
+        network_, scaler_, cell_: parts of the model.
+        history_: losses by epoch. best_epoch_: the epoch whose weights are kept.
+        notes_: what was found in the data and done about it.
+    """
+
+    task = "detect"
+
+    def __init__(
+        self,
+        kind: str = "forecast",
+        cell: CellLike = "lstm",
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        context: int = 64,
+        *,
+        target: str | Sequence[str] | None = None,
+        time: str | None = None,
+        id: str | None = None,
+        features: str | Sequence[str] = (),
+        short: int = 20,
+        memory: int = 8000,
+        quiet: int = 0,
+        contamination: str | float = "auto",
+        scaling: str = "standard",
+        dropout: float = 0.0,
+        forget_bias: float | None = None,
+        epochs: int = Settings.epochs,
+        batch_size: int = Settings.batch_size,
+        learning_rate: float = Settings.learning_rate,
+        weight_decay: float = Settings.weight_decay,
+        clip: float = Settings.clip,
+        patience: int = Settings.patience,
+        validation: float = VALIDATION,
+        seed: int = Settings.seed,
+        device: str | None = Settings.device,
+    ) -> None:
+        self.kind = kind
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.context = context
+        self.target = target
+        self.time = time
+        self.id = id
+        self.features = features
+        self.short = short
+        self.memory = memory
+        self.quiet = quiet
+        self.contamination = contamination
+        self.scaling = scaling
+        self.dropout = dropout
+        self.forget_bias = forget_bias
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip = clip
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        watcher: Watcher | None = None,
+    ) -> Self:
+        """Learn what to expect, of all of ``X`` but its validation part at each series' end.
+
+        Args:
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            y: not used.
+            folder: where checkpoints are written.
+            resume: go on from the checkpoint in ``folder``.
+            watcher: told of every batch and epoch.
+
+        Raises:
+            DataError: the data cannot be used.
+            TrainingError: a loss is not finite, or a checkpoint does not fit.
+        """
+        self._check()
+        cube = self.load_data(X)
+        cell, cut = resolve(self.cell), split(cube, 1, self.validation)
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
+        parameters, features = self.get_params(deep=False), len(cube.names)
+        model = DetectModel(
+            parameters,
+            cell,
+            cube.columns,
+            cube.names,
+            cube.step,
+            scaler,
+            make_network(cell, features, parameters),
+            np.eye(features),
+            {},
+            THRESHOLD,
+        )
+        problem = DetectProblem.of(model.network, cube, scaler.scaled(cube), cut, self.context)
+        if not problem.train_size:
+            raise DataError(
+                "The training part holds no two steps with a value, one behind the other; more "
+                "data are needed."
+            )
+        notes = [*cube.notes, *scaler.notes(cube, cut.train), *_short(cube, cut, self.context)]
+        progress = fit(
+            problem,
+            self._settings(),
+            None if folder is None else Path(folder),
+            resume,
+            self._identity(
+                cell,
+                {key: getattr(self, key) for key in SHAPES_A_RUN},
+                overview(cube),
+                problem.values.cpu().numpy(),
+            ),
+            watcher,
+        )
+        model.network.eval()
+        model = model.calibrated(cube, cut.train if problem.validation_size else cut.train * 0)
+        if self.contamination != "auto":
+            model = model.at_most(cube, float(self.contamination))
+        # Only now, so that a fit that fails leaves an earlier one as it was.
+        return self._keep(model, progress.history, progress.best_epoch, notes)
+
+    def anomaly_scores(self, X: Any) -> NDArray[np.float64]:
+        """How anomalous each step is, (N, T): the higher the more, 0 or above.
+
+        NaN behind the end of a series. Each series is read from its begin.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the data cannot be used, or has other features than the training data.
+        """
+        model: DetectModel = self._fitted()
+        return model.scores(model.load(X))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Minus the anomaly scores: the lower, the more anomalous."""
+        return -self.anomaly_scores(X)
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """How far each step is from being told anomalous, (N, T): below 0 it is."""
+        found: NDArray[np.float64] = self.score_samples(X) - self.offset_
+        return found
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """-1 for an anomalous step, 1 for another one, 0 behind the end of a series; (N, T)."""
+        decided = self.decision_function(X)
+        found = np.where(decided < 0, -1, 1)
+        found[np.isnan(decided)] = 0
+        return found
+
+    def predict_table(self, X: Any) -> pa.Table:
+        """Each step of each series, with the columns id, time, score, anomaly and its values.
+
+        A column of the data that is called like one of these is called ``value of ...``.
+        """
+        model: DetectModel = self._fitted()
+        cube = model.load(X)
+        scores = model.scores(cube)
+        behind = np.isnan(scores)
+        told = {
+            "id": np.repeat(np.array(cube.ids), cube.lengths),
+            "time": _times(cube),
+            "score": scores[~behind],
+            "anomaly": scores[~behind] > model.threshold,
+        }
+        values = {
+            f"value of {name}" if name in told else name: pa.array(
+                cube.values[~behind, feature], from_pandas=True
+            )
+            for feature, name in enumerate(cube.names)
+        }
+        return pa.table(told | values)
+
+    def stream(self, series: str | None = None) -> DetectStream:
+        """Reads one series step by step, in constant memory; its scores are ``anomaly_scores``.
+
+        Args:
+            series: the id of the series; ``None``: by the scale of all of them together, or of
+                the one that there is.
+
+        Raises:
+            ModelError: not fitted.
+            DataError: the model has not met such an id.
+        """
+        return DetectStream(self._fitted(), series)
+
+    def load_data(self, X: Any) -> Cube:
+        """``X`` as a cube, by the columns that are given to the estimator."""
+        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> Self:
+        model = DetectModel.from_config(config)
+        given = model.parameters["features"]
+        features = given if isinstance(given, str) else tuple(given)
+        return cls._restored(model, config, features=features)
+
+    def _check(self) -> None:
+        check_arguments(self.get_params(deep=False))
+        for name, known in (("kind", tuple(KINDS)), ("scaling", SCALINGS)):
+            if (given := getattr(self, name)) not in known:
+                raise DataError(f"There is no {name} {given!r}; choose one of {', '.join(known)}.")
+
+    def _keep(
+        self,
+        model: DetectModel,
+        history: list[dict[str, float]],
+        best_epoch: int,
+        notes: list[str],
+    ) -> Self:
+        self.scaler_, self.cell_ = model.scaler, model.cell
+        self.threshold_, self.offset_ = model.threshold, -model.threshold
+        return super()._keep(model, history, best_epoch, notes)
+
+
+def _times(cube: Cube) -> pa.Array:
+    """The time stamp of each step of each series, one series behind the other."""
+    each = [
+        replace(cube, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
+        for start, steps in zip(cube.starts, cube.lengths, strict=True)
+    ]
+    return pa.chunked_array(each)
+
+
+def _short(cube: Cube, cut: Split, context: int) -> list[str]:
+    """Which series are shorter than a window, in words."""
+    short = [name for name, end in zip(cube.ids, cut.train, strict=True) if end < context]
+    if not short:
+        return []
+    names = ", ".join(map(repr, short[:5])) + (" ..." if len(short) > 5 else "")
+    return [
+        f"{len(short)} of {len(cube.ids)} series have fewer than {context} steps for training "
+        f"(context): {names}."
+    ]

@@ -1,0 +1,238 @@
+"""What fitting a detector leaves behind: all that scores are made with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.scaling import COMMON, Scaler
+from gatework.data.times import Step
+from gatework.equations import Spec
+from gatework.equations.spec import from_dict, to_dict
+from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
+from gatework.tasks.detect_network import NextStep, Rebuild, make_network, observed
+from gatework.tasks.surprise import FLOOR, Begin, Judge
+
+AT_ONCE = 1024  # windows that are rebuilt together
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DetectModel:
+    """A network with all that it was fitted with; later changes of the estimator do not reach it.
+
+    Attributes:
+        parameters: the arguments of the estimator.
+        cell: the equations.
+        columns: which column of a table is what, also where that was found and not given.
+        names: (F,) names of the features.
+        step: the distance between steps.
+        scaler: fitted on the training part.
+        network: of these equations, trained or not.
+        scatter: (F, F) mean products of the errors in steps that were not trained on.
+        begins: by id, and of all series together.
+        threshold: a higher score is an anomaly.
+    """
+
+    parameters: Mapping[str, Any]
+    cell: Spec
+    columns: Columns
+    names: tuple[str, ...]
+    step: Step
+    scaler: Scaler
+    network: NextStep | Rebuild
+    scatter: Array
+    begins: Mapping[str, Begin]
+    threshold: float
+
+    @property
+    def context(self) -> int:
+        """Steps of a window."""
+        return int(self.parameters["context"])
+
+    def load(self, data: Any) -> Cube:
+        """The cube of new data, read as the training data was.
+
+        Raises:
+            DataError: it cannot be read, or has other features or steps.
+        """
+        cube = load_cube(data, self.columns)
+        if len(cube.names) != len(self.names):
+            raise DataError(
+                f"The model was fitted on {len(self.names)} features {list(self.names)}, the "
+                f"data has {len(cube.names)}: {list(cube.names)}."
+            )
+        regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
+        if regular and cube.lengths.max() > 1 and cube.step != self.step:
+            raise DataError(
+                f"The model was fitted on steps of {self.step.words()}, the data has steps of "
+                f"{cube.step.words()}."
+            )
+        return cube
+
+    def scaled(self, cube: Cube) -> Array:
+        """A cube in the units of the network, (N, T, F), as the network gets it."""
+        return self.scaler.scaled(cube).astype(np.float64)
+
+    def judge(self, name: str) -> Judge:
+        """A judge that begins with what is known of a series, or of all of them."""
+        return self._judge(self.begins[name if name in self.begins else COMMON])
+
+    def scores(self, cube: Cube) -> Array:
+        """How anomalous each step is, (N, T); NaN behind the end of a series."""
+        network, found = self.exact(), np.full(cube.values.shape[:2], np.nan)
+        for row, values in enumerate(self.scaled(cube)):
+            own = values[: cube.lengths[row]]
+            judge = self.judge(cube.ids[row] if cube.named else COMMON)
+            distances = self.distances(self.errors(network, own)).tolist()
+            found[row, : len(own)] = [judge.step(d, v) for d, v in zip(distances, own, strict=True)]
+        return found
+
+    def exact(self) -> NextStep | Rebuild:
+        """The network on the CPU in float64: scores are the same step by step and all at once."""
+        return copy.deepcopy(self.network).cpu().double().eval()
+
+    def errors(self, network: NextStep | Rebuild, values: Array) -> Array:
+        """How far a series (T, F) is from what is expected of it; NaN where nothing is.
+
+        (T, 1, F) of a network that forecasts. Of one that rebuilds windows each step has those of
+        the window that ends with it, (T, L, F).
+        """
+        inputs = torch.from_numpy(observed(values))
+        with torch.no_grad():
+            if isinstance(network, NextStep):
+                expected = network.along(inputs).numpy()
+                before = np.concatenate([np.full_like(expected[:1], np.nan), expected[:-1]])
+                found: Array = (values - before)[:, None]
+                return found
+            errors: Array = np.full((len(values), self.context, len(self.names)), np.nan)
+            if len(values) < self.context:
+                return errors
+            windows = inputs.unfold(0, self.context, 1).permute(2, 0, 1)
+            parts = torch.split(windows, AT_ONCE, dim=1)
+            rebuilt = torch.cat([network(part.contiguous()) for part in parts], dim=1)
+        truth = np.lib.stride_tricks.sliding_window_view(values, self.context, axis=0)
+        errors[self.context - 1 :] = truth.transpose(0, 2, 1) - rebuilt.transpose(0, 1).numpy()
+        return errors
+
+    def distances(self, errors: Array) -> Array:
+        """How large errors (T, L, F) are, (T,); NaN where none is known.
+
+        Mahalanobis' distance of each step's errors, by the features that are there, squared; the
+        root of their mean.
+        """
+        flat = errors.reshape(-1, errors.shape[-1])
+        patterns, which = np.unique(~np.isnan(flat), axis=0, return_inverse=True)
+        squares = np.full(len(flat), np.nan)
+        for number, there in enumerate(patterns):
+            rows = np.flatnonzero(which.ravel() == number)
+            if there.any():
+                seen = flat[np.ix_(rows, np.flatnonzero(there))]
+                inverse = np.linalg.inv(self.scatter[np.ix_(there, there)])
+                squares[rows] = np.einsum("tf,fg,tg->t", seen, inverse, seen) / there.sum()
+        windows = squares.reshape(errors.shape[:2])
+        known = ~np.isnan(windows)
+        total, count = np.where(known, windows, 0.0).sum(axis=1), known.sum(axis=1)
+        mean: Array = np.full(len(total), np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        distances: Array = np.sqrt(mean)
+        return distances
+
+    def calibrated(self, cube: Cube, begin: NDArray[np.int64]) -> DetectModel:
+        """The model with scatter and begins of the steps from ``begin[n]`` on of each series."""
+        network, scaled = self.exact(), self.scaled(cube)
+        series = [values[:end] for values, end in zip(scaled, cube.lengths, strict=True)]
+        errors = [self.errors(network, values) for values in series]
+        later = [part[first:] for part, first in zip(errors, begin, strict=True)]
+        flat = np.concatenate([part.reshape(-1, len(self.names)) for part in later])
+        model = replace(self, scatter=_scatter(flat))
+        levels, known = [_mean(values) for values in series], []
+        for values, level, part, first in zip(series, levels, errors, begin, strict=True):
+            judge = model._judge(Begin(level, np.empty(0), np.empty(0)))
+            distances = model.distances(part).tolist()
+            seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
+            known.append(np.array(seen)[first:])
+        begins = {COMMON: Begin.of(_mean(np.concatenate(series)), np.concatenate(known))}
+        if cube.named:
+            own = zip(cube.ids, levels, known, strict=True)
+            begins |= {name: Begin.of(level, seen) for name, level, seen in own}
+        return replace(model, begins=begins)
+
+    def at_most(self, cube: Cube, share: float) -> DetectModel:
+        """The model with the threshold that so many of the cube's steps lie above."""
+        scores = self.scores(cube)
+        return replace(self, threshold=float(np.nanquantile(scores, 1 - share)))
+
+    def to_config(self) -> dict[str, Any]:
+        """Everything but the weights, JSON-ready."""
+        return {
+            "parameters": {**self.parameters, "cell": None},
+            "cell": to_dict(self.cell),
+            "columns": vars(self.columns),
+            "names": self.names,
+            "step": vars(self.step),
+            "scaler": self.scaler.to_dict(),
+            "scatter": self.scatter,
+            "begins": {name: begin.to_dict() for name, begin in self.begins.items()},
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> DetectModel:
+        """The model of ``to_config``'s data, its weights as they are before training.
+
+        Raises:
+            KeyError, TypeError, ValueError, GateworkError: it is not such data.
+        """
+        parameters = dict(config["parameters"])
+        check_arguments(parameters)
+        cell, names = from_dict(config["cell"]), tuple(config["names"])
+        columns, features = Columns(**config["columns"]), len(names)
+        scatter = np.array(config["scatter"], dtype=np.float64)
+        begins = {k: Begin.from_dict(v, features) for k, v in config["begins"].items()}
+        if scatter.shape != (features, features) or COMMON not in begins:
+            raise ValueError("the spread of the errors is incomplete")
+        return cls(
+            parameters,
+            cell,
+            replace(columns, features=tuple(columns.features)),
+            names,
+            Step(**config["step"]),
+            Scaler.from_dict(config["scaler"]),
+            make_network(cell, features, parameters).eval(),
+            scatter,
+            begins,
+            float(config["threshold"]),
+        )
+
+    def _judge(self, begin: Begin) -> Judge:
+        short, memory, quiet = (int(self.parameters[key]) for key in ("short", "memory", "quiet"))
+        return Judge(short, memory, quiet, begin)
+
+
+def _mean(values: Array) -> Array:
+    """The mean of each feature of a series (T, F); 0 where it has no value."""
+    seen = ~np.isnan(values)
+    found: Array = np.where(seen, values, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    return found
+
+
+def _scatter(errors: Array) -> Array:
+    """Mean products (F, F) of errors (M, F); of each feature alone where few are complete."""
+    features = errors.shape[1]
+    whole = errors[~np.isnan(errors).any(axis=1)]
+    if len(whole) > 2 * features:
+        found = whole.T @ whole / len(whole)
+    else:
+        found = np.diag(_mean(np.square(errors)))
+    scatter: Array = found + FLOOR**2 * np.eye(features)
+    return scatter

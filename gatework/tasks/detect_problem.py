@@ -1,0 +1,131 @@
+"""The detector's side of the training loop: windows of series, their losses, and their words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gatework.data.cube import Cube
+from gatework.data.splits import Split
+from gatework.tasks.detect_network import NextStep, Rebuild, observed
+
+OVERLAP = 8  # windows that a step stands in, each time further from the window's begin
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Windows of which some steps count.
+
+    Attributes:
+        rows: (M,) the series of each.
+        starts: (M,) its first step.
+        begin, end: (M,) the steps that count: from one to before the other.
+    """
+
+    rows: Tensor
+    starts: Tensor
+    begin: Tensor
+    end: Tensor
+
+
+@dataclass
+class DetectProblem:
+    """Training and validation windows of a cube: a ``training.loop.Problem``.
+
+    Attributes:
+        model: the network.
+        inputs: (N, T, 3F) what it reads.
+        values: (N, T, F) what came, NaN where missing.
+        context: steps of a window.
+        parts: the windows for training and those for validation.
+        cube: the series, for words.
+    """
+
+    model: NextStep | Rebuild
+    inputs: Tensor
+    values: Tensor
+    context: int
+    parts: dict[str, Part]
+    cube: Cube
+
+    @classmethod
+    def of(
+        cls,
+        model: NextStep | Rebuild,
+        cube: Cube,
+        scaled: NDArray[np.float32],
+        cut: Split,
+        context: int,
+    ) -> DetectProblem:
+        """The problem of a cube in the model's units, (N, T, F)."""
+        inputs = np.stack([observed(series.astype(np.float64)) for series in scaled])
+        start = np.zeros_like(cut.train)
+        values = torch.from_numpy(scaled)
+        parts = {
+            "train": _windows(scaled, start, cut.train, context, model.ahead),
+            "validation": _windows(scaled, cut.train, cut.validation, context, model.ahead),
+        }
+        return cls(model, torch.from_numpy(inputs).float(), values, context, parts, cube)
+
+    @property
+    def train_size(self) -> int:
+        """How many windows there are for training."""
+        return len(self.parts["train"].rows)
+
+    @property
+    def validation_size(self) -> int:
+        """How many for validation."""
+        return len(self.parts["validation"].rows)
+
+    def to(self, device: torch.device) -> None:
+        """Move the data to a device."""
+        self.inputs, self.values = self.inputs.to(device), self.values.to(device)
+
+    def losses(self, index: Tensor, part: str) -> Tensor:
+        """The mean distance of each window from what is expected of its steps, (B,)."""
+        windows, device = self.parts[part], self.inputs.device
+        rows, starts, begin, end = (
+            tensor[index].to(device).unsqueeze(1)
+            for tensor in (windows.rows, windows.starts, windows.begin, windows.end)
+        )
+        steps = starts + torch.arange(self.context, device=device)
+        last = self.inputs.shape[1] - 1
+        expected = self.model(self.inputs[rows, steps.clamp(max=last)].transpose(0, 1))
+        targets = steps + self.model.ahead
+        truth = self.values[rows, targets.clamp(max=last)]
+        counts = ((targets >= begin) & (targets < end)).unsqueeze(-1) & ~truth.isnan()
+        error = (expected.transpose(0, 1) - truth.nan_to_num()).abs() * counts
+        mean: Tensor = error.sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
+        return mean
+
+    def describe(self, index: int, part: str) -> str:
+        """One window in words."""
+        windows = self.parts[part]
+        row, start = int(windows.rows[index]), int(windows.starts[index])
+        first = self.cube.times(row, np.array([start]))[0]
+        return f"series {self.cube.ids[row]!r}, the window of {self.context} steps from {first}"
+
+
+def _windows(
+    scaled: NDArray[np.float32], begin: Places, end: Places, context: int, ahead: int
+) -> Part:
+    """Windows over the steps ``begin[n] .. end[n]`` of each series, if any of them has a value."""
+    stride = max(1, context // OVERLAP)
+    found: list[tuple[int, int, int, int]] = []
+    for row, (first, last) in enumerate(zip(begin, end, strict=True)):
+        known = ~np.isnan(scaled[row]).all(axis=1)
+        # The network has read something when the first step comes that counts.
+        start = max(0, int(first) - context // 2)
+        latest = max(start, int(last) - context - ahead)
+        starts = [*range(start, latest, stride), latest]
+        for place in starts:
+            low = max(int(first), place + ahead)
+            if known[low : min(int(last), place + context + ahead)].any():
+                found.append((row, place, int(first), int(last)))
+    columns = torch.tensor(found, dtype=torch.int64).reshape(-1, 4).unbind(1)
+    return Part(*columns)
