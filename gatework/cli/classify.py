@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -63,11 +63,8 @@ def fit(
     """Fit a classifier of sequences, score it on a test file, write a report."""
     from gatework.data.archive import read_archive, read_split
     from gatework.inspect.class_report import summarise
-    from gatework.inspect.report import render
     from gatework.tasks import saving
     from gatework.tasks.classify import Classifier, overview
-    from gatework.training.files import write_whole
-    from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
 
     place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
@@ -86,18 +83,9 @@ def fit(
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
     for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
         console.print(f"note: {note}")
-    try:
-        with place as folder:
-            with ProgressBar() as bar:
-                model.fit(training, folder=folder, resume=resume, watcher=bar)
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise(model, training, scored)
-            saving.write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
-    except KeyboardInterrupt:
-        say_stopped(place)
-        raise
-    _print_result(console, summary["evaluation"], out)
+    summary = fit_and_save(place, model, training, lambda: summarise(model, training, scored))
+    if summary is not None:
+        _print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:

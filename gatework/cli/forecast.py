@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
-from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -64,11 +64,9 @@ def fit(
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.splits import check_plan, held_out
-    from gatework.inspect.report import render, summarise
+    from gatework.inspect.report import summarise
     from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
-    from gatework.training.files import write_whole
-    from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
 
     if test is not None and test < horizon:
@@ -87,18 +85,11 @@ def fit(
     read, short = check_plan(cube, horizon, context, season, begin)
     _print_data(console, cube, short)
     console.print(f"Reads {read} steps, forecasts {horizon}.")
-    try:
-        with place as folder:
-            with ProgressBar() as bar:
-                model.fit(cube.until(begin), folder=folder, resume=resume, watcher=bar)
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise(model, cube, begin, Path(data).name)
-            saving.write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
-    except KeyboardInterrupt:
-        say_stopped(place)
-        raise
-    _print_result(console, summary["evaluation"], out)
+    summary = fit_and_save(
+        place, model, cube.until(begin), lambda: summarise(model, cube, begin, Path(data).name)
+    )
+    if summary is not None:
+        _print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from gatework import __version__
 from gatework.cli import bench, classify, data, forecast, runs
 from gatework.errors import GateworkError
+from gatework.training.files import is_main
 
 NAME = "gatework"
 BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
@@ -82,6 +83,8 @@ def main(
 
 def run() -> None:
     """Run the command line; whatever goes wrong is one line and an exit status."""
+    if not is_main():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process)
     try:
         status = app(standalone_mode=False, prog_name=NAME)
     except UsageError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from gatework.errors import DataError, ModelError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gatework.tasks.estimator import Estimator
     from gatework.training.run_folder import RunFolder
 
 PREDICT_EXAMPLE = (
@@ -88,7 +90,38 @@ def write_table(table: pa.Table, out: Path | None, what: str) -> None:
     typer.echo(f"{table.num_rows} {what} written to {out}")
 
 
-def say_stopped(place: RunFolder) -> None:
+def fit_and_save(
+    place: RunFolder,
+    model: Estimator,
+    data: Any,
+    summarise: Callable[[], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Fit a model in a run's folder, save it, write its report; what the report shows.
+
+    Of several processes the main one alone does what comes behind the fit; others give ``None``.
+    """
+    from gatework.inspect.report import render
+    from gatework.tasks.saving import write_json
+    from gatework.training.files import is_main, write_whole
+    from gatework.training.progress import ProgressBar
+
+    try:
+        with place as folder:
+            with ProgressBar() as bar:
+                model.fit(data, folder=folder, resume=place.resume, watcher=bar)
+            if not is_main():
+                return None
+            model.save(folder)  # first of all, so that a trained model is never lost
+            summary = summarise()
+            write_json(folder / SUMMARY, summary)
+            write_whole(folder / PAGE, render(summary))
+    except KeyboardInterrupt:
+        _say_stopped(place)
+        raise
+    return summary
+
+
+def _say_stopped(place: RunFolder) -> None:
     """What a run that Ctrl-C stopped has left, and how to go on with it."""
     out = place.out
     if place.overwrite and place.path != out:

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from gatework.errors import DataError, TrainingError
 from gatework.training import checkpoint
+from gatework.training.files import is_main
 
 
 @dataclass
@@ -19,7 +20,7 @@ class RunFolder:
     A run that overwrites another one works in a folder beside it (``NAME.new``) and takes its
     place when it is done; until then the other one is as it was. Stopped by Ctrl-C after a whole
     epoch, it stays where it is and can be resumed there. A new folder stays after an error only
-    if it holds a whole epoch.
+    if it holds a whole epoch. Of several processes only the main one looks there and tidies up.
 
     Attributes:
         out: the folder.
@@ -41,7 +42,9 @@ class RunFolder:
                 the folder beside it, where a run that overwrites works, is taken.
             TrainingError: there is nothing to resume.
         """
-        out = self.out
+        out = self.path = self.out
+        if not is_main():
+            return
         if out.exists() and not out.is_dir():
             raise DataError(f"--out {out} is a file; name a folder.")
         if self.resume and self.overwrite:
@@ -56,7 +59,8 @@ class RunFolder:
                 f"--out {out} is not empty; add --resume to go on, --overwrite to replace."
             )
         replaces = filled and self.overwrite
-        self.path = out.resolve().with_name(f"{out.resolve().name}.new") if replaces else out
+        if replaces:
+            self.path = out.resolve().with_name(f"{out.resolve().name}.new")
         if replaces and self.path.exists():
             raise DataError(
                 f"{self.path} is there, where the new run would be made: an earlier one was "
@@ -73,6 +77,8 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not is_main():
+            return
         done = checkpoint.epochs_done(self.path / checkpoint.NAME)
         if self.path != self.out:
             if error is None:
