@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, write_table
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, stoppable, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    from gatework.data.labelled import Labelled
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -61,10 +64,9 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
     """Fit a classifier of sequences, score it on a test file, write a report."""
-    from gatework.data.archive import read_archive, read_split
     from gatework.inspect.class_report import summarise
     from gatework.tasks import saving
-    from gatework.tasks.classify import Classifier, overview
+    from gatework.tasks.classify import Classifier
     from gatework.training.run_folder import RunFolder
 
     place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
@@ -74,18 +76,36 @@ def fit(
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
+    training, scored = read_both(data, test)
+    # Names of classes and folders are the user's: brackets and colons in them mean nothing.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    print_data(console, training, scored)
+    with stoppable(place) as folder:
+        summary = fit_and_save(
+            folder, model, training, lambda: summarise(model, training, scored), resume
+        )
+    if summary is not None:
+        print_result(console, summary["evaluation"], out)
+
+
+def read_both(data: Path, test: Path | None) -> tuple[Labelled, Labelled]:
+    """The sequences to train on, and those to score on."""
+    from gatework.data.archive import read_archive, read_split
+
     training, scored = read_split(data)
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
-    # Names of classes and folders are the user's: brackets and colons in them mean nothing.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return training, scored
+
+
+def print_data(console: Console, training: Labelled, scored: Labelled) -> None:
+    """What both are, and what was done about them."""
+    from gatework.tasks.classify import overview
+
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
     for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
         console.print(f"note: {note}")
-    summary = fit_and_save(place, model, training, lambda: summarise(model, training, scored))
-    if summary is not None:
-        _print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:
@@ -107,7 +127,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(pa.table(table | {f"p({name})": p for name, p in columns}), out, "classes")
 
 
-def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    """The figures of a run, and where it is."""
     table = Table("class", "precision", "recall", "F1", "sequences", box=None, pad_edge=False)
     for name, row in evaluation["by_class"].items():
         shares = (f"{row[key]:.1%}" for key in ("precision", "recall", "f1"))

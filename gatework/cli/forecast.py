@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, write_table
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, stoppable, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -83,13 +83,15 @@ def fit(
     cube = model.load_data(data)
     begin = held_out(cube, horizon, test)
     read, short = check_plan(cube, horizon, context, season, begin)
-    _print_data(console, cube, short)
+    print_data(console, cube, short)
     console.print(f"Reads {read} steps, forecasts {horizon}.")
-    summary = fit_and_save(
-        place, model, cube.until(begin), lambda: summarise(model, cube, begin, Path(data).name)
-    )
+    name = Path(data).name
+    with stoppable(place) as folder:
+        summary = fit_and_save(
+            folder, model, cube.until(begin), lambda: summarise(model, cube, begin, name), resume
+        )
     if summary is not None:
-        _print_result(console, summary["evaluation"], out)
+        print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:
@@ -110,7 +112,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(table, out, "forecasts")
 
 
-def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    """The figures of a run, and where it is."""
     table = Table("forecast", "MAE", "RMSE", "MAPE %", "sMAPE %", box=None, pad_edge=False)
     for name, errors in evaluation["errors"].items():
         values = (errors[k] for k in ("mae", "rmse", "mape", "smape"))
@@ -121,7 +124,8 @@ def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> No
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
-def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
+def print_data(console: Console, cube: Cube, short: list[str]) -> None:
+    """What the series are, and what was done about them."""
     from gatework.data.doctor import overview
 
     console.print(overview(cube))

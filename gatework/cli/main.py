@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, forecast, runs
+from gatework.cli import bench, classify, data, forecast, runs, tune
 from gatework.errors import GateworkError
 from gatework.training.files import is_main
 
@@ -33,6 +33,10 @@ fit = typer.Typer(help="Fit a model to data.", no_args_is_help=True)
 app.add_typer(fit, name="fit")
 fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
 fit.command("classify", epilog=classify.FIT_EXAMPLE)(classify.fit)
+search = typer.Typer(help="Search for the best arguments of a model.", no_args_is_help=True)
+app.add_typer(search, name="tune")
+search.command("forecast", epilog=tune.FORECAST_EXAMPLE)(tune.forecast)
+search.command("classify", epilog=tune.CLASSIFY_EXAMPLE)(tune.classify)
 app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
 app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)

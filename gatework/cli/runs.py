@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,10 +92,11 @@ def write_table(table: pa.Table, out: Path | None, what: str) -> None:
 
 
 def fit_and_save(
-    place: RunFolder,
+    folder: Path,
     model: Estimator,
     data: Any,
     summarise: Callable[[], dict[str, Any]],
+    resume: bool = False,
 ) -> dict[str, Any] | None:
     """Fit a model in a run's folder, save it, write its report; what the report shows.
 
@@ -105,20 +107,26 @@ def fit_and_save(
     from gatework.training.files import is_main, write_whole
     from gatework.training.progress import ProgressBar
 
+    with ProgressBar() as bar:
+        model.fit(data, folder=folder, resume=resume, watcher=bar)
+    if not is_main():
+        return None
+    model.save(folder)  # first of all, so that a trained model is never lost
+    summary = summarise()
+    write_json(folder / SUMMARY, summary)
+    write_whole(folder / PAGE, render(summary))
+    return summary
+
+
+@contextmanager
+def stoppable(place: RunFolder) -> Iterator[Path]:
+    """The folder of a run; one that Ctrl-C stops says how to go on with it."""
     try:
         with place as folder:
-            with ProgressBar() as bar:
-                model.fit(data, folder=folder, resume=place.resume, watcher=bar)
-            if not is_main():
-                return None
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise()
-            write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
+            yield folder
     except KeyboardInterrupt:
         _say_stopped(place)
         raise
-    return summary
 
 
 def _say_stopped(place: RunFolder) -> None:

@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 
 
-def is_main() -> bool:
-    """Whether this process prints and writes files; of those that torchrun starts, one does.
-
-    It is known before they have met: torchrun tells each its number in the environment.
-    """
+def started_together() -> int:
+    """How many processes torchrun has started with this one; known before they have met."""
     alone = os.environ.get("LOCAL_RANK", "-1") == "-1"  # the sign that accelerate goes by too
-    return alone or os.environ.get("RANK", "0") == "0"
+    return 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process prints and writes files; of those that torchrun starts, one does."""
+    return started_together() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -113,7 +113,9 @@ class _Run:
         )
         # Evaluation mode: without accelerate's own wrapper, for the processes add gradients up.
         self.model = self.accelerator.prepare_model(problem.model, evaluation_mode=True)
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        # Its optimiser looks for packages in every step, a millisecond; only a scaler needs it.
+        scales = self.accelerator.scaler is not None
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer) if scales else optimizer
         problem.to(self.accelerator.device)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,10 @@ from types import TracebackType
 from gatework.errors import DataError, TrainingError
 from gatework.training import checkpoint
 from gatework.training.files import is_main
+
+
+def _epochs_done(folder: Path) -> int:
+    return checkpoint.epochs_done(folder / checkpoint.NAME)
 
 
 @dataclass
@@ -27,12 +31,16 @@ class RunFolder:
         made: names of the files that runs write; others in the folder are left alone.
         resume: go on with the run there.
         overwrite: replace the run there.
+        kept: name of the file that a run is gone on with from.
+        begun: how much a folder holds of what is worth going on with; by default whole epochs.
     """
 
     out: Path
     made: Sequence[str]
     resume: bool = False
     overwrite: bool = False
+    kept: str = checkpoint.NAME
+    begun: Callable[[Path], int] = _epochs_done
 
     def __post_init__(self) -> None:
         """Check that the run may write there.
@@ -79,7 +87,7 @@ class RunFolder:
     ) -> None:
         if not is_main():
             return
-        done = checkpoint.epochs_done(self.path / checkpoint.NAME)
+        done = self.begun(self.path)
         if self.path != self.out:
             if error is None:
                 self._take_place()
@@ -93,7 +101,7 @@ class RunFolder:
 
     def holds_checkpoint(self) -> bool:
         """Whether a run there can be gone on with."""
-        return (self.out / checkpoint.NAME).is_file()
+        return (self.out / self.kept).is_file()
 
     def _take_place(self) -> None:
         for name in self.made:
