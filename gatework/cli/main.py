@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, forecast, runs, tune
+from gatework.cli import bench, classify, data, forecast, reproduce, runs, tune
 from gatework.errors import GateworkError
 from gatework.training.files import is_main
 
@@ -40,6 +40,11 @@ search.command("classify", epilog=tune.CLASSIFY_EXAMPLE)(tune.classify)
 app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
 app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
+app.command(
+    "reproduce",
+    epilog=reproduce.EXAMPLE,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(reproduce.reproduce)
 app.command("bench", epilog=bench.BENCH_EXAMPLE)(bench.bench)
 
 
