@@ -11,7 +11,9 @@ the seconds of processor time that this took. They take turns, seed by seed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import subprocess
 import tempfile
 import time
@@ -28,6 +30,8 @@ from shared_data import m4_hourly
 import gatework as gw
 
 HORIZON, CONTEXT, HIDDEN, BATCH = 24, 48, 64, 128
+SIZES = ((32, 64), (32, 128), (64, 128), (128, 128))  # units and batch of the speeds
+SPEED = "M4 hourly, the speed of fitting"
 PEER = Path(__file__).with_name("m4_neuralforecast.py")
 PUBLISHED = {
     "published: LSTM of 2 layers of 200 units, 2000 steps on two GPUs": (270.4, 330.6, 6.40),
@@ -37,9 +41,12 @@ Array = NDArray[np.float64]
 
 
 class Clock:
-    """A watcher that counts windows and the processor time of training."""
+    """A watcher that counts windows and the processor time of training, and may end it."""
 
     windows = 0
+
+    def __init__(self, limit: float = math.inf) -> None:
+        self.limit = limit
 
     def start(self, epochs: int, train_size: int, done: int) -> None:
         """Training begins."""
@@ -49,17 +56,24 @@ class Clock:
         """One batch is done."""
         self.windows += examples
         self.seconds = time.process_time() - self.began
+        if self.seconds > self.limit:
+            raise KeyboardInterrupt
 
     def epoch(self, record: dict[str, float]) -> None:
         """Nothing to do."""
 
 
-def ours(series: dict[str, Array], seed: int, epochs: int) -> dict[str, Any]:
-    """Fit and forecast in this process."""
-    model = gw.Forecaster(
-        "lstm", HIDDEN, horizon=HORIZON, context=CONTEXT, batch_size=BATCH, epochs=epochs,
+def forecaster(hidden: int, batch: int, seed: int, epochs: int) -> gw.Forecaster:
+    """Ours, not fitted."""
+    return gw.Forecaster(
+        "lstm", hidden, horizon=HORIZON, context=CONTEXT, batch_size=batch, epochs=epochs,
         validation=0.0, season=24, seed=seed, device="cpu",
     )  # fmt: skip
+
+
+def ours(series: dict[str, Array], seed: int, epochs: int) -> dict[str, Any]:
+    """Fit and forecast in this process."""
+    model = forecaster(HIDDEN, BATCH, seed, epochs)
     clock, past = Clock(), {name: values[:-HORIZON] for name, values in series.items()}
     model.fit(past, watcher=clock)
     return {
@@ -70,11 +84,38 @@ def ours(series: dict[str, Array], seed: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def theirs(series: dict[str, Array], seed: int, seconds: float, python: str) -> dict[str, Any]:
+def speed(series: dict[str, Array], python: str, seconds: float, rounds: int) -> str:
+    """A table of windows trained in a second of processor time, by sizes; both in turn."""
+    lines = ["| units | batch | Gatework | neuralforecast | ratio |", "|---|---|---|---|---|"]
+    past = {name: values[:-HORIZON] for name, values in series.items()}
+    for hidden, batch in SIZES:
+        pace: dict[str, list[float]] = {"own": [], "other": []}
+        for _ in range(rounds):
+            clock = Clock(seconds)
+            with contextlib.suppress(KeyboardInterrupt):
+                forecaster(hidden, batch, seed=0, epochs=99).fit(past, watcher=clock)
+            pace["own"].append(clock.windows / clock.seconds)
+            told = theirs(series, 0, seconds, python, hidden, batch)
+            pace["other"].append(told["windows"] / told["seconds"])
+        own, other = (np.array(pace[key]) for key in pace)
+        ratio = f"{own.mean() / other.mean():.2f}"
+        lines.append(f"| {hidden} | {batch} | {spread(own, 0)} | {spread(other, 0)} | {ratio} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def theirs(
+    series: dict[str, Array],
+    seed: int,
+    seconds: float,
+    python: str,
+    hidden: int = HIDDEN,
+    batch: int = BATCH,
+) -> dict[str, Any]:
     """The same by neuralforecast, in an environment of its own."""
     with tempfile.TemporaryDirectory() as place:
         np.savez(f"{place}/series.npz", **{k: v[:-HORIZON] for k, v in series.items()})
-        sizes = (HORIZON, CONTEXT, HIDDEN, BATCH, seed, seconds)
+        sizes = (HORIZON, CONTEXT, hidden, batch, seed, seconds)
         command = [python, str(PEER), place, *map(str, sizes)]
         subprocess.run(command, check=True, cwd=place)
         told: dict[str, Any] = json.loads(Path(place, "told.json").read_text())
@@ -155,6 +196,18 @@ def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Na
     )
 
 
+def speed_words(text: str, options: argparse.Namespace) -> str:
+    """The section of the speeds."""
+    return (
+        f"Measured by `python benchmarks/m4_hourly.py --peer PYTHON --speed {options.speed:g} "
+        f"--seeds {options.seeds} --write docs/results_forecast.md`: windows of {CONTEXT} + "
+        f"{HORIZON} steps of all 414 series trained in a second of processor time, one layer of an "
+        f"LSTM and a linear head in both, one thread, {options.seeds} rounds in turn. The goal is "
+        f"twice neuralforecast's speed.\n\n{text}\n\nBoth run torch's own LSTM here, whose "
+        f"time grows with the units and is the same for both; what differs is all around it."
+    )
+
+
 def main() -> None:
     """Run both and print or write the table."""
     parser = argparse.ArgumentParser(
@@ -165,10 +218,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--series", type=int, default=414, help="the first so many alone")
     parser.add_argument("--keep", type=Path, help="folder of finished runs, not run again")
+    parser.add_argument("--speed", type=float, help="only the speeds, so many seconds each")
     parser.add_argument("--write", type=Path, help="put the section into this page")
     options = parser.parse_args()
     torch.set_num_threads(1)
     series = dict(list(m4_hourly().items())[: options.series])
+    if options.speed:
+        found = speed(series, options.peer, options.speed, options.seeds)
+        if options.write:
+            write_section(options.write, SPEED, speed_words(found, options))
+        return
     runs: dict[str, list[dict[str, Any]]] = {}
     for seed in range(options.seeds):
         found = {

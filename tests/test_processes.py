@@ -115,6 +115,20 @@ class Ranks:
         self.process_index = process_index
 
 
+def test_each_process_draws_its_own_masks_and_the_main_one_goes_on_with_its_own():
+    drawn = []
+    for rank in (0, 1, 2, 1):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            Processes(Ranks(rank)).draw_apart(0, epoch=3)
+            drawn.append(torch.rand(1).item())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert drawn[0] == torch.rand(1).item()
+    assert len(set(drawn)) == 3
+    assert drawn[1] == drawn[3]
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 10])
 def test_the_shares_of_a_batch_make_it_up(size):
     index = torch.arange(100, 100 + size)
