@@ -92,8 +92,12 @@ def test_a_trial_that_cannot_be_is_told_and_passed_over(tmp_path):
     assert refusals
     assert all("context 999" in t.why and t.loss is None for t in refusals)
     assert best(trials).arguments == {"context": 6}
-    with pytest.raises(DataError, match="All 2 trials were refused; the last: No series is long"):
-        search(quick(**MODEL), Y, {"context": (999,)}, 2, tmp_path / "none")
+    assert trials_done(tmp_path) == len(trials) - len(refusals)
+    with pytest.raises(DataError, match=r"^No series is long enough"):
+        search(quick(**MODEL), Y, {"context": (999,)}, 2, tmp_path / "short")
+    broken = quick(**MODEL | {"device": "nowhere"})
+    with pytest.raises(DataError, match="All 2 trials were refused; the last: There is no device"):
+        search(broken, Y, {"context": (4, 6)}, 2, tmp_path / "none")
 
 
 def test_another_search_is_not_gone_on_with(tmp_path):
@@ -168,6 +172,13 @@ def test_a_classifier_is_searched_for_too(tmp_path):
     assert "trial 2/2: cell " in said
     assert "bidirectional" in said
     assert sorted(p.name for p in run.iterdir())[-1] == "tuning.db"
+
+
+def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
+    run = tmp_path / "run"
+    assert "No cell is called 'nonesuch'" in refused(*COMMAND, "--cell", "nonesuch", "--out", run)
+    assert "999" in refused(*COMMAND[:-8], "--context", "999", "--out", run)
+    assert not run.exists()
 
 
 def test_several_processes_do_not_search(tmp_path, monkeypatch):

@@ -113,12 +113,17 @@ def search(
         tell: told of each trial, with its number from 1 on.
 
     Raises:
-        DataError: there is no validation part, or every trial was refused; says why.
+        CellError: there is no such cell.
+        DataError: there is no validation part, the data is refused with the model's own arguments,
+            or every trial was refused; says why.
         TrainingError: optuna is not installed, or the search in the folder is another one.
     """
     optuna = _optuna()
     if trials < 1:
         raise DataError(f"A search has one trial or more, got {trials}.")
+    cells = space.get("cell", ())
+    for cell in cells if isinstance(cells, tuple) else ():
+        resolve(cell)
     if not model.get_params()["validation"]:
         raise DataError("A search judges by the validation part; validation=0 leaves none.")
     warmup = max(1, model.get_params()["epochs"] // 10)
@@ -130,8 +135,10 @@ def search(
     while len(found) < trials:
         # Not by how many were begun: one that was stopped is begun twice.
         study.sampler = optuna.samplers.TPESampler(seed=given["seed"] + len(found))
-        _try(optuna, study, model, data, space)
+        refused = _try(optuna, study, model, data, space)
         found = _tried(study)
+        if len(found) == 1 and isinstance(refused, DataError):
+            raise refused  # whatever else is tried, it is the same data
         tell(len(found), found[-1])
     if not any(trial.state == "done" for trial in found):
         raise DataError(f"All {len(found)} trials were refused; the last: {found[-1].why}")
@@ -145,13 +152,14 @@ def best(trials: list[Trial]) -> Trial:
 
 
 def trials_done(folder: Path) -> int:
-    """How many trials a search in a folder has; 0 where there is none that can be read."""
+    """How many fits a search in a folder has; 0 where there is none that can be read."""
     if not (folder / NAME).is_file():
         return 0
     try:
         optuna = _optuna()
         with _readable(folder / NAME):
-            return len(_tried(optuna.load_study(study_name=None, storage=_url(folder / NAME))))
+            study = optuna.load_study(study_name=None, storage=_url(folder / NAME))
+            return sum(trial.state != "refused" for trial in _tried(study))
     except GateworkError:
         return 0
 
@@ -180,8 +188,10 @@ class _Judge:
             raise self.optuna.TrialPruned
 
 
-def _try(optuna: Any, study: Any, model: Estimator, data: Any, space: Space) -> None:
-    """One more trial."""
+def _try(
+    optuna: Any, study: Any, model: Estimator, data: Any, space: Space
+) -> GateworkError | None:
+    """One more trial; why it was refused, if it was."""
     trial = study.ask()
     arguments = {name: _suggested(trial, name, kind) for name, kind in space.items()}
     fitted = clone(model).set_params(**arguments)
@@ -192,8 +202,10 @@ def _try(optuna: Any, study: Any, model: Estimator, data: Any, space: Space) -> 
     except GateworkError as error:
         trial.set_user_attr(REFUSED, str(error))
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return error
     else:
         study.tell(trial, fitted.history_[fitted.best_epoch_ - 1]["validation"])
+    return None
 
 
 def _nearest(kind: Range | tuple[Any, ...], given: Any) -> Any:
