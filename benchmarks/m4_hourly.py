@@ -17,14 +17,13 @@ import math
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pages import write_section
+from pages import kept, write_section
 from shared_data import m4_hourly
 
 import gatework as gw
@@ -77,7 +76,7 @@ def ours(series: dict[str, Array], seed: int, epochs: int) -> dict[str, Any]:
     clock, past = Clock(), {name: values[:-HORIZON] for name, values in series.items()}
     model.fit(past, watcher=clock)
     return {
-        "forecast": model.predict(past),
+        "forecast": model.predict(past).tolist(),
         "windows": clock.windows,
         "seconds": clock.seconds,
         "parameters": sum(p.numel() for p in model.network_.parameters()),
@@ -119,22 +118,7 @@ def theirs(
         command = [python, str(PEER), place, *map(str, sizes)]
         subprocess.run(command, check=True, cwd=place)
         told: dict[str, Any] = json.loads(Path(place, "told.json").read_text())
-        return told | {"forecast": np.load(f"{place}/forecast.npy")}
-
-
-def kept(
-    folder: Path | None, name: str, run: Callable[..., dict[str, Any]], *arguments: Any
-) -> Any:
-    """What a run gave, or an earlier one of that name in the folder."""
-    path = folder and folder / f"{name}.json"
-    if path and path.exists():
-        found = json.loads(path.read_text())
-        return found | {"forecast": np.array(found["forecast"])}
-    found = run(*arguments)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found | {"forecast": found["forecast"].tolist()}))
-    return found
+        return told | {"forecast": np.load(f"{place}/forecast.npy").tolist()}
 
 
 def errors(truth: Array, forecast: Array) -> tuple[float, float, float]:
@@ -154,7 +138,7 @@ def table(truth: Array, naive: Array, runs: dict[str, list[dict[str, Any]]]) -> 
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, found in runs.items():
-        scores = np.array([errors(truth, run["forecast"]) for run in found])
+        scores = np.array([errors(truth, np.array(run["forecast"])) for run in found])
         pace = np.array([run["windows"] / run["seconds"] for run in found])
         row = [name, *(spread(column) for column in scores.T), f"{found[0]['parameters']:,}"]
         row += [f"{np.mean([run[k] for run in found]):,.0f}" for k in ("windows", "seconds")]
