@@ -185,10 +185,10 @@ def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Na
         f"torch {torch.__version__.partition('+')[0]}, both in turn, seed by seed. All but the "
         f"last 24 steps of 414 series are for training: every window of {CONTEXT} + {HORIZON} "
         f"steps. One layer of {HIDDEN} units and a linear head in both, {BATCH} windows a step, "
-        f"MAE as loss, otherwise each with its own defaults. Epochs of "
-        f"ours: {options.epochs}; neuralforecast gets the seconds of processor time that ours took. The errors "
-        f"are those of each series, then their mean, and sMAPE is |e| / (|y| + |f|), as in the "
-        f"published table (neuralforecast, distributed_neuralforecast.ipynb, which also had a "
+        f"MAE as loss, otherwise each with its own defaults. Epochs of ours: {options.epochs}; "
+        f"neuralforecast gets the seconds of processor time that ours took. The errors are those "
+        f"of each series, then their mean, and sMAPE is |e| / (|y| + |f|), as in the published "
+        f"table (neuralforecast, distributed_neuralforecast.ipynb, which also had a "
         f"column of random numbers as a feature).\n\n{text}{said}"
     )
 
@@ -196,9 +196,9 @@ def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Na
 def speed_words(text: str, options: argparse.Namespace) -> str:
     """The section of the speeds."""
     return (
-        f"Measured by `python benchmarks/m4_hourly.py --peer PYTHON --speed {options.speed:g} "
-        f"--seeds {options.seeds} --write docs/results_forecast.md`: windows of {CONTEXT} + "
-        f"{HORIZON} steps of all 414 series trained in a second of processor time, one layer of an "
+        f"Measured by `python benchmarks/m4_hourly.py --peer PYTHON --series {options.series} "
+        f"--speed {options.speed:g} --seeds {options.seeds} --write docs/results_forecast.md`: windows of {CONTEXT} + "
+        f"{HORIZON} steps of {options.series} series trained in a second of processor time, one layer of an "
         f"LSTM and a linear head in both, one thread, {options.seeds} rounds in turn. The goal is "
         f"twice neuralforecast's speed.\n\n{text}"
     )

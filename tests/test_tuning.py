@@ -57,20 +57,21 @@ class CutError(Exception):
     """As a kill would, in the middle of a trial."""
 
 
-def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(tmp_path, monkeypatch):
+@pytest.mark.parametrize("done_before", [0, 2])
+def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(tmp_path, monkeypatch, done_before):
     whole = searched(tmp_path / "whole")
     epoch = tuning._Judge.epoch
 
     def stop(judge, record):
         epoch(judge, record)
-        if judge.trial.number == 2 and record["epoch"] == 2:
+        if judge.trial.number == done_before and record["epoch"] == 2:
             raise CutError
 
     monkeypatch.setattr(tuning._Judge, "epoch", stop)
     with pytest.raises(CutError):
         searched(tmp_path / "cut")
     monkeypatch.undo()
-    assert trials_done(tmp_path / "cut") == 2
+    assert trials_done(tmp_path / "cut") == done_before
     assert searched(tmp_path / "cut", resume=True) == whole
     assert searched(tmp_path / "cut", resume=True) == whole  # nothing is left to do
 

@@ -239,7 +239,7 @@ def _tried(study: Any) -> list[Trial]:
 
 
 def _study(optuna: Any, folder: Path, resume: bool, identity: dict[str, Any], warmup: int) -> Any:
-    """A new study, or the one in the folder; trials that were cut short wait to be done again."""
+    """A new study, or the one in the folder; there a trial that was cut short counts for nothing."""
     path = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -258,7 +258,6 @@ def _study(optuna: Any, folder: Path, resume: bool, identity: dict[str, Any], wa
             _check_same(path, json.loads(kept), identity)
         for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(cut.params)
     return study
 
 
