@@ -197,9 +197,10 @@ def speed_words(text: str, options: argparse.Namespace) -> str:
     """The section of the speeds."""
     return (
         f"Measured by `python benchmarks/m4_hourly.py --peer PYTHON --series {options.series} "
-        f"--speed {options.speed:g} --seeds {options.seeds} --write docs/results_forecast.md`: windows of {CONTEXT} + "
-        f"{HORIZON} steps of {options.series} series trained in a second of processor time, one layer of an "
-        f"LSTM and a linear head in both, one thread, {options.seeds} rounds in turn. The goal is "
+        f"--speed {options.speed:g} --seeds {options.seeds} --write docs/results_forecast.md`: "
+        f"windows of {CONTEXT} + {HORIZON} steps of {options.series} series trained in a second of "
+        f"processor time, one layer of an LSTM and a linear head in both, one thread, "
+        f"{options.seeds} rounds in turn. The goal is "
         f"twice neuralforecast's speed.\n\n{text}"
     )
 
