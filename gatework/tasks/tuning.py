@@ -239,7 +239,7 @@ def _tried(study: Any) -> list[Trial]:
 
 
 def _study(optuna: Any, folder: Path, resume: bool, identity: dict[str, Any], warmup: int) -> Any:
-    """A new study, or the one in the folder; there a trial that was cut short counts for nothing."""
+    """A new study, or that of the folder, where a trial that was cut short counts for nothing."""
     path = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
