@@ -29,7 +29,7 @@ from shared_data import m4_hourly
 import gatework as gw
 
 HORIZON, CONTEXT, HIDDEN, BATCH = 24, 48, 64, 128
-SIZES = ((32, 64), (32, 128), (64, 128), (128, 128))  # units and batch of the speeds
+SIZES = ((32, 64), (32, 128))  # units and batch of the speeds
 SPEED = "M4 hourly, the speed of fitting"
 PEER = Path(__file__).with_name("m4_neuralforecast.py")
 PUBLISHED = {
@@ -220,6 +220,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     series = dict(list(m4_hourly().items())[: options.series])
+    if options.speed and not options.peer:
+        parser.error("--speed compares with another one; name its Python by --peer")
     if options.speed:
         found = speed(series, options.peer, options.speed, options.seeds)
         if options.write:
