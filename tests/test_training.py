@@ -14,6 +14,7 @@ from data_tools import quick, same_weights, sine, state
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import gatework as gw
 from gatework.data import scaling
 from gatework.data.splits import Split
 from gatework.errors import DataError, TrainingError
@@ -101,10 +102,22 @@ def test_the_weights_of_the_best_epoch_survive_an_interruption(tmp_path):
     equal_runs(quick(**arguments).fit(Y, folder=tmp_path, resume=True), whole)
 
 
+CASES = np.random.default_rng(0).normal(size=(24, 7)) + (np.arange(24) % 2)[:, None]
+
+
+def fit_forecast(**run):
+    return quick(**DROPOUT).fit(Y, **run)
+
+
+def fit_classify(**run):
+    model = gw.Classifier(hidden_size=4, device="cpu", **DROPOUT | {"batch_size": 4})
+    return model.fit(CASES, np.arange(24) % 2, **run)
+
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from test_training import DROPOUT, Y, quick
+from test_training import {fit}
 import torch
 torch.set_num_threads(1)
 class Stuck:
@@ -116,12 +129,13 @@ class Stuck:
         if self.batches == 13:
             print("in the middle of the third epoch", flush=True)
             time.sleep(600)
-quick(**DROPOUT).fit(Y, folder={folder!r}, watcher=Stuck())
+{fit}(folder={folder!r}, watcher=Stuck())
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
-    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+@pytest.mark.parametrize("fit", [fit_forecast, fit_classify])
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, fit):
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path), fit=fit.__name__)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
@@ -130,8 +144,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert checkpoint.epochs_done(tmp_path / checkpoint.NAME) == 2
-    resumed = quick(**DROPOUT).fit(Y, folder=tmp_path, resume=True)
-    equal_runs(resumed, quick(**DROPOUT).fit(Y))
+    resumed, whole = fit(folder=tmp_path, resume=True), fit()
+    assert same_weights(resumed, whole)
+    assert resumed.history_ == whole.history_
+    assert len(whole.history_) == DROPOUT["epochs"]
 
 
 # Checkpoints.

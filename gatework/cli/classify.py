@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.cli.runs import (
+    PAGE,
+    SUMMARY,
+    fit_and_save,
+    plain_console,
+    stoppable,
+    write_table,
+)
 from gatework.errors import DataError
 from gatework.training.settings import CASES_A_STEP, Settings
+
+if TYPE_CHECKING:
+    from gatework.data.labelled import Labelled
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -61,13 +71,9 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
 ) -> None:
     """Fit a classifier of sequences, score it on a test file, write a report."""
-    from gatework.data.archive import read_archive, read_split
     from gatework.inspect.class_report import summarise
-    from gatework.inspect.report import render
     from gatework.tasks import saving
-    from gatework.tasks.classify import Classifier, check_scored, overview
-    from gatework.training.files import write_whole
-    from gatework.training.progress import ProgressBar
+    from gatework.tasks.classify import Classifier
     from gatework.training.run_folder import RunFolder
 
     place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
@@ -77,28 +83,37 @@ def fit(
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
+    training, scored = read_both(data, test, shuffle)
+    console = plain_console()
+    print_data(console, training, scored)
+    with stoppable(place) as folder:
+        summary = fit_and_save(
+            folder, model, training, lambda: summarise(model, training, scored), resume
+        )
+    if summary is not None:
+        print_result(console, summary["evaluation"], out)
+
+
+def read_both(data: Path, test: Path | None, shuffle: bool = False) -> tuple[Labelled, Labelled]:
+    """The sequences to train on, and those to score on."""
+    from gatework.data.archive import read_archive, read_split
+    from gatework.tasks.classify import check_scored
+
     training, scored = read_split(data)
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
     check_scored(scored, training, shuffle)  # not only when hours of training are over
-    # Names of classes and folders are the user's: brackets and colons in them mean nothing.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return training, scored
+
+
+def print_data(console: Console, training: Labelled, scored: Labelled) -> None:
+    """What both are, and what was done about them."""
+    from gatework.tasks.classify import overview
+
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
     for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
         console.print(f"note: {note}")
-    try:
-        with place as folder:
-            with ProgressBar() as bar:
-                model.fit(training, folder=folder, resume=resume, watcher=bar)
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise(model, training, scored)
-            saving.write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
-    except KeyboardInterrupt:
-        say_stopped(place)
-        raise
-    _print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:
@@ -120,7 +135,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(pa.table(table | {f"p({name})": p for name, p in columns}), out, "classes")
 
 
-def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    """The figures of a run, and where it is."""
     table = Table("class", "precision", "recall", "F1", "sequences", box=None, pad_edge=False)
     for name, row in evaluation["by_class"].items():
         shares = (f"{row[key]:.1%}" for key in ("precision", "recall", "f1"))

@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
-from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.cli.runs import (
+    PAGE,
+    SUMMARY,
+    fit_and_save,
+    plain_console,
+    stoppable,
+    write_table,
+)
 from gatework.training.settings import Settings
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
@@ -65,11 +72,8 @@ def fit(
 
     from gatework.data.doctor import overview
     from gatework.inspect.detect_report import summarise
-    from gatework.inspect.report import render
     from gatework.tasks import saving
     from gatework.tasks.detect import Detector
-    from gatework.training.files import write_whole
-    from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
 
     place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
@@ -80,26 +84,20 @@ def fit(
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         device=device,
     )  # fmt: skip
-    # Names of columns, ids and folders are the user's: brackets and colons in them mean nothing.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = plain_console()
     cube = model.load_data(data)
     ends = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
     console.print(overview(cube))
     for note in cube.notes:
         console.print(f"note: {note}")
     console.print(f"Learns from the first {train:.0%} of each series and scores all of it.")
-    try:
-        with place as folder:
-            with ProgressBar() as bar:
-                model.fit(cube.until(ends), folder=folder, resume=resume, watcher=bar)
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise(model, cube, ends, Path(data).name)
-            saving.write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
-    except KeyboardInterrupt:
-        say_stopped(place)
-        raise
-    _print_result(console, summary, out)
+    name, past = Path(data).name, cube.until(ends)
+    with stoppable(place) as folder:
+        summary = fit_and_save(
+            folder, model, past, lambda: summarise(model, cube, ends, name), resume
+        )
+    if summary is not None:
+        _print_result(console, summary, out)
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:

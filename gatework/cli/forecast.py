@@ -21,7 +21,14 @@ from gatework.cli.data import (
     Time,
     one_or_many,
 )
-from gatework.cli.runs import PAGE, SUMMARY, say_stopped, write_table
+from gatework.cli.runs import (
+    PAGE,
+    SUMMARY,
+    fit_and_save,
+    plain_console,
+    stoppable,
+    write_table,
+)
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -91,11 +98,9 @@ def fit(
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.splits import check_plan, held_out
-    from gatework.inspect.report import render, summarise
+    from gatework.inspect.report import summarise
     from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
-    from gatework.training.files import write_whole
-    from gatework.training.progress import ProgressBar
     from gatework.training.run_folder import RunFolder
 
     if test is not None and test < horizon:
@@ -109,28 +114,23 @@ def fit(
         form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    console = _console()
+    console = plain_console()
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
     training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
-    _print_data(console, cube, short)
+    print_data(console, cube, short)
     if stream is not None:
         console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
-    try:
-        with place as folder:
-            with ProgressBar() as bar:
-                model.fit(training, folder=folder, resume=resume, watcher=bar)
-            model.save(folder)  # first of all, so that a trained model is never lost
-            summary = summarise(model, cube, begin, Path(data).name)
-            saving.write_json(folder / SUMMARY, summary)
-            write_whole(folder / PAGE, render(summary))
-    except KeyboardInterrupt:
-        say_stopped(place)
-        raise
-    _print_result(console, summary["evaluation"], out)
+    name = Path(data).name
+    with stoppable(place) as folder:
+        summary = fit_and_save(
+            folder, model, training, lambda: summarise(model, cube, begin, name), resume
+        )
+    if summary is not None:
+        print_result(console, summary["evaluation"], out)
 
 
 def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
@@ -169,15 +169,11 @@ def backtest(
     from gatework.tasks.forecast import Forecaster
 
     evaluation = Forecaster.load(model).backtest(data, folds, stride, refit, coverage)
-    _print_evaluation(_console(), evaluation.to_dict())
+    _print_evaluation(plain_console(), evaluation.to_dict())
 
 
-def _console() -> Console:
-    """Names of columns, ids and folders are the user's: brackets and colons mean nothing."""
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def _print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
+    """The figures of a run, and where it is."""
     _print_evaluation(console, evaluation)
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
@@ -192,7 +188,8 @@ def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
     console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
 
 
-def _print_data(console: Console, cube: Cube, short: list[str]) -> None:
+def print_data(console: Console, cube: Cube, short: list[str]) -> None:
+    """What the series are, and what was done about them."""
     from gatework.data.doctor import overview
 
     console.print(overview(cube))

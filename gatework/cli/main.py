@@ -13,8 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, detect, forecast, runs
+from gatework.cli import bench, classify, data, detect, forecast, reproduce, runs, tune
 from gatework.errors import GateworkError
+from gatework.training.files import is_main
 
 NAME = "gatework"
 BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
@@ -33,10 +34,19 @@ app.add_typer(fit, name="fit")
 fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
 fit.command("classify", epilog=classify.FIT_EXAMPLE)(classify.fit)
 fit.command("detect", epilog=detect.FIT_EXAMPLE)(detect.fit)
+search = typer.Typer(help="Search for the best arguments of a model.", no_args_is_help=True)
+app.add_typer(search, name="tune")
+search.command("forecast", epilog=tune.FORECAST_EXAMPLE)(tune.forecast)
+search.command("classify", epilog=tune.CLASSIFY_EXAMPLE)(tune.classify)
 app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
 app.command("backtest", epilog=forecast.BACKTEST_EXAMPLE)(forecast.backtest)
 app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
+app.command(
+    "reproduce",
+    epilog=reproduce.EXAMPLE,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(reproduce.reproduce)
 app.command("bench", epilog=bench.BENCH_EXAMPLE)(bench.bench)
 
 
@@ -84,6 +94,8 @@ def main(
 
 def run() -> None:
     """Run the command line; whatever goes wrong is one line and an exit status."""
+    if not is_main():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process)
     try:
         status = app(standalone_mode=False, prog_name=NAME)
     except UsageError as error:

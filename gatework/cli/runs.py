@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from gatework.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gatework.tasks.estimator import Estimator
     from gatework.training.run_folder import RunFolder
 
 PREDICT_EXAMPLE = (
@@ -99,7 +102,50 @@ def write_table(table: pa.Table, out: Path | None, what: str) -> None:
     typer.echo(f"{table.num_rows} {what} written to {out}")
 
 
-def say_stopped(place: RunFolder) -> None:
+def plain_console() -> Console:
+    """Where a command prints; names are the user's, so brackets and colons mean nothing."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def fit_and_save(
+    folder: Path,
+    model: Estimator,
+    data: Any,
+    summarise: Callable[[], dict[str, Any]],
+    resume: bool = False,
+) -> dict[str, Any] | None:
+    """Fit a model in a run's folder, save it, write its report; what the report shows.
+
+    Of several processes the main one alone does what comes behind the fit; others give ``None``.
+    """
+    from gatework.inspect.report import render
+    from gatework.tasks.saving import write_json
+    from gatework.training.files import is_main, write_whole
+    from gatework.training.progress import ProgressBar
+
+    with ProgressBar() as bar:
+        model.fit(data, folder=folder, resume=resume, watcher=bar)
+    if not is_main():
+        return None
+    model.save(folder)  # first of all, so that a trained model is never lost
+    summary = summarise()
+    write_json(folder / SUMMARY, summary)
+    write_whole(folder / PAGE, render(summary))
+    return summary
+
+
+@contextmanager
+def stoppable(place: RunFolder) -> Iterator[Path]:
+    """The folder of a run; one that Ctrl-C stops says how to go on with it."""
+    try:
+        with place as folder:
+            yield folder
+    except KeyboardInterrupt:
+        _say_stopped(place)
+        raise
+
+
+def _say_stopped(place: RunFolder) -> None:
     """What a run that Ctrl-C stopped has left, and how to go on with it."""
     out = place.out
     if place.overwrite and place.path != out:

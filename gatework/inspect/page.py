@@ -30,6 +30,7 @@ def page(template: str, shown: Mapping[str, Any], drawn: Mapping[str, str]) -> s
     environment.filters["number"], environment.filters["share"] = _number, _share
     # The figures are our own SVG, made of numbers and of text that matplotlib has escaped.
     svg = {name: Markup(text) for name, text in drawn.items()}
+    shown = {"search": None, **shown}  # only some models were searched for
     return environment.get_template(template).render(**shown, svg=svg, version=__version__)
 
 

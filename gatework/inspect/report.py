@@ -63,6 +63,9 @@ def render(summary: Mapping[str, Any]) -> str:
     """The page, complete in itself: no script, no link, no font from elsewhere."""
     task = summary.get("task", Forecaster.task)  # older summaries do not say
     shown, drawn = DRAWN[task](summary)
+    if search := summary.get("search"):
+        loss = "validation loss"
+        drawn["search"] = figures.parallel(search["trials"], search["best"], loss)
     return page(f"{task}.html.j2", shown, drawn)
 
 

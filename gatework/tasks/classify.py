@@ -15,10 +15,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of
-from gatework.data.table import counted
 from gatework.data.labelled import Labelled, load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
+from gatework.data.table import counted
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatework.data.table import counted
 from gatework.data.labelled import Labelled, load_labelled
 from gatework.data.scaling import Scaler
+from gatework.data.table import counted
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError

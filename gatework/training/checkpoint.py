@@ -62,9 +62,34 @@ def json_ready(data: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def read(
+@dataclass(frozen=True)
+class Stored:
+    """What a checkpoint holds, on the CPU."""
+
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+
+def load(path: Path, identity: dict[str, Any]) -> Stored:
+    """Read a checkpoint of this run.
+
+    Raises:
+        TrainingError: there is no checkpoint, it is damaged, or it is of another run (other
+            data or settings); the message names the difference.
+    """
+    kept, stored = _read(path)
+    for key, value in identity.items():
+        if kept.get(key) != value:
+            raise TrainingError(
+                f"{path} is a checkpoint of another run: {key} was {kept.get(key)!r}, now it is "
+                f"{value!r}. Resume with the arguments of the first run, or start a new folder."
+            )
+    return stored
+
+
+def restore(
     path: Path,
-    identity: dict[str, Any],
+    stored: Stored,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -72,16 +97,9 @@ def read(
     """Put a run back where a checkpoint left it; gives its progress and the best weights.
 
     Raises:
-        TrainingError: there is no checkpoint, it is damaged, or it is of another run (other
-            data or settings); the message names the difference.
+        TrainingError: its tensors are not those of such a model.
     """
-    stored, progress, tensors = _load(path)
-    for key, value in identity.items():
-        if stored.get(key) != value:
-            raise TrainingError(
-                f"{path} is a checkpoint of another run: {key} was {stored.get(key)!r}, now it is "
-                f"{value!r}. Resume with the arguments of the first run, or start a new folder."
-            )
+    tensors = stored.tensors
     groups = optimizer.state_dict()["param_groups"]
     try:
         model.load_state_dict(_part(tensors, "model."))
@@ -93,7 +111,7 @@ def read(
     if torch.cuda.is_available() and "random.cuda0" in tensors:
         states = [v for k, v in sorted(tensors.items()) if k.startswith("random.cuda")]
         torch.cuda.set_rng_state_all(states[: torch.cuda.device_count()])
-    return progress, _part(tensors, "best.")
+    return stored.progress, _part(tensors, "best.")
 
 
 def epochs_done(path: Path) -> int:
@@ -105,8 +123,8 @@ def epochs_done(path: Path) -> int:
         return 0
 
 
-def _load(path: Path) -> tuple[dict[str, Any], Progress, dict[str, Tensor]]:
-    """What a run was made with, how far it came, and its tensors."""
+def _read(path: Path) -> tuple[dict[str, Any], Stored]:
+    """What a run was made with, and where it stood."""
     if not path.is_file():
         raise TrainingError(f"There is no checkpoint {path} to resume from; run without resume.")
     try:
@@ -119,7 +137,7 @@ def _load(path: Path) -> tuple[dict[str, Any], Progress, dict[str, Tensor]]:
         raise _damaged(path, error) from error
     if newer:
         raise TrainingError(f"{path} was written by a newer Gatework; update to resume from it.")
-    return identity, progress, tensors
+    return identity, Stored(progress, tensors)
 
 
 def _damaged(path: Path, error: Exception) -> TrainingError:

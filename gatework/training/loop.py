@@ -1,7 +1,7 @@
 """The one training loop: AdamW, gradient clipping, early stopping, checkpoints, resume.
 
 It knows nothing of series or text: a task gives it a ``Problem``. ``accelerate`` moves the model
-to the device.
+to the device and knows of other processes; each takes a share of every batch (``processes``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gatework.errors import TrainingError
 from gatework.training import checkpoint
 from gatework.training.checkpoint import Progress
+from gatework.training.processes import Processes
 from gatework.training.settings import Settings
 
 
@@ -86,7 +87,7 @@ def fit(
         resume: go on from the checkpoint in ``folder``: the numbers are those of a run that was
             never interrupted. Only ``epochs`` may differ from the first run.
         identity: what a checkpoint must have been made with to fit (data, model), JSON-ready.
-        watcher: told of every batch and epoch.
+        watcher: told of every batch and epoch; of several processes, that of the main one.
 
     Raises:
         TrainingError: a loss or gradient is not finite (the first bad batch, example and
@@ -111,14 +112,20 @@ class _Run:
         self.path = None if folder is None else folder / checkpoint.NAME
         fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "device")}
         self.identity = checkpoint.json_ready(identity | fixed)
-        self.watcher = watcher
         torch.manual_seed(settings.seed)
         self.order = torch.Generator().manual_seed(settings.seed)
         self.accelerator = _accelerator(settings.device)
+        self.watcher = watcher if self.accelerator.is_main_process else None
+        self.processes = Processes(self.accelerator)
+        self.processes.check(problem.model, self.identity)
         optimizer = torch.optim.AdamW(
             problem.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.model, self.optimizer = self.accelerator.prepare(problem.model, optimizer)
+        # Evaluation mode: without accelerate's own wrapper, for the processes add gradients up.
+        self.model = self.accelerator.prepare_model(problem.model, evaluation_mode=True)
+        # Its optimiser looks for packages in every step, a millisecond; only a scaler needs it.
+        scales = self.accelerator.scaler is not None
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer) if scales else optimizer
         problem.to(self.accelerator.device)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
@@ -128,8 +135,10 @@ class _Run:
         if resume:
             if self.path is None:
                 raise TrainingError("To resume, name the folder that holds the checkpoint.")
-            self.progress, self.best = checkpoint.read(
-                self.path, self.identity, self.problem.model, self.optimizer, self.order
+            path = self.path
+            stored = self.processes.from_main(lambda: checkpoint.load(path, self.identity))
+            self.progress, self.best = checkpoint.restore(
+                path, stored, self.problem.model, self.optimizer, self.order
             )
         elif self.path is not None:
             self.write()
@@ -161,23 +170,25 @@ class _Run:
 
     def train_epoch(self, epoch: int) -> float:
         self.model.train()
+        self.processes.draw_apart(self.settings.seed, epoch)
         total = 0.0
         for number, index in enumerate(self.batches(), start=1):
             self.optimizer.zero_grad()
-            losses = self.problem.losses(index, "train")
-            loss = losses.mean()
-            value = float(loss.detach())
+            own, weight = self.processes.share(index)
+            losses = self.problem.losses(own, "train")
+            loss = losses.mean() * weight
+            self.accelerator.backward(loss)
+            value = self.processes.add_up(float(loss.detach()), self.model.parameters())
             where = f"in epoch {epoch}, batch {number}"
             if not math.isfinite(value):
-                self.fail(f"loss ({value}) is", where, "train", index, losses)
-            self.accelerator.backward(loss)
+                self.fail(f"loss ({value}) is", where, "train", own, losses)
             limit = self.settings.clip or math.inf
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
             if not bool(torch.isfinite(norm)):
-                self.fail("gradient is", where, "train", index, losses)
+                self.fail("gradient is", where, "train", own, losses)
             self.optimizer.step()
             if not bool(torch.isfinite(nn.utils.get_total_norm(self.model.parameters()))):
-                self.fail("norm of the weights is", f"after {where[3:]}", "train", index, losses)
+                self.fail("norm of the weights is", f"after {where[3:]}", "train", own, losses)
             total += value * len(index)
             if self.watcher is not None:
                 self.watcher.batch(len(index))
@@ -197,11 +208,12 @@ class _Run:
         with torch.no_grad():
             batches = torch.split(torch.arange(self.problem.validation_size), 1024)
             for number, index in enumerate(batches, start=1):
-                losses = self.problem.losses(index, "validation")
-                value = float(losses.sum())
+                own, weight = self.processes.share(index)
+                losses = self.problem.losses(own, "validation")
+                value = self.processes.add_up(float(losses.sum()) if weight else 0.0)
                 if not math.isfinite(value):
                     where = f"after epoch {epoch}, batch {number}"
-                    self.fail(f"validation loss ({value}) is", where, "validation", index, losses)
+                    self.fail(f"validation loss ({value}) is", where, "validation", own, losses)
                 total += value
         return total / self.problem.validation_size
 
@@ -230,9 +242,8 @@ class _Run:
     def fail(self, what: str, where: str, part: str, index: Tensor, losses: Tensor) -> NoReturn:
         """Stop the run and say what broke: the batch, the example, the parameter."""
         bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
-        example = "the loss of each example is finite"
-        if bad:
-            example = f"first at {self.problem.describe(int(index[bad[0]]), part)}"
+        found = f"first at {self.problem.describe(int(index[bad[0]]), part)}" if bad else None
+        example = self.processes.first(found) or "the loss of each example is finite"
         parameter = self.broken_parameter(losses.mean())
         raise TrainingError(
             f"The {what} not finite {where}: {example}; parameter: {parameter}. Try a smaller "
@@ -269,7 +280,9 @@ def _accelerator(device: str | None) -> Accelerator:
 
     if AcceleratorState._shared_state and kind not in (None, AcceleratorState().device.type):
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=kind == "cpu")
+    # Several processes on the CPU are known as such only where the CPU is asked for.
+    best = "cpu" if not torch.accelerator.is_available() else None
+    accelerator = Accelerator(cpu=(kind or best) == "cpu")
     if kind not in (None, accelerator.device.type):
         raise TrainingError(
             f"device {device!r} was asked for, but there is only {accelerator.device.type!r} here."

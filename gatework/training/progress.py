@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from gatework.training.files import is_main
+
 
 class ProgressBar:
     """Shows epochs, losses and examples per second; without a terminal a line now and then."""
@@ -22,7 +24,7 @@ class ProgressBar:
             TextColumn("{task.fields[losses]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (self.console.is_terminal and is_main()),
         )
 
     def __enter__(self) -> ProgressBar:

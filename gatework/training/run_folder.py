@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from gatework.errors import DataError, TrainingError
 from gatework.training import checkpoint
+from gatework.training.files import is_main
+
+
+def _epochs_done(folder: Path) -> int:
+    return checkpoint.epochs_done(folder / checkpoint.NAME)
 
 
 @dataclass
@@ -19,19 +24,23 @@ class RunFolder:
     A run that overwrites another one works in a folder beside it (``NAME.new``) and takes its
     place when it is done; until then the other one is as it was. Stopped by Ctrl-C after a whole
     epoch, it stays where it is and can be resumed there. A new folder stays after an error only
-    if it holds a whole epoch.
+    if it holds a whole epoch. Of several processes only the main one looks there and tidies up.
 
     Attributes:
         out: the folder.
         made: names of the files that runs write; others in the folder are left alone.
         resume: go on with the run there.
         overwrite: replace the run there.
+        kept: name of the file that a run is gone on with from.
+        begun: how much a folder holds of what is worth going on with; by default whole epochs.
     """
 
     out: Path
     made: Sequence[str]
     resume: bool = False
     overwrite: bool = False
+    kept: str = checkpoint.NAME
+    begun: Callable[[Path], int] = _epochs_done
 
     def __post_init__(self) -> None:
         """Check that the run may write there.
@@ -41,7 +50,9 @@ class RunFolder:
                 the folder beside it, where a run that overwrites works, is taken.
             TrainingError: there is nothing to resume.
         """
-        out = self.out
+        out = self.path = self.out
+        if not is_main():
+            return
         if out.exists() and not out.is_dir():
             raise DataError(f"--out {out} is a file; name a folder.")
         if self.resume and self.overwrite:
@@ -56,7 +67,8 @@ class RunFolder:
                 f"--out {out} is not empty; add --resume to go on, --overwrite to replace."
             )
         replaces = filled and self.overwrite
-        self.path = out.resolve().with_name(f"{out.resolve().name}.new") if replaces else out
+        if replaces:
+            self.path = out.resolve().with_name(f"{out.resolve().name}.new")
         if replaces and self.path.exists():
             raise DataError(
                 f"{self.path} is there, where the new run would be made: an earlier one was "
@@ -73,7 +85,9 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        done = checkpoint.epochs_done(self.path / checkpoint.NAME)
+        if not is_main():
+            return
+        done = self.begun(self.path)
         if self.path != self.out:
             if error is None:
                 self._take_place()
@@ -87,7 +101,7 @@ class RunFolder:
 
     def holds_checkpoint(self) -> bool:
         """Whether a run there can be gone on with."""
-        return (self.out / checkpoint.NAME).is_file()
+        return (self.out / self.kept).is_file()
 
     def _take_place(self) -> None:
         for name in self.made:

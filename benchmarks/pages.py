@@ -1,0 +1,40 @@
+"""What several benchmarks share: runs that are kept, pages with a section for each of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def kept(
+    folder: Path | None, name: str, run: Callable[..., dict[str, Any]], *arguments: Any
+) -> dict[str, Any]:
+    """What a run gave, JSON-ready, or an earlier one of that name in the folder."""
+    path = folder and folder / f"{name}.json"
+    if path and path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    found = run(*arguments)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def write_section(page: Path, title: str, text: str) -> None:
+    """Put ``text`` under ``## title`` into a page: in the place of what stood there, or at its end.
+
+    A new page begins with a heading of its name.
+    """
+    old = page.read_text(encoding="utf-8") if page.exists() else f"# {page.stem}\n"
+    section = f"## {title}\n\n{text.strip()}\n"
+    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", old, re.DOTALL | re.MULTILINE)
+    if found is None:
+        new = f"{old.rstrip()}\n\n{section}"
+    else:
+        rest = old[found.end() :]
+        new = old[: found.start()] + section + (f"\n{rest}" if rest else "")
+    page.write_text(new, encoding="utf-8")
