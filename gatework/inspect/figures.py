@@ -272,7 +272,7 @@ def parallel(trials: Sequence[Mapping[str, Any]], best: int, label: str) -> str:
         kinds = dict(zip(labels, handles, strict=True))
         figure.legend(kinds.values(), kinds, loc="outside lower center", ncols=len(kinds))
 
-    return _both(draw, "search", 4.2, 4.2)
+    return both(draw, "search", 4.2, 4.2)
 
 
 class _Scale:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 
 from gatework.cells import CellLike, resolve
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
 from gatework.data.doctor import overview
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, split
 from gatework.errors import DataError
@@ -268,7 +270,9 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, Columns(self.target, self.time, self.id, self.features))
+        # Settled: a detector watches numbers alone, and no distance between rows.
+        columns = Columns(self.target, self.time, self.id, self.features, settled=True)
+        return load_cube(X, columns)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatework.data.cube import Columns, Cube, load_cube
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.load import load_cube
 from gatework.data.scaling import COMMON, Scaler
 from gatework.data.times import Step
 from gatework.equations import Spec
