@@ -96,7 +96,7 @@ def main(folder):
 def classify():
     """Fit a classifier with convolutions."""
     cases = np.random.default_rng(0).normal(size=(8, 5))
-    model = gw.Classifier(hidden_size=2, convolution=True, epochs=1, device="cpu")
+    model = gw.Classifier(hidden_size=2, convolution="beside", epochs=1, device="cpu")
     model.fit(cases, np.arange(8) % 2)
 
 

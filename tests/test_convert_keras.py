@@ -28,9 +28,11 @@ ORDERS = {"LSTM": "ifgo", "GRU": "zrn", "SimpleRNN": ""}  # of Keras, in the equ
 @pytest.fixture(autouse=True)
 def double_precision():
     """For all of Keras, since a wrapper has a dtype of its own."""
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
+    for dtype in ("float64", "float32"):
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)  # which Keras takes from floatx once, and keeps
+        if dtype == "float64":
+            yield
 
 
 def built(layer, seed=0):
