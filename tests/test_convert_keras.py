@@ -25,14 +25,17 @@ FUSED = ("LSTM", "GRU")
 ORDERS = {"LSTM": "ifgo", "GRU": "zrn", "SimpleRNN": ""}  # of Keras, in the equations' letters
 
 
+def set_precision(dtype):
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)  # Keras takes it from floatx once, and keeps it
+
+
 @pytest.fixture(autouse=True)
 def double_precision():
     """For all of Keras, since a wrapper has a dtype of its own."""
-    for dtype in ("float64", "float32"):
-        keras.config.set_floatx(dtype)
-        keras.config.set_dtype_policy(dtype)  # which Keras takes from floatx once, and keeps
-        if dtype == "float64":
-            yield
+    set_precision("float64")
+    yield
+    set_precision("float32")
 
 
 def built(layer, seed=0):
