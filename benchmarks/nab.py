@@ -235,6 +235,8 @@ standard deviation over the seeds; seconds of one processor for all 58 series (f
 scoring; of rows that share a fit the first one has it); torch {torch}, Python {python}, CPU, one \
 thread. 58 series, {steps:,} steps, {windows} windows.
 
+## Scores
+
 {table}
 
 Published, by the benchmark's README: HTM 70.5 to 69.7, random cut forest 51.7, windowed Gaussian \
