@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 
-from gatework.cells import CellLike, resolve
+from gatework.cells import CellLike
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
@@ -20,7 +20,7 @@ from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, split
 from gatework.errors import DataError
-from gatework.tasks.arguments import check_arguments
+from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
 from gatework.tasks.detect_problem import DetectProblem
@@ -162,7 +162,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """
         self._check()
         cube = self.load_data(X)
-        cell, cut = resolve(self.cell), split(cube, 1, self.validation)
+        cell, cut = cell_of(self.cell), split(cube, 1, self.validation)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
         parameters, features = self.get_params(deep=False), len(cube.names)
         model = DetectModel(
