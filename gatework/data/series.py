@@ -153,7 +153,9 @@ def _category(cube: Cube, place: int) -> Cube:
     values = cube.values.copy()
     values[there, place] = codes
     return replace(
-        cube, values=values, levels={**cube.levels, place: tuple(f"{level:g}" for level in levels)}
+        cube,
+        values=values,
+        levels={**cube.levels, place: tuple(f"{level:.15g}" for level in levels)},
     )
 
 
