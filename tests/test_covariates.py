@@ -306,6 +306,16 @@ def test_the_time_since_the_row_before_is_a_feature(tmp_path):
     assert np.array_equal(gw.Forecaster.load(tmp_path).predict(piece), model.predict(piece))
 
 
+def test_irregular_rows_have_a_future_too():
+    table = irregular().assign(price=1.0)
+    table.loc[75:, "y"] = NAN
+    cube = load_cube(table, Columns("y", future="price"))
+    assert cube.names == ("y", "price", ELAPSED)
+    assert cube.lengths.tolist() == [75]
+    assert np.isnan(cube.values[0, 75:, 2]).all()
+    assert (cube.values[0, 75:, 1] == 1).all()
+
+
 def test_a_regular_model_reads_irregular_rows_as_rows():
     regular = pd.DataFrame({"time": pd.to_datetime(DAYS), "y": np.arange(60.0)})
     model = quick().fit(regular)
