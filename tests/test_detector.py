@@ -297,6 +297,14 @@ def test_a_table_with_times_and_ids():
         model.predict(np.zeros((1, 9, 2)))
 
 
+def test_irregular_rows_are_told_by_their_stamps():
+    days = pd.to_datetime(DAYS).to_series().reset_index(drop=True).drop(index=range(5, 50, 4))
+    days += pd.to_timedelta(np.arange(len(days)) ** 2, unit="min")
+    frame = pd.DataFrame({"day": days, "sold": Y[: len(days)]})
+    model = quick(target="sold", time="day").fit(frame)
+    assert model.predict_table(frame)["time"].to_pylist() == days.to_list()
+
+
 # Conventions.
 
 NOT_APPLICABLE = {
