@@ -107,6 +107,22 @@ def test_numbers_are_categories_if_asked_for(values):
     assert load_cube(table, Columns("y", features="size")).levels == {}
 
 
+def test_long_numbers_of_an_array_stay_different_categories():
+    values = np.zeros((1, 4, 2))
+    values[0, :, 1] = [1000001, 1000002, 1000003, 1000001]
+    cube = load_cube(values, Columns(categories="x1"))
+    assert cube.levels == {1: ("1000001", "1000002", "1000003")}
+
+
+def test_a_number_amid_text_has_the_name_that_it_has_among_numbers():
+    table = pd.DataFrame({"y": np.arange(4.0), "shop": ["01", "A1", "02", "01"]})
+    cube = load_cube(table, Columns("y", features="shop", categories="shop"))
+    assert cube.levels == {1: ("1", "2", "A1")}
+    assert cube.values[0, :, 1].tolist() == [0, 2, 1, 0]
+    numbers = load_cube(table.iloc[[0, 2]], cube.columns)
+    assert numbers.levels == {1: ("1", "2")}
+
+
 def test_what_is_hardly_numbers_is_a_category_and_a_slip_is_refused(tmp_path):
     texts = ["10", "big", "small", "", "big"]
     table = [("y", "size"), *zip(range(5), texts, strict=True)]
@@ -288,6 +304,16 @@ def test_the_time_since_the_row_before_is_a_feature(tmp_path):
     assert not np.array_equal(model.predict(later), model.predict(piece))
     model.save(tmp_path)
     assert np.array_equal(gw.Forecaster.load(tmp_path).predict(piece), model.predict(piece))
+
+
+def test_irregular_rows_have_a_future_too():
+    table = irregular().assign(price=1.0)
+    table.loc[75:, "y"] = NAN
+    cube = load_cube(table, Columns("y", future="price"))
+    assert cube.names == ("y", "price", ELAPSED)
+    assert cube.lengths.tolist() == [75]
+    assert np.isnan(cube.values[0, 75:, 2]).all()
+    assert (cube.values[0, 75:, 1] == 1).all()
 
 
 def test_a_regular_model_reads_irregular_rows_as_rows():

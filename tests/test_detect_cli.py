@@ -103,6 +103,15 @@ def test_predict_writes_what_the_estimator_tells(gatework, run, suffix):
         assert len(rows) == 121
 
 
+def test_predict_knows_the_columns_that_fit_has_found(gatework, tmp_path):
+    rows = [f"{day},{y:.3f}" for day, y in zip(DAYS, sine(60, noise=0.2), strict=True)]
+    plain = write(tmp_path, "day,sold\n" + "\n".join(rows), "plain.csv")
+    more = write(tmp_path, "day,sold,open\n" + ",1\n".join(rows) + ",1", "more.csv")
+    assert gatework("fit", "detect", plain, *SMALL, "--out", "run")[0] == 0
+    status, out, err = gatework("predict", "run", more, "--out", "told.csv")
+    assert (status, out) == (0, "60 steps written to told.csv\n"), err
+
+
 def test_the_report_shows_the_anomaly_and_is_made_again_from_its_summary(gatework, run):
     page = (run / "run" / "report.html").read_text()
     assert "Scores over time" in page

@@ -112,6 +112,14 @@ def test_what_is_not_passed_to_fit_does_not_reach_the_model(kind):
 
 
 @each_kind
+def test_a_short_training_part_is_learnt_without_what_follows(kind):
+    values = sine(12, noise=0.3)
+    other = np.append(values[:10], [5.0, -5.0])  # of 12 steps 2 are for validation
+    losses = [quick(kind, context=16).fit([v]).history_ for v in (values, other)]
+    assert [h["train"] for h in losses[0]] == [h["train"] for h in losses[1]]
+
+
+@each_kind
 def test_a_part_counts_its_own_steps_each_of_them_and_no_others(kind):
     series, cut = two_features(), Split(np.array([60, 4]), np.array([90, 60]))
     model = quick(kind).fit(series)
@@ -126,7 +134,8 @@ def test_a_part_counts_its_own_steps_each_of_them_and_no_others(kind):
         for row, start, loss in pairs:
             first, last = (begin if part == "train" else begin[row]), end[row]
             inputs = torch.from_numpy(observed(scaled[row].astype(float))).float()
-            window = inputs[start : start + 8].unsqueeze(1)
+            read = np.minimum(np.arange(start, start + 8), last - 1)  # nothing behind the part
+            window = inputs[read].unsqueeze(1)
             expected = network(window)[:, 0].detach().numpy()
             errors = []
             for step, values in enumerate(expected, start + network.ahead):
@@ -286,6 +295,14 @@ def test_a_table_with_times_and_ids():
         model.predict(frame.assign(day=pd.date_range("2020-01-01", periods=118, freq="h")))
     with pytest.raises(DataError, match="1 features"):
         model.predict(np.zeros((1, 9, 2)))
+
+
+def test_irregular_rows_are_told_by_their_stamps():
+    days = pd.to_datetime(DAYS).to_series().reset_index(drop=True).drop(index=range(5, 50, 4))
+    days += pd.to_timedelta(np.arange(len(days)) ** 2, unit="min")
+    frame = pd.DataFrame({"day": days, "sold": Y[: len(days)]})
+    model = quick(target="sold", time="day").fit(frame)
+    assert model.predict_table(frame)["time"].to_pylist() == days.to_list()
 
 
 # Conventions.

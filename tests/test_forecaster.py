@@ -430,3 +430,10 @@ def test_held_out_is_said_only_of_windows_behind_a_given_step():
     assert "held-out" not in model.evaluate(Y).verdict()
     assert "may be among them" in model.evaluate(Y).verdict()
     assert "held-out" in model.evaluate(Y, begin=np.array([50])).verdict()
+
+
+@pytest.mark.parametrize("estimator", [gw.Forecaster, gw.Classifier, gw.Detector])
+def test_a_cell_that_reads_more_than_its_input_is_refused_in_one_line(estimator):
+    values, classes = np.random.default_rng(0).normal(size=(4, 60)), [0, 1, 0, 1]
+    with pytest.raises(DataError, match="reads t beside its input, and no task gives"):
+        estimator(cell="phased_lstm", epochs=1).fit(values, classes)

@@ -12,6 +12,8 @@ import pytest
 from cli_tools import call, done, refused
 from data_tools import quick, sine
 
+import gatework as gw
+from gatework.data.labelled import load_labelled
 from gatework.errors import DataError, TrainingError
 from gatework.inspect import figures
 from gatework.tasks import tuning
@@ -115,6 +117,10 @@ def test_another_search_is_not_gone_on_with(tmp_path):
 def test_without_a_validation_part_there_is_nothing_to_judge_by(tmp_path):
     with pytest.raises(DataError, match="validation=0 leaves none"):
         searched(tmp_path, model=MODEL | {"validation": 0.0})
+    model = gw.Classifier(hidden_size=3, epochs=1, device="cpu")  # one sequence of each class
+    data = load_labelled(np.arange(36.0).reshape(4, 9), [0, 1, 2, 3])
+    with pytest.raises(DataError, match="no example can be spared for it"):
+        search(model, data, {"hidden_size": (3, 4)}, 2, tmp_path / "classify")
 
 
 def test_without_optuna_the_command_says_what_to_install(tmp_path, monkeypatch):

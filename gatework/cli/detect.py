@@ -105,7 +105,7 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     from gatework.tasks.detect import Detector
 
     detector = Detector.load(model)
-    cube = detector.load_data(data)
+    cube = detector.model_.load(data)
     table = detector.predict_table(cube)
     for note in cube.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -16,7 +16,14 @@ from gatework.data.bundled import SERIES
 from gatework.data.columns import Columns, as_list
 from gatework.data.cube import Cube
 from gatework.data.grid import Grid, make_grid
-from gatework.data.series import floats, from_series, missing_notes, stacked, with_roles
+from gatework.data.series import (
+    ELAPSED,
+    floats,
+    from_series,
+    missing_notes,
+    stacked,
+    with_roles,
+)
 from gatework.data.table import (
     Table,
     categories,
@@ -32,7 +39,6 @@ from gatework.data.table import (
 from gatework.data.times import SECOND, Stamps, looks_like_times, read_times, spoilt_times
 from gatework.errors import DataError
 
-ELAPSED = "time since the row before"
 Array = NDArray[np.float64]
 
 

@@ -15,6 +15,7 @@ from gatework.data.times import Step
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
+ELAPSED = "time since the row before"
 
 
 def from_series(
@@ -112,9 +113,13 @@ def with_roles(cube: Cube, ahead: Sequence[str], static: Sequence[str]) -> Cube:
     lengths: NDArray[np.int64] = cube.lengths
     if places:
         others = [p for p in range(values.shape[2]) if p not in (*places, *fixed)]
-        there = np.any(~np.isnan(values[..., others]), axis=2)
+        # A row of the future too comes so long after the row before.
+        told = [p for p in others if cube.names[p] != ELAPSED]
+        there = np.any(~np.isnan(values[..., told]), axis=2)
         ends = values.shape[1] - there[:, ::-1].argmax(axis=1)
         lengths = np.where(np.any(there, axis=1), ends, cube.lengths)
+        behind = (steps >= lengths[:, None])[..., None]
+        values[..., others] = np.where(behind, np.nan, values[..., others])
         coming = cube.lengths - lengths
         if coming.any():
             notes.append(
@@ -153,7 +158,9 @@ def _category(cube: Cube, place: int) -> Cube:
     values = cube.values.copy()
     values[there, place] = codes
     return replace(
-        cube, values=values, levels={**cube.levels, place: tuple(f"{level:g}" for level in levels)}
+        cube,
+        values=values,
+        levels={**cube.levels, place: tuple(f"{level:.15g}" for level in levels)},
     )
 
 

@@ -152,8 +152,8 @@ def texts(table: Table, name: str) -> NDArray[np.str_]:
 def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """One column as categories: the place of each value among the names, NaN where missing.
 
-    The names are in the order of text. Numbers are named by their shortest form, so that a column
-    of a CSV and one of a typed table have the same names.
+    The names are in the order of text. Numbers are named by their shortest form, also amid text,
+    so that a value has the same name in a CSV and in a typed table, whatever the others are.
     """
     column = table.column(name)
     if _is_numbers(table, name):
@@ -164,7 +164,7 @@ def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str,
     else:
         encoded = pc.utf8_trim_whitespace(column.cast(pa.string())).dictionary_encode()
         # The last one stands for null, whose code is -1.
-        names = np.array([*encoded.dictionary.to_pylist(), ""], dtype=np.str_)
+        names = np.array([*map(_named, encoded.dictionary.to_pylist()), ""], dtype=np.str_)
         codes = pc.fill_null(encoded.indices, -1).to_numpy()
         missing = np.isin(np.char.lower(names), MISSING)[codes]
         places = codes[~missing]
@@ -174,6 +174,11 @@ def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str,
     found = np.full(len(missing), np.nan)
     found[~missing] = number[places]
     return found, tuple(map(str, levels))
+
+
+def _named(text: str) -> str:
+    """The name of a category: a number's shortest form, else the text itself."""
+    return f"{float(text):.15g}" if is_number(text) else text
 
 
 def _is_numbers(table: Table, name: str) -> bool:

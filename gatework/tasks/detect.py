@@ -12,15 +12,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 
-from gatework.cells import CellLike, resolve
+from gatework.cells import CellLike
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, split
+from gatework.data.times import plain
 from gatework.errors import DataError
-from gatework.tasks.arguments import check_arguments
+from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
 from gatework.tasks.detect_problem import DetectProblem
@@ -162,7 +163,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """
         self._check()
         cube = self.load_data(X)
-        cell, cut = resolve(self.cell), split(cube, 1, self.validation)
+        cell, cut = cell_of(self.cell), split(cube, 1, self.validation)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
         parameters, features = self.get_params(deep=False), len(cube.names)
         model = DetectModel(
@@ -300,12 +301,18 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
 
 def _times(cube: Cube) -> pa.Array:
-    """The time stamp of each step of each series, one series behind the other."""
-    each = [
+    """The time stamp of each step of each series, one series behind the other.
+
+    Where the steps are not regular it is what the clock showed.
+    """
+    if cube.stamps is not None:
+        each = zip(cube.stamps, cube.lengths, strict=True)
+        return pa.array(plain(np.concatenate([shown[:steps] for shown, steps in each])))
+    parts = [
         replace(cube, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
         for start, steps in zip(cube.starts, cube.lengths, strict=True)
     ]
-    return pa.chunked_array(each)
+    return pa.chunked_array(parts)
 
 
 def _short(cube: Cube, cut: Split, context: int) -> list[str]:

@@ -94,9 +94,9 @@ class DetectProblem:
             for tensor in (windows.rows, windows.starts, windows.begin, windows.end)
         )
         steps = starts + torch.arange(self.context, device=device)
-        last = self.inputs.shape[1] - 1
-        expected = self.model(self.inputs[rows, steps.clamp(max=last)].transpose(0, 1))
-        targets = steps + self.model.ahead
+        # What lies behind the part, where that is shorter than a window, is not read either.
+        expected = self.model(self.inputs[rows, steps.minimum(end - 1)].transpose(0, 1))
+        targets, last = steps + self.model.ahead, self.inputs.shape[1] - 1
         truth = self.values[rows, targets.clamp(max=last)]
         counts = ((targets >= begin) & (targets < end)).unsqueeze(-1) & ~truth.isnan()
         error = (expected.transpose(0, 1) - truth.nan_to_num()).abs() * counts

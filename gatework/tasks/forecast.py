@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gatework.cells import CellLike, resolve
+from gatework.cells import CellLike
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
@@ -21,7 +21,7 @@ from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
 from gatework.data.stream import BUFFER, Stream
 from gatework.errors import DataError
-from gatework.tasks.arguments import check_arguments
+from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.backtest import backtest
 from gatework.tasks.baselines import LinearModel
 from gatework.tasks.diagnosis import diagnose
@@ -195,7 +195,7 @@ class Forecaster(Predictions):
         if isinstance(X, Stream):
             return self._keep(*fit_stream(self, X, folder, resume, watcher))
         cube = self.load_data(X)
-        cell, season = resolve(self.cell), self.season or cube.step.season
+        cell, season = cell_of(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)

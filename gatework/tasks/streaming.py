@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatework.cells import resolve
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.encoding import Encoding
@@ -21,6 +20,7 @@ from gatework.data.splits import Split, default_context, split
 from gatework.data.stream import Stream
 from gatework.data.windows import Windows, places
 from gatework.errors import DataError
+from gatework.tasks.arguments import cell_of
 from gatework.tasks.baselines import MOST_WINDOWS, LinearModel
 from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.forecast_model import ForecastModel, new_model
@@ -142,7 +142,7 @@ def fit_stream(
             f"+ horizon {forecaster.horizon} steps before its validation part, or all are empty."
         )
     model = new_model(
-        forecaster.get_params(deep=False), resolve(forecaster.cell), survey.first, survey.season,
+        forecaster.get_params(deep=False), cell_of(forecaster.cell), survey.first, survey.season,
         survey.context, scaler, Encoding.joined(survey.encodings),
     )  # fmt: skip
     problem = StreamedProblem(model, stream, forecaster.validation, survey.sizes)

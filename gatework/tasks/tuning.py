@@ -183,6 +183,12 @@ class _Judge:
 
     def epoch(self, record: dict[str, float]) -> None:
         """An epoch is done; its validation loss decides."""
+        # Without a validation part the loop gives the loss of training in its place.
+        if record["validation"] == record["train"]:
+            raise DataError(
+                "A search judges by the validation part, and no example can be spared for it. Use "
+                "more data."
+            )
         self.trial.report(record["validation"], int(record["epoch"]))
         if self.trial.should_prune():
             raise self.optuna.TrialPruned
