@@ -206,6 +206,19 @@ def test_what_is_asked_of_the_steps_does_not_change_the_dtype(path, has_half, mo
         assert double(x.double(), resets=resets)[0].dtype == torch.float64
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_an_input_in_bfloat16_gives_torchs_dtypes_on_every_path(kind):
+    x, every = torch.randn(4, 2, 3).bfloat16(), torch.tensor([[True, True]] * 3 + [[False, True]])
+    theirs = getattr(torch.nn, kind)(3, 11)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        want = theirs(x)[0].dtype
+        for path in ("auto", "native", "reference"):
+            layer = getattr(gw, kind)(3, 11, path=path)
+            assert layer(x)[0].dtype == want
+            assert layer(x, mask=every)[0].dtype == want
+            assert layer(x, resets=every)[0].dtype == want
+
+
 def test_segments_run_again_in_the_precision_of_the_first_run():
     torch.manual_seed(0)
     layer, x = gw.GRU(3, 16, path="native"), torch.randn(6, 2, 3, requires_grad=True)

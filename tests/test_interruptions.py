@@ -333,3 +333,14 @@ def test_interrupted_layers_compile_whole():
 def test_returned_states_run_at_full_speed(caplog):
     call, _ = layer_of("lstm").prepare(case()[0], resets=case()[1])
     assert paths.choose(call).name == "native"
+
+
+@pytest.mark.parametrize("cell", ["min_gru", "qrnn"])
+@pytest.mark.parametrize("path", ["scan", "reference"])
+def test_a_reset_keeps_what_was_before_it_from_every_later_gradient(cell, path):
+    layer = gw.Recurrent(cell, 2, 11, path=path, dtype=torch.float64)
+    x, resets = torch.randn(5, 1, 2, dtype=torch.float64), torch.zeros(5, 1, dtype=torch.bool)
+    x[1], resets[2] = torch.nan, True
+    x.requires_grad_()
+    layer(x, resets=resets)[0][2:].sum().backward()
+    assert x.grad[2:].isfinite().all()

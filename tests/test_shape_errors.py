@@ -162,3 +162,53 @@ def test_states_of_another_dtype_are_refused(made, path):
 def test_no_sequences_at_all_have_no_lengths(made):
     output, _ = LAYERS[made]()(randoms(DATA)[0][:, :0], lengths=[])
     assert output.shape[1] == 0
+
+
+TIMES = torch.ones(STEPS, BATCH)
+ALL = TIMES.bool()
+WRONG = {
+    "no input": (lambda layer, x: layer(None), "tensor.*got NoneType"),
+    "lists as input": (lambda layer, x: layer(x.tolist()), "tensor.*got list"),
+    "a number as state": (lambda layer, x: layer(x, 3), "expected a tuple .*got int"),
+    "a number to be reset to": (
+        lambda layer, x: layer(x, resets=ALL, reset_to=3), "expected a tuple .*got int"
+    ),
+    "a list as mask": (lambda layer, x: layer(x, mask=ALL.tolist()), "mask is a bool .*got list"),
+    "a list as resets": (lambda layer, x: layer(x, resets=ALL.tolist()), "resets is a .*got list"),
+    "times without a name": (lambda layer, x: layer(x, beside=TIMES), "by name.*got Tensor"),
+    "nothing to record": (lambda layer, x: gw.record(layer, None), "tensor.*got NoneType"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("kind", ["LSTM", "Bidirectional", "Stack", "Widths"])
+def test_what_is_no_tensor_is_refused_in_one_line(kind, case):
+    layer = {
+        "LSTM": lambda: gw.LSTM(FEATURES, HIDDEN),
+        "Bidirectional": lambda: gw.Bidirectional("lstm", FEATURES, HIDDEN),
+        "Stack": lambda: gw.Stack([gw.LSTM(FEATURES, HIDDEN), gw.GRU(HIDDEN, 2)]),
+        "Widths": lambda: gw.Recurrent("lstm", FEATURES, [HIDDEN, 2]),
+    }[kind]()
+    call, said = WRONG[case]
+    with pytest.raises(ShapeError, match=said) as caught:
+        call(layer, torch.zeros(*DATA))
+    assert "\n" not in str(caught.value)
+
+
+def test_single_steps_and_cards_want_tensors():
+    layer, x = gw.LSTM(FEATURES, HIDDEN), torch.zeros(BATCH, FEATURES)
+    timed, images = gw.Recurrent("phased_lstm", FEATURES, HIDDEN), gw.ConvRecurrent("gru", 1, 1, 3)
+    for call, said in [
+        (lambda: gw.card(layer, None), "got NoneType"),
+        (lambda: layer.step(None), "got NoneType"),
+        (lambda: layer.state(3), "got int"),
+        (lambda: layer(x, (None, None)), r"hidden\[0\] is a tensor, got NoneType"),
+        (lambda: timed.step(x, beside={"t": 3.0}), r"beside\['t'\] is a tensor, got float"),
+        (lambda: images(None), "got NoneType"),
+        (lambda: images(torch.zeros(2, 1, 1, 4, 4), 3), "got int"),
+        (lambda: gw.Stack([layer], dropout="a"), "probability.*'a'"),
+        (lambda: gw.Recurrent("gru", 3, 4, dropout="a"), "probability.*'a'"),
+        (lambda: gw.Recurrent("gru", 3, [4, 2], dropout=None), "probability.*None"),
+    ]:
+        with pytest.raises(ShapeError, match=said):
+            call()

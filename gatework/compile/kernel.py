@@ -14,8 +14,8 @@ from functools import cached_property
 from gatework.compile.flatten import leaf_sizes
 from gatework.compile.gradient import gradient_name
 from gatework.compile.plan import Let, Plan, Product, Stage
-from gatework.equations.expr import EACH
 from gatework.equations.spec import NEXT
+from gatework.equations.symbols import EACH
 
 TILE_COLUMNS = 4  # of sums, where a tile has few products: enough to hide the latency of a sum
 MOST_PRODUCTS = 8  # of a tile; with more there are registers for two rows only

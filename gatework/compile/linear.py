@@ -182,6 +182,12 @@ def _made(op: str, *args: Expr) -> Expr:
             return ZERO
         case ("gated", (Number(0.0), _)):
             return ZERO
+        # Outermost, so that nothing of what a gate shuts out reaches the gradient by a factor.
+        case ("mul" | "div", (Apply("gated", (inner, gate)), other)) | (
+            "mul",
+            (other, Apply("gated", (inner, gate))),
+        ):
+            return _made("gated", _made(op, inner, other), gate)
     return Apply(op, args)
 
 

@@ -1,18 +1,6 @@
 """What a cell is written in. This floor imports neither torch nor NumPy."""
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import (
-    Beside,
-    Constant,
-    First,
-    Input,
-    Mask,
-    Matrix,
-    State,
-    Vector,
-    matrix,
-    vector,
-)
 from gatework.equations.ops import (
     abs_,
     cumax,
@@ -40,6 +28,18 @@ from gatework.equations.ops import (
     units,
 )
 from gatework.equations.spec import Equation, Parameter, Spec
+from gatework.equations.symbols import (
+    Beside,
+    Constant,
+    First,
+    Input,
+    Mask,
+    Matrix,
+    State,
+    Vector,
+    matrix,
+    vector,
+)
 
 from gatework.equations import transform as transform  # isort: skip  (made of all the above)
 

@@ -6,10 +6,11 @@ import builtins
 import sys
 from typing import Any, NoReturn
 
-from gatework.equations.expr import FORMS, Expr, State, Symbol
+from gatework.equations.expr import FORMS, Expr, Symbol
 from gatework.equations.misuse import shown
 from gatework.equations.refusal import Body, is_public, where_from
 from gatework.equations.spec import NEXT
+from gatework.equations.symbols import State
 from gatework.errors import CellError
 
 TEXTS = ("source", "convention", "use", "deviations", "torch_kernel", "torch_backend")

@@ -16,18 +16,11 @@ from gatework.equations.body import TEXTS, ClassBody
 from gatework.equations.expr import (
     FORMS,
     Apply,
-    Beside,
-    Constant,
     Expr,
-    Input,
-    Mask,
-    Matrix,
     Number,
     Product,
     Ref,
-    State,
     Symbol,
-    Vector,
     is_number,
     walk,
 )
@@ -43,6 +36,7 @@ from gatework.equations.spec import (
     StateSymbol,
     brought,
 )
+from gatework.equations.symbols import Beside, Constant, Input, Mask, Matrix, State, Vector
 from gatework.errors import CellError
 
 RESERVED = {*TEXTS, "spec", *TAKEN}

@@ -13,20 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from gatework.equations.expr import (
-    EACH,
-    Apply,
-    Expr,
-    Number,
-    Product,
-    Ref,
-    Start,
-    checked_start,
-    finite,
-    walk,
-)
+from gatework.equations.expr import Apply, Expr, Number, Product, Ref, finite, walk
 from gatework.equations.ops import PRIMITIVES
 from gatework.equations.sizes import ALL, OF_PARAMETER, OF_STATE, VECTORS
+from gatework.equations.symbols import EACH, Start, checked_start
 from gatework.errors import CellError
 
 NEXT = "_next"

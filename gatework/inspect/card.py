@@ -15,6 +15,7 @@ from gatework import paths
 from gatework.errors import CellError
 from gatework.inspect.record import record
 from gatework.layers.recording import refusal
+from gatework.layers.shapes import check_tensor
 from gatework.layers.stack import StackForward
 from gatework.layers.states import States
 from gatework.layers.widths import Widths
@@ -90,6 +91,7 @@ def card(layer: StackForward, x: Tensor, hx: States | None = None) -> Card:
     """
     if not _has_card(layer):
         raise CellError(_refusal(layer))
+    check_tensor("card", "the input", x)
     x = x.detach()
     call, _ = layer.prepare(x, hx)
     steps, batch, features = call.x.shape

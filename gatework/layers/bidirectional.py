@@ -23,6 +23,7 @@ from gatework.layers.final import final_output
 from gatework.layers.recording import Recording, side_by_side
 from gatework.layers.recurrent import Recurrent
 from gatework.layers.sequences import EQUATIONS, NOTHING, STATES, Sequences
+from gatework.layers.shapes import entries_of
 from gatework.layers.states import Beside, StepOptions
 
 FEATURES = 2  # their axis in (T, B, F, ...) and (B, T, F, ...)
@@ -185,10 +186,11 @@ class Bidirectional(nn.Module):
         return *result, side_by_side(forward, backward.changed(batch.in_reverse))
 
     def _pair(self, which: str, states: Any) -> tuple[Any, Any]:
-        pair = (None, None) if states is None else tuple(states)
+        name = type(self).__name__
+        pair = (None, None) if states is None else entries_of(name, which, states)
         if len(pair) != 2:
             raise ShapeError(
-                f"{type(self).__name__}: {which} is a pair, the states of the forward and of the "
+                f"{name}: {which} is a pair, the states of the forward and of the "
                 f"backward direction; got {len(pair)}."
             )
         return pair

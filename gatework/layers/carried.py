@@ -11,7 +11,7 @@ from gatework.equations import Spec
 from gatework.equations.sizes import shape_of
 from gatework.errors import ShapeError
 from gatework.layers.form import Form
-from gatework.layers.shapes import check_states
+from gatework.layers.shapes import check_names, check_states, check_tensor, entries_of
 from gatework.layers.states import Beside, States, as_row, named_states
 from gatework.paths.per_layer import states_of
 
@@ -58,13 +58,18 @@ class CarriedStates:
             ShapeError: the layer is bidirectional, or a shape cannot be.
         """
         self._check_direction("step")
+        name = type(self).__name__
+        check_tensor(name, "a step", x)
         if x.dim() not in (1, 2):
             raise ShapeError(
                 f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
             )
         axis = 1 if self.batch_first and x.dim() == 2 else 0
         if beside is not None:
-            beside = {name: values.unsqueeze(axis) for name, values in beside.items()}
+            check_names(name, beside)
+            for which, values in beside.items():
+                check_tensor(name, f"beside[{which!r}]", values)
+            beside = {which: values.unsqueeze(axis) for which, values in beside.items()}
         output, states = self.forward(x.unsqueeze(axis), states, beside=beside)
         return output.squeeze(axis), states
 
@@ -81,6 +86,8 @@ class CarriedStates:
         if states is None:
             like = next(self.parameters())  # type: ignore[attr-defined]
             states = self._first_states(like, batch)
+        elif not isinstance(states, Tensor):
+            states = entries_of(type(self).__name__, "the states", states)
         return named_states(self.spec, states_of(states))
 
     def _named(self, states: Any) -> Any:
@@ -99,7 +106,7 @@ class CarriedStates:
         if hx is None:
             first = self._first_states(x, x.shape[1])
             return tuple(map(as_row, self._shapes_of_states(), first))
-        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        states = (hx,) if isinstance(hx, Tensor) else entries_of(name, "the states", hx)
         shapes = self._shapes_of_states()
         if len(states) != len(shapes):
             names = ", ".join(s.name for s in self.spec.states)

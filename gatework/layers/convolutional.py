@@ -18,7 +18,7 @@ from gatework.equations import Spec
 from gatework.equations.sizes import shape_of, width_of
 from gatework.errors import ShapeError
 from gatework.layers.initial import begin
-from gatework.layers.shapes import check_lengths
+from gatework.layers.shapes import check_lengths, check_tensor, entries_of, probability_of
 from gatework.layers.states import named_states
 from gatework.paths.call import Call, Given, Groups
 from gatework.paths.layerwise import Steps, run_layers
@@ -116,9 +116,8 @@ class ConvRecurrent(nn.Module):
             )
         self.dilation = _each_axis("dilation", dilation, dims)
         self.image_size = None if image_size is None else _each_axis("image_size", image_size, dims)
-        if not 0 <= dropout <= 1:
-            raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
-        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bias, self.batch_first = bias, batch_first
+        self.dropout = probability_of("dropout", dropout)
         self.bidirectional = bidirectional
         self.proj_channels = _checked_projection(self.spec, proj_channels)
         self._scaling = _scaling(self.spec)
@@ -258,6 +257,7 @@ class ConvRecurrent(nn.Module):
     def _check_input(self, x: Tensor) -> None:
         name, space = type(self).__name__, "DHW"[-self.dims :]
         axes = ", ".join(("BTC" if self.batch_first else "TBC") + space)
+        check_tensor(name, "the input", x)
         if x.dim() != 3 + self.dims or x.shape[2] != self.in_channels:
             raise ShapeError(
                 f"{name}: expected input ({axes}) with C={self.in_channels} "
@@ -281,12 +281,15 @@ class ConvRecurrent(nn.Module):
 
     def _states(self, x: Tensor, hx: States | None) -> tuple[Tensor, ...]:
         """The initial states as (L*D, B, *space, size), zero where none are given."""
+        name = type(self).__name__
         rows = self.num_layers * (2 if self.bidirectional else 1)
         shapes = self._shapes_of_states()
         expected = [(rows, x.shape[1], *shape, *x.shape[2:-1]) for shape in shapes]
         if hx is None:
             hx = tuple(x.new_zeros(shape) for shape in expected)
-        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        states = (hx,) if isinstance(hx, Tensor) else entries_of(name, "the states", hx)
+        for state in states:
+            check_tensor(name, "a state", state)
         if any(s.dtype != x.dtype for s in states):
             raise ShapeError(
                 f"{type(self).__name__}: the initial states are "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gatework.equations import Parameter, Spec
-from gatework.equations.expr import Start
+from gatework.equations.symbols import Start
 from gatework.equations.transform.draft import is_recurrent
 from gatework.errors import CellError
 

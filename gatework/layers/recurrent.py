@@ -14,6 +14,7 @@ from gatework.equations import Spec
 from gatework.equations.sizes import width_of
 from gatework.errors import ShapeError
 from gatework.layers import initial
+from gatework.layers.shapes import probability_of
 from gatework.layers.stack import StackForward
 from gatework.layers.switches import Switches, chosen, rewritten
 from gatework.paths import Weights, vendor
@@ -205,8 +206,7 @@ def _check_sizes(
     for name, value in given.items():
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             raise ShapeError(f"{name} is a whole number above zero, got {value!r}.")
-    if not 0 <= dropout <= 1:
-        raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
+    probability_of("dropout", dropout)
     sizes = {"H": hidden_size, "P": proj_size}
     for p in spec.parameters:
         if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:

@@ -192,6 +192,6 @@ class Sequences:
                 why += f"; got {self.lengths.tolist()}"
             raise LayerError(
                 f"{name_of_layer(layer)}.forward has no argument `{name}`{why}. Give it one, or "
-                f"use a layer of gatework."
+                f"use a layer that has it, such as Recurrent."
             )
         return asked

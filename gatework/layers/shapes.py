@@ -11,7 +11,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatework.equations.expr import is_number
 from gatework.errors import ShapeError
+
+
+def check_tensor(layer: str, which: str, value: Any) -> None:
+    """What has to be a tensor."""
+    if not isinstance(value, Tensor):
+        raise ShapeError(f"{layer}: {which} is a tensor, got {type(value).__name__}.")
+
+
+def probability_of(which: str, value: Any) -> float:
+    """A number between 0 and 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ShapeError(f"{which} is a probability in [0, 1], got {value!r}.")
+    return float(value)
+
+
+def entries_of(layer: str, which: str, value: Any) -> tuple[Any, ...]:
+    """Several values that come together, such as the states of a cell."""
+    if not isinstance(value, (tuple, list)):
+        raise ShapeError(f"{layer}: expected a tuple for {which}, got {type(value).__name__}.")
+    return tuple(value)
 
 
 def check_input(
@@ -19,6 +40,7 @@ def check_input(
 ) -> None:
     """The input of a layer: 2 or 3 axes, the last one ``input_size``, the weights' dtype."""
     axes = "(B, T, F)" if batch_first else "(T, B, F)"
+    check_tensor(layer, "the input", x)
     if x.dim() not in (2, 3):
         raise ShapeError(
             f"{layer}: Expected input to be 2D or 3D, got {x.dim()}D: shape {tuple(x.shape)}. "
@@ -66,6 +88,7 @@ def check_states(
     """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
     for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
         which = f"hidden[{position}]" if len(states) > 1 else "hidden"
+        check_tensor(layer, which, state)
         if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise ShapeError(
                 f"{layer}: {which} is {state.dtype}, the input is {x.dtype}. Bring them to one "
@@ -154,6 +177,7 @@ def check_beside(
     layer: str, wanted: Sequence[str], given: Mapping[str, Tensor], expected: tuple[int, ...]
 ) -> None:
     """What a cell reads beside the input, by name, as ``check_beside_steps`` has it."""
+    check_names(layer, given)
     if set(given) != set(wanted):
         names = f"a number for each step as {', '.join(wanted)}" if wanted else "nothing"
         raise ShapeError(
@@ -164,9 +188,20 @@ def check_beside(
     check_beside_steps(layer, given, expected)
 
 
+def check_names(layer: str, given: object) -> None:
+    """Values by name."""
+    if not isinstance(given, Mapping):
+        raise ShapeError(
+            f"{layer}: beside= has values by name, as in {{'t': times}}; got "
+            f"{type(given).__name__}."
+        )
+
+
 def check_beside_steps(layer: str, given: Mapping[str, Tensor], expected: tuple[int, ...]) -> None:
     """Of each name one number for each step and row, without a gradient."""
+    check_names(layer, given)
     for name, values in given.items():
+        check_tensor(layer, f"beside[{name!r}]", values)
         if tuple(values.shape) != expected or values.dtype == torch.bool or values.is_complex():
             raise ShapeError(
                 f"{layer}: beside[{name!r}] has a real number for each step, {expected} for this "

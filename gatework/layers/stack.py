@@ -296,7 +296,7 @@ class StackForward(CarriedStates):
             origins = self._states(name, x, reset_to, form) if is_set else None
             call = with_reset_steps(call, form.steps(resets), origins)
         if beside is not None or self.spec.beside:
-            beside = beside or {}
+            beside = {} if beside is None else beside
             check_beside(name, self.spec.beside, beside, form.shape_of_steps(x))
             call = with_beside(call, {n: form.steps(values) for n, values in beside.items()})
         return call, form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Unpack
 
@@ -23,6 +23,7 @@ from gatework.layers.any_layer import (
 from gatework.layers.final import final_output, way_around
 from gatework.layers.recording import Recording, one_above_the_other
 from gatework.layers.sequences import EQUATIONS, NOTHING, STATES, Sequences
+from gatework.layers.shapes import entries_of, probability_of
 from gatework.layers.states import Beside, StepOptions
 
 Each = bool | Sequence[bool]
@@ -62,14 +63,16 @@ class Stack(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        layers = list(layers)
+        layers = list(layers) if isinstance(layers, Iterable) else [layers]
+        if wrong := [layer for layer in layers if not isinstance(layer, nn.Module)]:
+            raise LayerError(
+                f"A Stack is a list of layers, each a module; got {type(wrong[0]).__name__}."
+            )
         self.layers = nn.ModuleList(layers)
         count = len(self.layers)
         if not count:
             raise LayerError("A Stack has at least one layer.")
-        if not 0 <= dropout <= 1:
-            raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
-        self.dropout = float(dropout)
+        self.dropout = probability_of("dropout", dropout)
         self.residual = _for_each("residual", residual, count)
         self.highway = _for_each("highway", highway, count)
         _check_order(layers)
@@ -183,10 +186,13 @@ class Stack(nn.Module):
         return (*result, one_above_the_other(recordings)) if recordings else result
 
     def _entries(self, which: str, states: Any) -> tuple[Any, ...]:
-        entries = (None,) * len(self.layers) if states is None else tuple(states)
+        name = type(self).__name__
+        entries = (None,) * len(self.layers)
+        if states is not None:
+            entries = entries_of(name, which, states)
         if len(entries) != len(self.layers):
             raise ShapeError(
-                f"{type(self).__name__}: {which} has one entry for each of {len(self.layers)} "
+                f"{name}: {which} has one entry for each of {len(self.layers)} "
                 f"layers, got {len(entries)}."
             )
         return entries
@@ -249,10 +255,12 @@ def _gate(layer: nn.Module) -> nn.Linear:
 
 
 def _for_each(name: str, value: Each, count: int) -> tuple[bool, ...]:
-    values = (value,) * count if isinstance(value, bool) else tuple(map(bool, value))
-    if len(values) != count:
-        raise LayerError(f"{name} is one truth value, or one for each of {count} layers.")
-    return values
+    values = value if isinstance(value, (list, tuple)) else (value,) * count
+    if len(values) != count or not all(isinstance(one, bool) for one in values):
+        raise LayerError(
+            f"{name} is one truth value, or one for each of {count} layers; got {value!r}."
+        )
+    return tuple(values)
 
 
 def _check_order(layers: Sequence[nn.Module]) -> None:

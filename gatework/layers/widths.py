@@ -13,6 +13,7 @@ from gatework.errors import ShapeError
 from gatework.layers.final import final_output
 from gatework.layers.recording import Recording, one_above_the_other
 from gatework.layers.recurrent import Recurrent
+from gatework.layers.shapes import entries_of, probability_of
 from gatework.layers.states import Beside, StepOptions, named_states
 from gatework.layers.stream import Stream
 from gatework.paths.call import Groups
@@ -61,8 +62,7 @@ class Widths(Recurrent):
                 f"hidden_size={widths} has a width for each of {len(widths)} layer(s), "
                 f"num_layers={given['num_layers']}. Leave num_layers out, or make the two agree."
             )
-        if not 0 <= dropout <= 1:
-            raise ShapeError(f"dropout is a probability in [0, 1], got {dropout!r}.")
+        self.dropout = probability_of("dropout", dropout)
         layers: list[Recurrent] = []
         features = self.input_size = given.pop("input_size")
         for width in widths:
@@ -70,7 +70,7 @@ class Widths(Recurrent):
             layers.append(Recurrent(**of_layer, **switches))
             features = layers[-1].output_size
         self.layers = nn.ModuleList(layers)
-        self.hidden_size, self.num_layers, self.dropout = widths, len(widths), float(dropout)  # type: ignore[assignment]
+        self.hidden_size, self.num_layers = widths, len(widths)  # type: ignore[assignment]
         for name in OF_EACH:
             setattr(self, name, getattr(layers[0], name))
 
@@ -203,7 +203,9 @@ class Widths(Recurrent):
         if hx is None:
             return [None] * self.num_layers
         count = len(self.spec.states)
-        states = [hx] if count == 1 and not hasattr(hx, "_fields") else list(hx)
+        states = [hx]
+        if count > 1 or hasattr(hx, "_fields"):
+            states = list(entries_of("Widths", "the states", hx))
         lengths = [len(s) if isinstance(s, (list, tuple)) else None for s in states]
         if lengths != [self.num_layers] * count:
             names = ", ".join(s.name for s in self.spec.states)

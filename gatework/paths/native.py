@@ -62,9 +62,8 @@ class NativePath:
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps in one kernel call."""
         precision = precision_of(call)
-        if precision == "half":
-            call = _in_single(call)
-        return vendor.lowered(call, run_layers(call, partial(_run_steps, precision)))
+        taken = _in_single(call) if precision == "half" else call
+        return vendor.lowered(call, run_layers(taken, partial(_run_steps, precision)))
 
 
 def precision_of(call: Call) -> str:

@@ -107,17 +107,22 @@ def kernel(spec: Spec) -> str | None:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def is_lowered(spec: Spec) -> bool:
-    """Whether the results of torch's kernel are in the lower precision under autocast."""
-    return f"torch.{kernel(spec)}" in LOWERED
+def is_lowered(spec: Spec, from_lower: bool = False) -> bool:
+    """Whether the results of torch's kernel are in the lower precision under autocast.
+
+    Those of a kernel that autocast does not know are in that of the input.
+    """
+    name = kernel(spec)
+    return name is not None and (from_lower or f"torch.{name}" in LOWERED)
 
 
 def lowered(call: Call, result: Result) -> Result:
     """The same in the dtype that torch's own kernel of the cell gives under autocast."""
     is_lowering = torch.is_autocast_enabled("cpu") and call.x.device.type == "cpu"
-    if not (is_lowering and call.is_single and is_lowered(call.plain or call.spec)):
-        return result
     dtype = torch.get_autocast_dtype("cpu")
+    from_lower = call.x.dtype == dtype
+    if not (is_lowering and call.is_single and is_lowered(call.plain or call.spec, from_lower)):
+        return result
     states = tuple(s.to(dtype) for s in result.states)
     return replace(result, output=result.output.to(dtype), states=states)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import Apply, Expr, Product, Ref, Start, finite, is_number, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref, finite, is_number, walk
 from gatework.equations.misuse import shown
 from gatework.equations.spec import (
     NEXT,
@@ -18,6 +18,7 @@ from gatework.equations.spec import (
     StateSymbol,
     check_names,
 )
+from gatework.equations.symbols import Start
 from gatework.errors import CellError
 
 CURVES = ("tanh", "relu")  # what candidates and outputs are bent by

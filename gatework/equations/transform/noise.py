@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gatework.equations.cell import Cell
-from gatework.equations.expr import EACH, Apply, Expr, Product, Ref, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.spec import NEXT, Equation, MaskSymbol, Spec
+from gatework.equations.symbols import EACH
 from gatework.equations.transform.draft import CURVES, Draft, mapped, probability, written
 
 PLACES = ("candidate", "state")
