@@ -8,6 +8,9 @@ import gatework.equations as eq
 from gatework.cells import all_cells, name_of, resolve
 from gatework.compile.flatten import without_kernel
 
+# Of GATEWORK_CFLAGS, where a kernel is made for one test: half the time of the compiler. What is
+# shipped is compiled as it is in the tests of the kernels themselves.
+QUICK = "-O1"
 CELLS = all_cells()
 COMPILED = [cell for cell in CELLS if without_kernel(cell.spec) is None]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=name_of)

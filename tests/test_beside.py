@@ -15,7 +15,7 @@ import gatework as gw
 from gatework.cells import resolve
 from gatework.equations import Beside, Cell, Input, Matrix, State, Vector, tanh
 from gatework.equations.spec import from_dict, to_dict
-from gatework.errors import CellError, ShapeError
+from gatework.errors import CellError, DataError, ShapeError
 from gatework.read import reference
 
 T, B, F, H = 6, 3, 2, 4
@@ -183,7 +183,7 @@ def test_what_takes_no_times_says_so():
         gw.ConvRecurrent(CELL, 1, 2, 3)
     with torch.no_grad(), pytest.raises(ShapeError, match="got nothing"):
         layer_of().stream(B).step(torch.zeros(B, F, dtype=torch.float64))
-    with pytest.raises(ShapeError, match="got nothing"):
+    with pytest.raises(DataError, match="reads t beside its input"):
         gw.Forecaster(cell=CELL, epochs=1).fit(torch.arange(200.0).sin().numpy())
     weights = reference.random_weights(CELL, F, H)
     rows = [[0.0] * F, [0.0] * H, [0.0] * H]

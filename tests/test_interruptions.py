@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import shared
 import torch
-from shared import CELLS, COMPILED, EveryMatrix, each_cell
+from shared import CELLS, COMPILED, QUICK, EveryMatrix, each_cell
 from tolerances import EXACT
 
 import gatework as gw
@@ -85,7 +85,8 @@ def assert_same(one, other, leaves):
     [*((c, "reference") for c in (*CELLS, EveryMatrix)), *((c, "native") for c in COMPILED)],
     ids=lambda value: value if isinstance(value, str) else name_of(value),
 )
-def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path):
+def test_resets_and_skips_are_those_of_a_loop_by_hand(cell, path, monkeypatch):
+    monkeypatch.setenv("GATEWORK_CFLAGS", QUICK)
     layer, (x, resets, live) = layer_of(cell, path=path), case()
     hx, given = states_like(layer), states_like(layer)
     zero = tuple(torch.zeros_like(s) for s in hx)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from shared import QUICK
 
 import gatework as gw
 from gatework import equations
@@ -96,7 +97,8 @@ def cell_of(seed):
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_a_random_cell(seed):
+def test_a_random_cell(seed, monkeypatch):
+    monkeypatch.setenv("GATEWORK_CFLAGS", QUICK)
     torch.manual_seed(seed)
     lengths = [None, [4, 0, 6]][seed % 2]
     layer = gw.Recurrent(cell_of(seed), 3, [5, 16, 19][seed % 3], dtype=torch.float64,

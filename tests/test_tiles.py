@@ -7,6 +7,7 @@ processor as well where it can.
 import pytest
 import torch
 from kernel_cases import case, run
+from shared import QUICK
 from test_plan import CELLS
 
 import gatework as gw
@@ -23,7 +24,7 @@ SHAPES = [(3, 2, 40, 33), (3, 7, 3, 33), (2, 37, 70, 65), (2, 17, 64, 64)]
 @pytest.fixture(autouse=True, params=TILES, ids=lambda in_c: "in C" if in_c else "processor")
 def _tiles(request, monkeypatch):
     if request.param:
-        monkeypatch.setenv("GATEWORK_CFLAGS", "-DTILES_IN_C")
+        monkeypatch.setenv("GATEWORK_CFLAGS", f"-DTILES_IN_C {QUICK}")
     monkeypatch.setattr(build, "has_tiles", lambda: True)
     monkeypatch.setattr(build, "has_half", lambda: True)
     native.library.cache_clear()
