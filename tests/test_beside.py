@@ -179,8 +179,6 @@ def test_what_takes_no_times_says_so():
         layer_of("gru")(torch.zeros(T, B, F, dtype=torch.float64), beside={"t": RIGHT})
     with pytest.raises(ShapeError, match=r"PackedSequence has its lengths.*beside=\. Pad it"):
         layer_of()(pack_sequence([torch.zeros(3, F).double()]), beside={"t": RIGHT})
-    with pytest.raises(ShapeError, match="reads t beside the input, which images have none of"):
-        gw.ConvRecurrent(CELL, 1, 2, 3)
     with torch.no_grad(), pytest.raises(ShapeError, match="got nothing"):
         layer_of().stream(B).step(torch.zeros(B, F, dtype=torch.float64))
     with pytest.raises(DataError, match="reads t beside its input"):

@@ -227,10 +227,13 @@ def test_single_precision():
         ({"kernel_size": (3, 3, 3)}, "one number for each of 2 axes"),
         ({"dims": 4}, "1, 2 or 3 axes"),
         ({"image_size": None}, r"give image_size. image_size=\(1, 1\) shares"),
-        ({"proj_channels": 2}, "no projected state"),
+        ({"proj_channels": 2}, "has no projection, got proj_channels=2"),
         ({"dropout": 2}, "dropout is a probability"),
         ({"num_layers": 0}, "num_layers is a whole number"),
-        ({"cell": "projected_lstm", "image_size": None}, "has a projected state"),
+        (
+            {"cell": "projected_lstm", "image_size": None},
+            "proj_channels lies above 0 and below hidden_channels=3",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options, says):
@@ -250,8 +253,9 @@ def test_wrong_inputs_are_refused():
         "at least one step": (x[:0],),
         "torch.float32": (x.float(),),
         r"images of \(3, 4\)": (x[..., :2],),
-        "expected initial states": (x, (x, x)),
-        "initial states are": (x, (x.float(), x)),
+        r"hidden\[0\] size .* \(layers \* directions, B, size, H, W\)": (x, (x, x)),
+        r"hidden\[0\] is torch.float32": (x, (x.float(), x)),
+        r"expected 2 initial state\(s\) \(h, c\)": (x, (x,)),
         "one for each of the 2": (x, None, [1]),
     }
     for says, arguments in wrong.items():

@@ -88,10 +88,11 @@ def to_torch(layer: nn.Module) -> nn.Module:
             f"to_torch takes a layer of Gatework (a drop-in, or a Recurrent), got "
             f"{_full_name(layer)}.{_inside(layer, (Recurrent, *BASES))}"
         )
-    kernel = vendor.kernel(layer.spec)
+    kernel = vendor.kernel(layer.spec) if layer.is_torch_cell else None
     if kernel is None:
         raise ConvertError(
-            f"torch has no kernel with the equations of {layer.spec.name}, so no module of "
+            f"torch has no kernel with the equations of {layer.spec.name}"
+            f"{' over images' if layer.dims else ''}, so no module of "
             f"torch.nn computes it. Keep the Gatework layer, which is an nn.Module too."
         )
     name, _, nonlinearity = kernel.partition("_")

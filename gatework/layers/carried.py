@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from gatework.equations.sizes import shape_of
 from gatework.errors import ShapeError
 from gatework.layers.form import Form
 from gatework.layers.shapes import check_names, check_states, check_tensor, entries_of
-from gatework.layers.states import Beside, States, as_row, named_states
+from gatework.layers.states import Beside, States, named_states, spread
 from gatework.paths.per_layer import states_of
 
 
@@ -27,6 +27,11 @@ class CarriedStates:
     proj_size: int
     learned_states = False
     forward: Any
+    # Of images: how many axes they have, and of which size they are where weights have places.
+    dims = 0
+    image_size: tuple[int, ...] | None = None
+    axes = "F"  # of one row of the input, as errors have them
+    arguments: ClassVar = {"F": "input_size", "H": "hidden_size", "P": "proj_size"}
 
     @property
     def spec(self) -> Spec:
@@ -47,7 +52,7 @@ class CarriedStates:
         inference.
 
         Args:
-            x: (B, F) or (F,).
+            x: (B, F) or (F,); of images (B, C, *space).
             states: as this function returned them; ``None`` begins a sequence.
             beside: what the cell reads beside the input by name, (B,) or () each.
 
@@ -60,11 +65,13 @@ class CarriedStates:
         self._check_direction("step")
         name = type(self).__name__
         check_tensor(name, "a step", x)
-        if x.dim() not in (1, 2):
+        is_batched = x.dim() == 2 + self.dims
+        if not is_batched and (self.dims or x.dim() != 1):
+            axes = f"(B, {self.axes})" if self.dims else "(B, F) or (F,)"
             raise ShapeError(
-                f"A step is (B, F) or (F,), got {tuple(x.shape)}. Whole sequences go to forward."
+                f"A step is {axes}, got {tuple(x.shape)}. Whole sequences go to forward."
             )
-        axis = 1 if self.batch_first and x.dim() == 2 else 0
+        axis = 1 if self.batch_first and is_batched else 0
         if beside is not None:
             check_names(name, beside)
             for which, values in beside.items():
@@ -82,8 +89,16 @@ class CarriedStates:
 
         Returns:
             A tuple with names, ``detach()``, ``to(...)`` and ``index(rows)``; ``hx`` takes it.
+
+        Raises:
+            ShapeError: no number of rows, of a layer over images.
         """
         if states is None:
+            if self.dims and batch is None:
+                raise ShapeError(
+                    f"{type(self).__name__}: images come in batches; say of how many rows, as in "
+                    f"state(batch=1)."
+                )
             like = next(self.parameters())  # type: ignore[attr-defined]
             states = self._first_states(like, batch)
         elif not isinstance(states, Tensor):
@@ -102,12 +117,12 @@ class CarriedStates:
             )
 
     def _states(self, name: str, x: Tensor, hx: States | None, form: Form) -> tuple[Tensor, ...]:
-        """The initial states as (L*D, B, size), zero where none are given."""
+        """The initial states as (L*D, B, *space, size), zero where none are given."""
+        shapes, space = self._shapes_of_states(), x.shape[2:-1]
         if hx is None:
             first = self._first_states(x, x.shape[1])
-            return tuple(map(as_row, self._shapes_of_states(), first))
+            return form.inside(tuple(spread(state, space) for state in first))
         states = (hx,) if isinstance(hx, Tensor) else entries_of(name, "the states", hx)
-        shapes = self._shapes_of_states()
         if len(states) != len(shapes):
             names = ", ".join(s.name for s in self.spec.states)
             raise ShapeError(
@@ -115,8 +130,12 @@ class CarriedStates:
             )
         rows = self.num_layers * (2 if self.bidirectional else 1)
         batch = (x.shape[1],) if form.is_batched else ()
-        expected = [(rows, *batch, *shape) for shape in shapes]
-        check_states(name, states, expected, form.as_given(x), form.is_turned, form.is_batched)
+        expected = [(rows, *batch, *shape, *space) for shape in shapes]
+        states = tuple(spread(s, space) if isinstance(s, Tensor) else s for s in states)
+        check_states(
+            name, states, expected, form.as_given(x), form.is_turned, form.is_batched,
+            self.axes[1:],
+        )  # fmt: skip
         return form.standard_states(states)
 
     def _shapes_of_states(self) -> list[tuple[int, ...]]:
@@ -125,7 +144,10 @@ class CarriedStates:
         return [shape_of(s.size, sizes) for s in self.spec.states]
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
-        """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch."""
+        """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch.
+
+        Those of images have an axis of one for each of theirs, or what they have learned.
+        """
         middle = () if batch is None else (batch,)
         if self.learned_states:
             own = [getattr(self, f"first_{s.name}") for s in self.spec.states]
@@ -134,7 +156,9 @@ class CarriedStates:
                 for s in own
             )
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        return tuple(like.new_zeros(rows, *middle, *shape) for shape in self._shapes_of_states())
+        ones = (1,) * self.dims
+        shapes = self._shapes_of_states()
+        return tuple(like.new_zeros(rows, *middle, *shape, *ones) for shape in shapes)
 
     def reset_first_states(self) -> None:
         """Set learned initial states, where there are any, to zero."""
@@ -144,11 +168,15 @@ class CarriedStates:
                 nn.init.zeros_(own[f"first_{state.name}"])
 
     def add_first_states(self, device: Any, dtype: torch.dtype | None) -> None:
-        """Make learned initial states parameters, ``first_h`` and so on, (L*D, size), at zero."""
+        """Make learned initial states parameters, ``first_h`` and so on, at zero.
+
+        They are (L*D, size), over images (L*D, size, *image_size), where the size is given.
+        """
         if not self.learned_states:
             return
         rows = self.num_layers * (2 if self.bidirectional else 1)
         for state, shape in zip(self.spec.states, self._shapes_of_states(), strict=True):
-            zeros = torch.zeros(rows, *shape, device=device, dtype=dtype)
+            places = self.image_size or (1,) * self.dims
+            zeros = torch.zeros(rows, *shape, *places, device=device, dtype=dtype)
             name = f"first_{state.name}"
             self.register_parameter(name, nn.Parameter(zeros))  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 An initialiser is a function of a cell's description and one layer's and direction's parameter
 groups as they are stored (``W`` of an LSTM: (4H, F), gate under gate), which it fills in place.
+Over images what it is told as the hidden size is that times the places of a kernel.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def identity(spec: Spec, stored: Stored, hidden_size: int) -> None:
             nn.init.zeros_(tensor)
         elif is_recurrent(parameter):
             for block in blocks(parameter, tensor):
-                nn.init.eye_(block)
+                (nn.init.eye_ if block.dim() == 2 else nn.init.dirac_)(block)
         elif parameter.cols is not None:
             nn.init.normal_(tensor, std=0.001)
 

@@ -14,7 +14,7 @@ from gatework.equations import Spec
 from gatework.equations.sizes import width_of
 from gatework.errors import ShapeError
 from gatework.layers import initial
-from gatework.layers.shapes import probability_of
+from gatework.layers.shapes import check_count, probability_of
 from gatework.layers.stack import StackForward
 from gatework.layers.switches import Switches, chosen, rewritten
 from gatework.paths import Weights, vendor
@@ -83,22 +83,21 @@ class Recurrent(StackForward, nn.Module):
         **switches: Unpack[Switches],
     ) -> None:
         super().__init__()
-        given = chosen("Recurrent", switches)
+        given = chosen(type(self).__name__, switches)
         self.cell = name_of(resolve(cell))
         self._spec = rewritten(resolve(cell), given)
-        _check_sizes(self._spec, input_size, hidden_size, num_layers, proj_size, dropout)
         self.input_size = input_size
-        assert isinstance(hidden_size, int)  # or the check has raised
-        self.hidden_size = hidden_size
+        self.hidden_size: int = hidden_size  # type: ignore[assignment]  # or the check raises
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = float(dropout)
+        self.dropout = probability_of("dropout", dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
+        self._check_sizes()
         self.take(given)
         self.path = paths.check_name(path)
-        self.is_torch_cell = vendor.kernel(self._spec) is not None
+        self.is_torch_cell = not self.dims and vendor.kernel(self._spec) is not None
         self.check_residual(self.output_size)
         for layer, direction in self.rows():
             for stem, shape in self.group_shapes(layer).items():
@@ -136,16 +135,15 @@ class Recurrent(StackForward, nn.Module):
         """Initialise all parameters anew, as ``init`` and the starts of the cell have it."""
         self.reset_first_states()
         for row in self.rows():
-            initial.fill(
-                self._spec, self.stored(*row), self.hidden_size, self._init, self.forget_bias
-            )
+            stored, fan = self.stored(*row), self._summands()
+            initial.fill(self._spec, stored, fan, self._init, self.forget_bias)
 
     def named_weights(self, layer: int = 0, direction: int = 0) -> dict[str, Tensor]:
         """One layer and direction by the names of the equations (``W_i``, ``b_f``), as views.
 
         Block-diagonal matrices and what has one row for a chunk are given whole, and are copies.
         """
-        return by_name(self._spec, self.groups(layer, direction))
+        return by_name(self._spec, self._whole(layer, direction))
 
     def own_weights(self) -> Weights:
         """The parameters, as the paths want them (the layer itself gives them)."""
@@ -158,6 +156,10 @@ class Recurrent(StackForward, nn.Module):
 
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction: the parameter groups by stem; zeros where bias=False."""
+        return self._whole(layer, direction)
+
+    def _whole(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """The groups with all that is not stored."""
         found, stored = {}, self.stored(layer, direction)
         for stem, shape in self._shapes(layer).items():
             if stem not in stored:
@@ -178,17 +180,25 @@ class Recurrent(StackForward, nn.Module):
     def extra_repr(self) -> str:
         """The arguments that are not at their default."""
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        options = {
+        shown = self._options().items()
+        text += "".join(f", {name}={v!r}" for name, (v, default) in shown if v != default)
+        text += self.switches
+        return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        """What the ``repr`` shows by name, and the default at which it does not."""
+        return {
             "num_layers": (self.num_layers, 1),
             "bias": (self.bias, True),
             "batch_first": (self.batch_first, False),
             "dropout": (self.dropout, 0.0),
             "bidirectional": (self.bidirectional, False),
-            "proj_size": (self.proj_size, 0),
+            self.arguments["P"]: (self.proj_size, 0),
         }
-        text += "".join(f", {k}={v!r}" for k, (v, default) in options.items() if v != default)
-        text += self.switches
-        return text if self.path == paths.AUTO else f"{text}, path={self.path!r}"
+
+    def _summands(self) -> int:
+        """How many of a state's numbers go into each sum, which bounds the weights at first."""
+        return self.hidden_size
 
     def _is_stored(self, stem: str) -> bool:
         is_bias = all(p.name in self._spec.biases for p in self._spec.groups[stem])
@@ -198,32 +208,28 @@ class Recurrent(StackForward, nn.Module):
     def _name(stem: str, layer: int, direction: int) -> str:
         return f"{stem}_l{layer}{'_reverse' if direction else ''}"
 
-
-def _check_sizes(
-    spec: Spec, input_size: int, hidden_size: Any, num_layers: int, proj_size: int, dropout: float
-) -> None:
-    given = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-    for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise ShapeError(f"{name} is a whole number above zero, got {value!r}.")
-    probability_of("dropout", dropout)
-    sizes = {"H": hidden_size, "P": proj_size}
-    for p in spec.parameters:
-        if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:
+    def _check_sizes(self) -> None:
+        spec, sizes = self._spec, {"H": self.hidden_size, "P": self.proj_size}
+        names = self.arguments
+        given = {names["F"]: self.input_size, names["H"]: self.hidden_size}
+        for name, value in (given | {"num_layers": self.num_layers}).items():
+            check_count(name, value)
+        for p in spec.parameters:
+            if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:
+                raise ShapeError(
+                    f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be "
+                    f"divided into so many of one size."
+                )
+            if sizes.get(p.rows, 0) % (p.chunk * p.blocks):
+                raise ShapeError(
+                    f"{spec.name}: {p.name} has chunks of {p.chunk} units"
+                    + (f" in {p.blocks} blocks" if p.blocks > 1 else "")
+                    + f"; {sizes[p.rows]} units cannot be divided into such."
+                )
+        if "P" in spec.sizes and not 0 < self.proj_size < self.hidden_size:
             raise ShapeError(
-                f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be divided "
-                f"into so many of one size."
+                f"{spec.name} projects its state: {names['P']} lies above 0 and below "
+                f"{names['H']}={self.hidden_size}, got {self.proj_size!r}."
             )
-        if sizes.get(p.rows, 0) % (p.chunk * p.blocks):
-            raise ShapeError(
-                f"{spec.name}: {p.name} has chunks of {p.chunk} units"
-                + (f" in {p.blocks} blocks" if p.blocks > 1 else "")
-                + f"; {sizes[p.rows]} units cannot be divided into such."
-            )
-    if "P" in spec.sizes and not 0 < proj_size < hidden_size:
-        raise ShapeError(
-            f"{spec.name} projects its state: proj_size lies above 0 and below "
-            f"hidden_size={hidden_size}, got {proj_size!r}."
-        )
-    if "P" not in spec.sizes and proj_size:
-        raise ShapeError(f"{spec.name} has no projection, got proj_size={proj_size!r}.")
+        if "P" not in spec.sizes and self.proj_size:
+            raise ShapeError(f"{spec.name} has no projection, got {names['P']}={self.proj_size!r}.")

@@ -28,6 +28,12 @@ def probability_of(which: str, value: Any) -> float:
     return float(value)
 
 
+def check_count(which: str, value: Any) -> None:
+    """A whole number above zero."""
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise ShapeError(f"{which} is a whole number above zero, got {value!r}.")
+
+
 def entries_of(layer: str, which: str, value: Any) -> tuple[Any, ...]:
     """Several values that come together, such as the states of a cell."""
     if not isinstance(value, (tuple, list)):
@@ -84,8 +90,12 @@ def check_states(
     x: Tensor,
     batch_first: bool,
     is_batched: bool = True,
+    space: str = "",
 ) -> None:
-    """The initial states: each (L*D, B, size), or (L*D, size) with one sequence."""
+    """The initial states: each (L*D, B, size), or (L*D, size) with one sequence.
+
+    Those of images have the axes of ``space`` behind that, as ``", H, W"``.
+    """
     for position, (state, shape) in enumerate(zip(states, expected, strict=True)):
         which = f"hidden[{position}]" if len(states) > 1 else "hidden"
         check_tensor(layer, which, state)
@@ -96,10 +106,11 @@ def check_states(
             )
         if tuple(state.shape) == shape:
             continue
-        letters = f"(layers * directions, {'B, ' if is_batched else ''}size)"
+        letters = f"(layers * directions, {'B, ' if is_batched else ''}size{space})"
         if state.dim() != len(shape):
             raise ShapeError(
-                f"{layer}: For {'batched 3-D' if is_batched else 'unbatched 2-D'} input, "
+                f"{layer}: For {'' if is_batched else 'un'}batched {x.dim() - (not is_batched)}-D "
+                f"input, "
                 f"{which} should also be {len(shape)}-D but got {state.dim()}-D: shape "
                 f"{tuple(state.shape)}, expected {shape} = {letters}."
             )

@@ -29,7 +29,7 @@ from gatework.layers.shapes import (
     check_steps,
     check_together,
 )
-from gatework.layers.states import Beside, States, StepOptions
+from gatework.layers.states import BATCHED, Beside, States, StepOptions, inward
 from gatework.layers.stream import Stream
 from gatework.layers.switches import DEFAULTS, Switches, shown
 from gatework.layers.weight_drop import DroppedWeights
@@ -54,6 +54,7 @@ class StackForward(CarriedStates):
     residual = False
     checkpoint: str | int | None = None
     switches = ""  # as they stand in the repr
+    dilation: tuple[int, ...] = ()  # of convolutions, where they stand for the products
     _init: Initialiser
 
     def __init_subclass__(cls) -> None:
@@ -102,7 +103,7 @@ class StackForward(CarriedStates):
         """Refuse a residual connection between two sizes."""
         if self.residual and self.input_size != output_size:
             raise ShapeError(
-                f"residual=True adds each layer's input to its output: input_size="
+                f"residual=True adds each layer's input to its output: {self.arguments['F']}="
                 f"{self.input_size} must be the output's size {output_size} (directions together)."
             )
 
@@ -208,14 +209,15 @@ class StackForward(CarriedStates):
     def _forward_again(self, input: Tensor, hx: States | None) -> tuple[Any, Any]:
         """Calls of a kind that come again are checked and set up once."""
         if hx is None and self.learned_states:
-            batch = input.shape[0 if self.batch_first else 1] if input.dim() == 3 else None
+            is_batched = input.dim() == BATCHED + self.dims
+            batch = input.shape[0 if self.batch_first else 1] if is_batched else None
             hx = self._first_states(input, batch)
         result: tuple[Any, Any] | None = vendor.again(self, input, hx)
         if result is not None:
             return result
         ready = prepared.find(self, input, hx)
         if ready is not None:
-            form = Form(self.batch_first, self.spec, self._shapes_of_states())
+            form = self._form()
             x = form.standard(input)
         else:
             call, form = self.prepare(input, hx, None)
@@ -253,7 +255,7 @@ class StackForward(CarriedStates):
     ) -> tuple[Call, Form]:
         """The call that ``forward`` makes, and the way back from its result."""
         name = type(self).__name__
-        form = Form(self.batch_first, self.spec, self._shapes_of_states())
+        form = self._form()
         weights = self.stack_weights()
         check_together(name, lengths, mask, resets, reset_to)
         if isinstance(input, PackedSequence):
@@ -262,15 +264,16 @@ class StackForward(CarriedStates):
                     f"{name}: a PackedSequence has its lengths; do not pass lengths=, mask=, "
                     f"resets= or beside=. Pad it (pad_packed_sequence) to use them."
                 )
-            if input.data.dim() != 2:
+            if input.data.dim() != 2 + self.dims:
                 raise ShapeError(
-                    f"{name}: a PackedSequence holds (steps, F) data, got "
-                    f"{tuple(input.data.shape)}. Pack sequences of shape (T, F)."
+                    f"{name}: a PackedSequence holds (steps, {self.axes}) data, got "
+                    f"{tuple(input.data.shape)}. Pack sequences of shape (T, {self.axes})."
                 )
             x, lengths = form.unpack(input)
-            check_input(name, x, self.input_size, False, self.weight_dtype())
+            self._check_input(x, batch_first=False)
+            x = inward(x, dims=self.dims)
         else:
-            check_input(name, input, self.input_size, self.batch_first, self.weight_dtype())
+            self._check_input(input, self.batch_first)
             x = form.standard(input)
         states = self._states(name, x, hx, form)
         if lengths is not None:
@@ -286,6 +289,7 @@ class StackForward(CarriedStates):
             self.dropout,
             self.training,
             residual=self.residual,
+            dilation=self.dilation,
         )
         if mask is not None:
             check_steps(name, "mask", mask, form.shape_of_steps(x))
@@ -300,6 +304,12 @@ class StackForward(CarriedStates):
             check_beside(name, self.spec.beside, beside, form.shape_of_steps(x))
             call = with_beside(call, {n: form.steps(values) for n, values in beside.items()})
         return call, form
+
+    def _form(self) -> Form:
+        return Form(self.batch_first, self.spec, self._shapes_of_states(), self.dims)
+
+    def _check_input(self, x: Tensor, batch_first: bool) -> None:
+        check_input(type(self).__name__, x, self.input_size, batch_first, self.weight_dtype())
 
     def weight_dtype(self) -> torch.dtype:
         """The dtype of the parameters, which the input must have."""

@@ -27,14 +27,33 @@ class StepOptions(TypedDict, total=False):
     beside: Beside | None
 
 
-def as_row(shape: Sequence[int], state: Tensor) -> Tensor:
-    """A state whose last axes are those of one row, with one axis in their place."""
-    return state.flatten(-len(shape)) if len(shape) > 1 else state
+def inward(value: Tensor, shape: Sequence[int] = (), dims: int = 0) -> Tensor:
+    """A value (..., *shape, *space) as it is inside of a layer: (..., *space, size).
+
+    Args:
+        value: an input, an output or a state.
+        shape: the axes of a row: (size,), of a matrix (H, H).
+        dims: how many axes an image has; vectors have none.
+    """
+    if len(shape) > 1:
+        value = value.flatten(-len(shape) - dims, -1 - dims)
+    return value.movedim(-1 - dims, -1) if dims else value
 
 
-def as_matrix(shape: Sequence[int], state: Tensor) -> Tensor:
-    """The way back: a state whose last axis is a row, with the axes that it has outside."""
-    return torch.unflatten(state, -1, shape) if len(shape) > 1 else state
+def outward(value: Tensor, shape: Sequence[int] = (), dims: int = 0) -> Tensor:
+    """The way back."""
+    if dims:
+        value = value.movedim(-1, -1 - dims)
+    return torch.unflatten(value, -1 - dims, shape) if len(shape) > 1 else value
+
+
+def spread(state: Tensor, space: Sequence[int]) -> Tensor:
+    """A state (..., *space) for images of this size: an axis of one goes for all places."""
+    if not space or state.dim() < len(space):
+        return state
+    own = state.shape[-len(space) :]
+    axes = [size if n == 1 else n for n, size in zip(own, space, strict=True)]
+    return state.expand(*state.shape[: -len(space)], *axes)
 
 
 def named_states(spec: Spec, states: Sequence[Any]) -> Any:

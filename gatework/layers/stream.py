@@ -46,7 +46,7 @@ class Stream:
         """The output of the next step.
 
         Args:
-            x: (B, F), or (F,) where B is 1.
+            x: (B, F), or (F,) where B is 1; of images (B, C, *space).
             beside: what the cell reads beside the input by name, (B,) or () each.
 
         Returns:
@@ -59,10 +59,10 @@ class Stream:
         if x.dim() == 1 and self.batch == 1:
             beside = beside and {name: v.reshape(1) for name, v in beside.items()}
             return self.step(x.unsqueeze(0), beside).squeeze(0)
-        if x.shape != (self.batch, layer.input_size):
+        if x.dim() != 2 + layer.dims or x.shape[:2] != (self.batch, layer.input_size):
+            sizes = f"{self.batch}, {layer.input_size}{layer.axes[1:]}"
             raise ShapeError(
-                f"A step of this stream is ({self.batch}, {layer.input_size}) = (B, F), got "
-                f"{tuple(x.shape)}."
+                f"A step of this stream is ({sizes}) = (B, {layer.axes}), got {tuple(x.shape)}."
             )
         if self._seen != (seen := _versions(layer)) or any(p.value != v for p, v in self._probes):
             self._set_up()
@@ -101,7 +101,7 @@ class Stream:
 
     def _set_up(self) -> None:
         layer, states = self.layer, self.states
-        if layer.spec.beside:
+        if layer.spec.beside or layer.dims:
             self._start, self._steps = states, None
             return
         x = torch.zeros(1, self.batch, layer.input_size, dtype=layer.weight_dtype())

@@ -1,6 +1,7 @@
 """What a path is asked to run, and what it gives back.
 
 Axes: T time, B batch, F input features, H output size of one direction, L layers, D directions.
+Of images the axes of their places stand before the features: (T, B, *space, F).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from gatework.equations import Spec
+from gatework.paths.products import Product, product_of
 
 Groups = Mapping[str, Tensor]
 
@@ -41,11 +43,15 @@ def by_name(spec: Spec, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def beside_of(x: Tensor, values: Tensor) -> Tensor:
+    """A value for each step and row (T, B), as it stands beside x (T, B, ...): (T, B, 1, ...)."""
+    return values.view(values.shape + (1,) * (x.dim() - 2))
+
+
 def inside(x: Tensor, lengths: Tensor) -> Tensor:
     """True where a step of x (T, B, ...) belongs to its sequence, (T, B, 1, ...)."""
     steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    found = steps < lengths.to(x.device)
-    return found.view(found.shape + (1,) * (x.dim() - 2))
+    return beside_of(x, steps < lengths.to(x.device))
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -80,6 +86,7 @@ class Call:
     brought: tuple[Mapping[str, Tensor], ...] = ()
     live: Tensor | None = None
     residual: bool = False  # each layer's input is added to its output
+    dilation: tuple[int, ...] = ()  # of convolutions over images; none: products with matrices
     plain: Spec | None = None  # the cell before interruptions were written into it
 
     @property
@@ -108,6 +115,7 @@ class Given:
         lengths: (B,) int64, or ``None``.
         precision: of the factors of products, see ``packing.PARTS``.
         every_state: whether all states are asked for at every step, and not the output alone.
+        dilation: as of ``Call``.
     """
 
     spec: Spec
@@ -118,6 +126,12 @@ class Given:
     lengths: Tensor | None = None
     precision: str = "highest"
     every_state: bool = False
+    dilation: tuple[int, ...] = ()
+
+    @property
+    def product(self) -> Product:
+        """What ``@`` stands for."""
+        return product_of(self.dilation)
 
     @property
     def sequences(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatework.equations.interruption import Interrupted, with_origins, with_resets, with_skips
 from gatework.equations.spec import from_text
-from gatework.paths.call import Call
+from gatework.paths.call import Call, beside_of
 from gatework.paths.layerwise import in_reverse
 
 REWRITINGS = {"skips": with_skips, "resets": with_resets, "origins": with_origins}
@@ -37,7 +37,7 @@ def with_mask(call: Call, mask: Tensor) -> Call:
     if not torch.compiler.is_compiling() and (lengths := as_lengths(mask)) is not None:
         return replace(call, lengths=lengths)
     made: Interrupted = _rewritten(call.spec.text, "skips")
-    live = mask.to(call.x.device).unsqueeze(-1)
+    live = beside_of(call.x, mask.to(call.x.device))
     brought = [
         dict.fromkeys(made.masks, _numbers(_of_direction(live, call, backward), call))
         for backward in range(call.num_directions)
@@ -55,14 +55,14 @@ def with_reset_steps(call: Call, resets: Tensor, origins: Sequence[Tensor] | Non
     """
     how = "resets" if origins is None else "origins"
     made: Interrupted = _rewritten(call.spec.text, how)
-    columns, seen = resets.unsqueeze(-1), call.seen()
+    columns, seen = beside_of(call.x, resets), call.seen()
     begins = [
         reset_steps(columns, seen, call.lengths, bool(backward)).to(call.x.device)
         for backward in range(call.num_directions)
     ]
     brought = [dict.fromkeys(made.masks, _numbers(~mine, call)) for mine in begins]
     # What is not gone on with must not reach a gradient either.
-    at_first = torch.stack([mine[0] for mine in begins]).repeat(call.num_layers, 1, 1)
+    at_first = torch.cat([mine[:1] for mine in begins] * call.num_layers)
     states = tuple(s.masked_fill(at_first, 0) for s in call.states)
     states = states if origins is None else (*states, *origins)
     return replace(_rewriting(call, made), states=states, brought=_joined(call, brought))
@@ -77,8 +77,8 @@ def reset_steps(
     before which the next one begins. Behind the last step that a direction sees nothing begins.
 
     Args:
-        resets: (T, B, 1), bool: before these steps sequences begin.
-        seen: (T, B, 1), or ``None`` for all steps.
+        resets: (T, B, 1, ...), bool: before these steps sequences begin.
+        seen: (T, B, 1, ...), or ``None`` for all steps.
         lengths: (B,), those that ``seen`` has.
         backward: whether it is the direction from the end to the start.
     """
@@ -90,7 +90,8 @@ def reset_steps(
     # Not resets[1:], whose length of one would be a case of its own to torch.export.
     steps = resets.shape[0]
     later = torch.arange(1, steps + 1, device=resets.device)
-    resets = resets[later.clamp(max=steps - 1)] & (later < steps).view(-1, 1, 1)
+    is_there = (later < steps).view(-1, *(1,) * (resets.dim() - 1))
+    resets = resets[later.clamp(max=steps - 1)] & is_there
     resets = in_reverse(resets, lengths)
     return resets if seen is None else resets & ~_is_behind(in_reverse(seen, lengths))
 
@@ -106,7 +107,7 @@ def with_beside(call: Call, values: Mapping[str, Tensor]) -> Call:
     Where a step is not seen they are zero: whatever stands there must not reach a gradient.
     """
     seen = call.seen()
-    columns = {name: v.unsqueeze(-1) for name, v in values.items()}
+    columns = {name: beside_of(call.x, v) for name, v in values.items()}
     if seen is not None:
         columns = {name: v.masked_fill(~seen, 0) for name, v in columns.items()}
     brought = [
@@ -125,7 +126,7 @@ def as_lengths(mask: Tensor) -> Tensor | None:
 
 
 def _of_direction(values: Tensor, call: Call, backward: int) -> Tensor:
-    """Values (T, B, 1) in the order in which a direction meets the steps."""
+    """Values (T, B, 1, ...) in the order in which a direction meets the steps."""
     return in_reverse(values, call.lengths) if backward else values
 
 

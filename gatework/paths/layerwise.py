@@ -61,7 +61,9 @@ def _given(call: Call, x: Tensor, row: int) -> Given:
     layer, direction = divmod(row, call.num_directions)
     groups = call.weights.groups(layer, direction)
     groups = {stem: groups[stem] for stem in spec.groups}  # in the cell's order
-    given = Given(spec, x, first, groups, masks, lengths, every_state=call.every_state)
+    given = Given(
+        spec, x, first, groups, masks, lengths, every_state=call.every_state, dilation=call.dilation
+    )
     return replace(given, x=in_reverse(x, lengths) if direction == 1 else x)
 
 

@@ -40,6 +40,8 @@ class NativePath:
 
     def supports(self, call: Call) -> str | None:
         """``None`` where a kernel can be built and the call is on the CPU."""
+        if call.dilation:
+            return "the kernels have no convolutions"
         if call.x.device.type != "cpu":
             return f"the kernels run on the CPU, the input is on {call.x.device}"
         if is_half(call):

@@ -24,9 +24,10 @@ from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
 from gatework.paths.layerwise import Steps, run_layers
 
+# Of a list that may be empty torch would want a gradient, of one that may be left out it does not.
 _GIVEN = (
     "Tensor x, Tensor[] first, Tensor[] groups, Tensor[] masks, Tensor? lengths, str cell, "
-    "str precision, bool every_state"
+    "str precision, int[]? dilation, bool every_state"
 )
 
 
@@ -73,7 +74,7 @@ def _flat(given: Given) -> tuple[Any, ...]:
     """What both operators take first."""
     parts = (given.first, given.groups, given.masks)
     tensors = (given.x, *(list(p.values()) for p in parts), given.lengths)
-    return (*tensors, given.spec.text, given.precision, given.every_state)
+    return (*tensors, given.spec.text, given.precision, given.dilation or None, given.every_state)
 
 
 def _given(
@@ -84,6 +85,7 @@ def _given(
     lengths: Tensor | None,
     cell: str,
     precision: str,
+    dilation: Sequence[int] | None,
     every_state: bool,
 ) -> Given:
     spec = from_text(cell)
@@ -96,6 +98,7 @@ def _given(
         lengths,
         precision,
         every_state,
+        tuple(dilation or ()),
     )
 
 
@@ -112,7 +115,7 @@ def steps(*arguments: Any) -> list[Tensor]:
     with torch.no_grad(), _autocast(given):
         gates, finals = scan.steps_in_torch(given)
     return [
-        *(gates[state + NEXT].to(given.x.dtype) for state in given.sequences),
+        *(gates[state + NEXT].to(given.x.dtype).contiguous() for state in given.sequences),
         *(f.to(given.x.dtype).clone(memory_format=torch.contiguous_format) for f in finals),
     ]
 
@@ -122,7 +125,7 @@ def _steps_shapes(*arguments: Any) -> list[Tensor]:
     *flat, keep = arguments
     given = _given(*flat)
     x = given.x
-    made = [x.new_empty(*x.shape[:2], given.first[s].shape[1]) for s in given.sequences]
+    made = [x.new_empty(*x.shape[:-1], given.first[s].shape[-1]) for s in given.sequences]
     made += [x.new_empty(s.shape) for s in given.first.values()]
     if keep and _has_kernel(given):
         sizes = Sizes(native.library(given.spec, x.dtype, given.precision), given)
@@ -198,8 +201,8 @@ def _back(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     lengths = take(1)[0] if has_lengths else None
     (output,) = take(1)
     finals = parts[0]
-    widths = [f.shape[1] for f in (finals if ctx.every_state else finals[:1])]
-    shapes = [(*output.shape[:2], width) for width in widths] + [f.shape for f in finals]
+    widths = [f.shape[-1] for f in (finals if ctx.every_state else finals[:1])]
+    shapes = [(*output.shape[:-1], width) for width in widths] + [f.shape for f in finals]
     filled = [
         output.new_zeros(shape) if g is None else g
         for g, shape in zip(gradients, shapes, strict=False)
@@ -218,8 +221,9 @@ steps.register_autograd(_back, setup_context=_keep)
 def _has_kernel(given: Given) -> bool:
     """Whether the native path runs inside; the same while tracing and while running."""
     x = given.x
-    on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return on_cpu and native.unbuildable(given.spec, x.dtype, given.precision) is None
+    if given.dilation or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return native.unbuildable(given.spec, x.dtype, given.precision) is None
 
 
 def _autocast(given: Given) -> torch.autocast:

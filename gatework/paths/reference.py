@@ -5,11 +5,10 @@ It is the text of ``read.reference`` with autograd, and the recording of all gat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from gatework.equations.spec import NEXT
 from gatework.paths import vendor
@@ -36,15 +35,13 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
     return [run_steps(one, record) for one in given]
 
 
-def run_steps(
-    given: Given, record: bool = False, product: Callable[[Tensor, Tensor], Tensor] = linear
-) -> Steps:
+def run_steps(given: Given, record: bool = False) -> Steps:
     """All steps in order: the equations that are wanted, (T, B, size) each, and final states.
 
-    ``product`` is what ``@`` stands for, as ``product(operand, matrix)``; other products than
-    the matrix product may have more axes between B and the features.
+    Over images all of them have the axes of their places between B and the size.
     """
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
+    product = given.product
     states = tuple(given.first.values())
     step = reference.compiled(spec, "torch", packed=True, product=product)
     products = reference.packed_products(spec)
@@ -89,10 +86,11 @@ def all_equations(given: Given, after: Mapping[str, Tensor]) -> dict[str, Tensor
         for name, first in given.first.items()
     ]
     products = reference.packed_products(spec)
-    ready = [linear(x, given.groups[g]) for g, leaf in products.items() if leaf == spec.input]
-    kept = [given.groups[g] for g in spec.groups if products.get(g) != spec.input]
+    product, groups = given.product, given.groups
+    ready = [product(x, groups[g]) for g, leaf in products.items() if leaf == spec.input]
+    kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     inputs = [x] if reference.uses_input(spec) else []
-    step = reference.compiled(spec, "torch", packed=True)
+    step = reference.compiled(spec, "torch", packed=True, product=product)
     gates = step(*ready, *inputs, *states, *given.masks.values(), *kept)
-    sizes = x.shape[:2]
+    sizes = x.shape[:-1]
     return {n: v.expand(*sizes, v.shape[-1]) for n, v in gates.items()} | dict(after)

@@ -45,6 +45,8 @@ class ScanPath:
         form = proven(call.spec)
         if isinstance(form, str):
             return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
+        if call.dilation:
+            return "it takes no images"
         if not call.x.numel():
             return "the input is empty"
         if (reason := too_large(call.spec, call.x, call.states)) is not None:
@@ -82,7 +84,7 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
 
 def steps_in_torch(given: Given) -> Steps:
     """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
-    at_once = isinstance(proven(given.spec), Linear)
+    at_once = isinstance(proven(given.spec), Linear) and not given.dilation
     at_once = at_once and too_large(given.spec, given.x, given.first.values()) is None
     return run_steps(given) if at_once else stepwise.run_steps(given)
 

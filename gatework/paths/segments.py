@@ -64,8 +64,9 @@ def _run_direction(given: Given, steps: str | int, run: Run) -> Steps:
     states = tuple(first.unsqueeze(0) for first in given.first.values())
     weights = _Held((given.groups,))
     call = Call(
-        given.spec, given.x, states, weights, given.lengths, training=True, brought=(given.masks,)
-    )
+        given.spec, given.x, states, weights, given.lengths, training=True, brought=(given.masks,),
+        dilation=given.dilation,
+    )  # fmt: skip
     result = _run_along(call, steps, run)
     output = {given.spec.states[0].name + NEXT: result.output}
     return output, tuple(s[0] for s in result.states)
@@ -90,7 +91,7 @@ def _drawn(call: Call) -> tuple[Mapping[str, Tensor], ...]:
     if not any(m.each == "sequence" for m in call.spec.masks):
         return brought
     whole = replace(call.spec, masks=tuple(m for m in call.spec.masks if m.each == "sequence"))
-    found, features = [], call.x.shape[2]
+    found, features = [], call.x.shape[-1]
     for masks in brought:
         sizes, batch = sizes_of(call.spec, call.states, features), call.x.shape[1:-1]
         own = draw(whole, sizes, 1, batch, call.training, call.x, masks)

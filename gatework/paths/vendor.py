@@ -33,7 +33,7 @@ class VendorPath:
 
     def supports(self, call: Call) -> str | None:
         """``None`` for torch's own cells, unless every gate is to be recorded."""
-        if kernel(call.spec) is None:
+        if call.dilation or kernel(call.spec) is None:
             return "torch has no kernel with these equations"
         if call.residual:
             return "torch's kernels add no input to the output"
