@@ -54,7 +54,9 @@ class StackForward(CarriedStates):
     residual = False
     checkpoint: str | int | None = None
     switches = ""  # as they stand in the repr
-    dilation: tuple[int, ...] = ()  # of convolutions, where they stand for the products
+    # Of convolutions, where they stand for the products.
+    kernel_size: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
     _init: Initialiser
 
     def __init_subclass__(cls) -> None:
