@@ -5,65 +5,29 @@ import pickle
 
 import pytest
 import torch
-from shared import EveryMatrix, EveryPrimitive, Masked, each_untimed, randoms, tuple_of
-from tolerances import EXACT, SINGLE
+from images import (
+    BATCH,
+    HIDDEN,
+    LENGTHS,
+    MASK,
+    RESETS,
+    SPACE,
+    STEPS,
+    TIMES,
+    check_places,
+    conv_lstm,
+    gradients,
+    images,
+    make,
+    same,
+)
+from shared import EveryMatrix, EveryPrimitive, Masked, each_untimed, randoms
+from tolerances import SINGLE
 from torch.nn.functional import conv1d, conv2d, conv3d
 
 import gatework as gw
 import gatework.equations as eq
-from gatework.cells import resolve
 from gatework.errors import CellError, ShapeError
-
-STEPS, BATCH, CHANNELS, HIDDEN, PROJECTED = 3, 2, 2, 3, 2
-SPACE = (3, 4)
-DOUBLE = {"dtype": torch.float64}
-
-
-def make(cell, kernel_size=3, dims=2, seed=0, **options):
-    torch.manual_seed(seed)
-    if "P" in resolve(cell).sizes:
-        options["proj_channels"] = PROJECTED
-    options = {"image_size": (1,) * dims, **DOUBLE, **options}
-    return gw.ConvRecurrent(cell, CHANNELS, HIDDEN, kernel_size, dims, **options)
-
-
-def images(*space, steps=STEPS, batch=BATCH, **options):
-    return randoms((steps, batch, CHANNELS, *space), **options)[0]
-
-
-def same(got, expected):
-    for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a, b, **EXACT)
-
-
-def loss(tensors):
-    return sum((t * t.detach().cos() + 0.3 * t * t).sum() for t in tensors)
-
-
-def gradients(tensors, leaves):
-    return torch.autograd.grad(loss(tensors), leaves)
-
-
-def conv_lstm(x, h, c, weights, convolve, dilation=1):
-    """Equation 3 of Shi et al. 2015, gate by gate; peepholes only where there are any."""
-    W, U, b = (weights[n].chunk(4) for n in ("W_l0", "U_l0", "b_l0"))
-    peephole_i, peephole_f, peephole_o = weights.get("p_l0", torch.zeros(3)).chunk(3)
-
-    def gate(number, inside):
-        padding = [dilation * (k // 2) for k in W[0].shape[2:]]
-        options = {"padding": padding, "dilation": dilation}
-        from_x = convolve(inside, W[number], b[number], **options)
-        return from_x + convolve(h, U[number], **options)
-
-    outputs = []
-    for step in x:
-        i = torch.sigmoid(gate(0, step) + peephole_i * c)
-        f = torch.sigmoid(gate(1, step) + peephole_f * c)
-        c_new = f * c + i * torch.tanh(gate(2, step))
-        o = torch.sigmoid(gate(3, step) + peephole_o * c_new)
-        h, c = o * torch.tanh(c_new), c_new
-        outputs.append(h)
-    return torch.stack(outputs), h, c
 
 
 @pytest.mark.parametrize(
@@ -75,77 +39,53 @@ def conv_lstm(x, h, c, weights, convolve, dilation=1):
         ("lstm", (2, 3, 2), (1, 3, 3), 1, conv3d),
     ],
 )
-def test_it_is_the_paper_s_conv_lstm(cell, space, kernel, dilation, convolve):
+@pytest.mark.parametrize("is_told", [False, True], ids=["plain", "interrupted"])
+def test_it_is_the_paper_s_conv_lstm(cell, space, kernel, dilation, convolve, is_told):
     layer = make(cell, kernel, len(space), image_size=space, dilation=dilation)
     assert ("p_l0" in layer.state_dict()) == (cell == "peephole_lstm")
     if cell == "peephole_lstm":
         assert layer.p_l0.shape == (3 * HIDDEN, *space)
     x = images(*space)
-    h, c = randoms((1, BATCH, HIDDEN, *space), (1, BATCH, HIDDEN, *space), seed=3)
-    output, (h_n, c_n) = layer(x, (h, c))
-    got = (output, h_n[0], c_n[0])
-    expected = conv_lstm(x, h[0], c[0], dict(layer.named_parameters()), convolve, dilation)
+    first = randoms(*[(1, BATCH, HIDDEN, *space)] * 2, seed=3)
+    origins = randoms(*[(1, BATCH, HIDDEN, *space)] * 2, seed=4) if is_told else []
+    told, by_hand = {}, {}
+    if is_told:
+        told = {**MASK, **RESETS, "reset_to": origins}
+        by_hand = {"seen": MASK["mask"], **RESETS, "origins": [o[0] for o in origins]}
+    output, (h_n, c_n), steps = layer(x, first, **told, return_states=True)
+    got = (output, h_n[0], c_n[0], steps["c"])
+    weights = dict(layer.named_parameters())
+    expected = conv_lstm(x, [s[0] for s in first], weights, convolve, dilation, **by_hand)
     same(got, expected)
-    leaves = [x, h, c, *layer.parameters()]
+    leaves = [x, *first, *origins, *layer.parameters()]
     same(gradients(got, leaves), gradients(expected, leaves))
-
-
-def as_batch(x):
-    """(T, B, C, *space) to (T, B * places, C), of a matrix (T, B, C, C, *space) to one row."""
-    return x.flatten(2, -1 - len(SPACE)).movedim(2, -1).flatten(1, -2)
-
-
-def give(flat, layer):
-    """``Recurrent``'s parameters from a convolution's: the middle of the kernel."""
-    for name, parameter in flat.named_parameters():
-        value = getattr(layer, name).data
-        while value.dim() > parameter.dim():
-            value = value[..., value.shape[-1] // 2]
-        parameter.data.copy_(value)
-    return flat
-
-
-def plain(cell, **options):
-    size = {"proj_size": PROJECTED} if "P" in resolve(cell).sizes else {}
-    return gw.Recurrent(cell, CHANNELS, HIDDEN, path="reference", **size, **DOUBLE, **options)
-
-
-every_cell = pytest.mark.parametrize("cell", [EveryPrimitive, EveryMatrix, Masked])
-
-
-def check_places(cell, kernel_size, space, **options):
-    layer = make(cell, kernel_size, bidirectional=True, num_layers=2, **options)
-    with torch.no_grad():
-        for p in layer.parameters():  # also where a start would make weights equal
-            p.uniform_(-0.6, 0.6)
-    flat = give(plain(cell, bidirectional=True, num_layers=2, **options), layer)
-    x, lengths = images(*space), torch.tensor([2, STEPS])
-    places = x[0, 0, 0].numel()
-    if cell is Masked:
-        layer.eval(), flat.eval()
-    output, states = layer(x, lengths=lengths)
-    expected, finals = flat(as_batch(x), lengths=lengths.repeat_interleave(places))
-    finals = [s.flatten(2) for s in tuple_of(finals)]
-    same(map(as_batch, (output, *tuple_of(states))), (expected, *finals))
-    (got,) = torch.autograd.grad(loss((output, *tuple_of(states))), [x])
-    (truth,) = torch.autograd.grad(loss((expected, *finals)), [x])
-    same([got], [truth])
 
 
 @each_untimed
 def test_with_a_kernel_of_one_each_place_is_alone(cell):
-    check_places(cell, 1, (1, 3))
+    check_places(cell, 1, (1, 3), LENGTHS | RESETS, learned_states=True)
 
 
-@every_cell
-def test_with_a_kernel_of_one_each_place_is_alone_for_every_primitive(cell):
-    check_places(cell, 1, (1, 3))
-    check_places(cell, 3, (1, 1))
+TOLD = {
+    "nothing": {"told": {}},
+    "mask": {"told": MASK},
+    "mask and resets": {"told": MASK | RESETS},
+    "origins": {"told": MASK | RESETS, "has_origins": True},
+}
+
+
+@pytest.mark.parametrize("how", TOLD)
+@pytest.mark.parametrize("cell", [EveryPrimitive, EveryMatrix, Masked])
+def test_so_it_is_for_every_primitive_whatever_it_is_told(cell, how):
+    check_places(cell, 1, (1, 3), **TOLD[how])
 
 
 def test_an_image_of_one_place_sees_the_middle_of_the_kernel_alone():
-    check_places("gru_reset_before", 3, (1, 1))
-    check_places("projected_lstm", (3, 5), (1, 1), bias=False)
+    check_places(EveryMatrix, 3, (1, 1), MASK | RESETS, learned_states=True)
+    check_places("gru_reset_before", 3, (1, 1), LENGTHS)
+    check_places("projected_lstm", (3, 5), (1, 1), {}, bias=False)
+    check_places("phased_lstm", 3, (1, 1), TIMES | MASK | RESETS)
+    check_places("lstm", 3, (1, 1), RESETS, layer_norm=True, cell_clip=0.5, zoneout=0.2)
 
 
 def test_lengths_are_each_sequence_alone():

@@ -113,23 +113,45 @@ def test_a_card_tells_why_not_another_path():
         gw.card(torch.nn.LSTM(F, H), torch.randn(T, B, F))
 
 
-@pytest.mark.parametrize(
-    ("make", "names"),
-    [
-        (lambda: gw.Bidirectional("gru", F, H), "forward_layer, backward_layer"),
-        (lambda: gw.Stack([gw.GRU(F, [H, 2]), gw.LSTM(2, 3)]), r"layers.0.layers.0, layers.0"),
-        (lambda: gw.LSTM(F, [H, 2]), r"layers.0, layers.1"),
-    ],
-)
-def test_there_is_a_card_of_each_layer_of_one_cell_and_width(make, names):
+INSIDE = {
+    "Bidirectional": (
+        lambda: gw.Bidirectional("gru", F, H),
+        {"forward_layer": (T, B, F), "backward_layer": (T, B, F)},
+    ),
+    "Stack": (
+        lambda: gw.Stack([gw.GRU(F, [H, 2]), gw.LSTM(2, 3)]),
+        {"layers.0.layers.0": (T, B, F), "layers.0.layers.1": (T, B, H), "layers.1": (T, B, 2)},
+    ),
+    "Widths": (lambda: gw.LSTM(F, [H, 2]), {"layers.0": (T, B, F), "layers.1": (T, B, H)}),
+}
+
+
+@pytest.mark.parametrize("kind", INSIDE)
+def test_the_card_of_a_wrapper_is_that_of_each_layer_inside(kind):
+    make, inputs = INSIDE[kind]
     layer = make()
-    said = rf"^card takes .* of one width .*, got gatework\.\S+\. Ask for the cards .*: {names}"
-    with pytest.raises(CellError, match=said):
-        gw.card(layer, torch.randn(T, B, F))
-    first = names.partition(",")[0].replace("\\", "")
-    assert gw.card(layer.get_submodule(first), torch.randn(T, B, F)).parameters > 0
-    with pytest.raises(CellError, match=r"^card takes .*, got torch\S+Linear\.$"):
-        gw.card(torch.nn.Linear(F, H), torch.randn(T, B, F))
+    cards = gw.card(layer, torch.randn(T, B, F))
+    assert {name: card.shape for name, card in cards.parts.items()} == inputs
+    assert sum(card.parameters for card in cards.parts.values()) == cards.parameters
+    lines = str(cards).splitlines()
+    assert lines[0].startswith(f"{kind}(")
+    titles = [f"{name}: {layer.get_submodule(name)!r}" for name in inputs]
+    assert [line for line in lines if line.startswith(tuple(inputs))] == titles
+
+
+def test_a_card_leaves_a_wrapper_as_it_was():
+    stateful = gw.Stateful(gw.GRU(F, H))
+    assert gw.card(stateful, torch.randn(T, B, F)).parts["layer"].multiply_adds
+    assert stateful.states is None
+    assert not stateful.layer._forward_pre_hooks
+
+
+def test_what_runs_no_layer_with_equations_has_no_card():
+    unused = torch.nn.Linear(F, H)
+    unused.layer = gw.GRU(F, H)
+    for other in (torch.nn.Linear(F, H), unused):
+        with pytest.raises(CellError, match=r"^card takes .* inside, got torch\S+Linear\.$"):
+            gw.card(other, torch.randn(T, B, F))
 
 
 def test_what_is_no_layer_has_no_states_to_keep():

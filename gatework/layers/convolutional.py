@@ -167,6 +167,8 @@ class ConvRecurrent(Recurrent):
             raise ShapeError(
                 f"{name}: expected input ({steps}, {self.axes}) with C={self.input_size} "
                 f"(batch_first={batch_first}, dims={self.dims}), got {tuple(x.shape)}."
+                + f" One sequence wants a batch axis: x.unsqueeze({int(not batch_first)})."
+                * (x.dim() == 2 + self.dims)
             )
         if 0 in (x.shape[1 if batch_first else 0], *x.shape[3:]):
             raise ShapeError(
