@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn.functional import linear as product
 
 from gatework.compile.linear import Linear, linear
 from gatework.equations import Spec
@@ -45,8 +44,6 @@ class ScanPath:
         form = proven(call.spec)
         if isinstance(form, str):
             return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
-        if call.dilation:
-            return "it takes no images"
         if not call.x.numel():
             return "the input is empty"
         if (reason := too_large(call.spec, call.x, call.states)) is not None:
@@ -66,7 +63,7 @@ def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor]) -> str | None:
     """Why the matrices of all steps are too many to stand side by side, or ``None``."""
     pairs = zip(spec.states, states, strict=True)
     width = sum(state.shape[-1] for symbol, state in pairs if symbol.size in MATRICES)
-    count, most = len(x) * x.shape[1] * width, MOST.get(x.device.type, ELSEWHERE)
+    count, most = x.shape[:-1].numel() * width, MOST.get(x.device.type, ELSEWHERE)
     if count <= most:
         return None
     return f"the matrices of all its steps are {count:,} numbers, above {most:,}"
@@ -84,7 +81,7 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
 
 def steps_in_torch(given: Given) -> Steps:
     """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
-    at_once = isinstance(proven(given.spec), Linear) and not given.dilation
+    at_once = isinstance(proven(given.spec), Linear)
     at_once = at_once and too_large(given.spec, given.x, given.first.values()) is None
     return run_steps(given) if at_once else stepwise.run_steps(given)
 
@@ -92,7 +89,7 @@ def steps_in_torch(given: Given) -> Steps:
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # the text cannot be made in a trace
 def run_steps(given: Given, record: bool = False) -> Steps:
     """All steps at once: the equations that are wanted, (T, B, size) each, and final states."""
-    spec, groups = given.spec, given.groups
+    spec, groups, product = given.spec, given.groups, given.product
     dtype = next(iter(given.first.values())).dtype
     x, inside = given.x.to(dtype), given.inside()
     products = reference.packed_products(spec)
@@ -106,7 +103,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     nexts = [s.name + NEXT for s in spec.states]
     wanted = [e.name for e in spec.equations] if record else nexts
     # What is made of vectors alone has no steps and rows of its own.
-    full = {n: gates[n].expand(*x.shape[:2], -1) for n in wanted}
+    full = {n: gates[n].expand(*x.shape[:-1], -1) for n in wanted}
     finals = tuple(
         _last(full[n], first, given.lengths)
         for n, first in zip(nexts, given.first.values(), strict=True)
@@ -118,7 +115,7 @@ def _last(values: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
     """The state at each sequence's end."""
     if lengths is None:
         return values[-1]
-    ends = lengths.to(values.device).view(1, -1, 1)
+    ends = lengths.to(values.device).view(1, -1, *(1,) * (first.dim() - 1))
     index = (ends - 1).clamp(min=0).expand(1, *first.shape)
     return torch.where(ends[0] > 0, values.gather(0, index)[0], first)
 
@@ -148,7 +145,10 @@ class _Start:
 
 def _sums(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
     """The states after each step; a sequence that has ended keeps its state."""
-    return recurrence.scan(start.full(a, 1.0), start.full(b, 0.0), start.first)
+    first = start.first
+    factors, summands = (start.full(*pair).flatten(1, -2) for pair in ((a, 1.0), (b, 0.0)))
+    found = recurrence.scan(factors, summands, first.flatten(0, -2))  # places are rows to it
+    return found.view(len(found), *first.shape)
 
 
 def _peaks(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
