@@ -31,7 +31,8 @@ class ConvRecurrent(Recurrent):
 
     It runs as torch's convolutions with the equations step by step between them (the text of
     ``gatework.reference.source(cell, "torch", packed=True)``), on any device, in any dtype; what
-    the input brings is convolved for all steps at once. No kernel is compiled for it.
+    the input brings is convolved for all steps at once. A cell whose memory is linear runs as a
+    scan. No kernel is compiled for it.
 
     Parameters are named as those of ``Recurrent``: for an LSTM ``W_l0`` (4H, C, *kernel),
     ``U_l0`` (4H, H, *kernel) and ``b_l0`` (4H,); peepholes ``p_l0`` are (3H, *image_size). They
