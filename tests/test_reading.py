@@ -33,7 +33,15 @@ class Crossed(Cell):
     h_next = tanh(V @ h + V @ c_next)
 
 
-MORE = [*CELLS, EveryPrimitive, EveryMatrix, Crossed]
+class Far(Cell):
+    """Numbers that are whole and larger than any integer of torch's."""
+
+    x, h = Input(), State()
+    W, U = eq.Matrix(x), eq.Matrix(h)
+    h_next = tanh((W @ x - 3 * h) * -2e20 / 1e20 + U @ h)
+
+
+MORE = [*CELLS, EveryPrimitive, EveryMatrix, Crossed, Far]
 more_cells = pytest.mark.parametrize("cell", MORE, ids=name_of)
 
 

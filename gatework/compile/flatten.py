@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import Spec
@@ -27,11 +27,13 @@ FOLDED: dict[str, Callable[..., float]] = {
 class Sequence:
     """A growing list of operations in which nothing is computed twice."""
 
-    def __init__(self, sizes: Mapping[str, str], taken: str = "t") -> None:
+    def __init__(
+        self, sizes: Mapping[str, str], taken: str = "t", known: Iterable[Let] = ()
+    ) -> None:
         self.sizes = dict(sizes)
         self.lets: list[Let] = []
         self.taken = taken
-        self._known: dict[tuple[str, tuple[Operand, ...]], str] = {}
+        self._known = {(let.op, let.args): let.name for let in known}
 
     def let(self, op: str, args: tuple[Operand, ...], name: str | None = None) -> Operand:
         """The value of an operation: a known one if it was computed before."""
@@ -45,15 +47,18 @@ class Sequence:
             named = [a for a in args if isinstance(a, str)]
             if not named:
                 raise PlanError(f"There is no kernel for {op} of plain numbers; write its value.")
-            size = min(self.sizes[a] for a in named)  # capitals first: the vector's
-            if PRIMITIVES[op].reduces:
-                size = size.lower()
-            elif op == "spread":
-                size = size.upper()
-            self.sizes[name] = size
+            size = self.sizes[name] = size_of(op, [self.sizes[a] for a in named])
             self.lets.append(Let(name, op, args, size))
             self._known[key] = name
         return self._known[key]
+
+
+def size_of(op: str, sizes: Iterable[str]) -> str:
+    """The size of a result, of the sizes of the arguments that are no plain numbers."""
+    size = min(sizes)  # capitals first: the vector's
+    if PRIMITIVES[op].reduces:
+        return size.lower()
+    return size.upper() if op == "spread" else size
 
 
 def flatten(spec: Spec) -> Plan:

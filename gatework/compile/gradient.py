@@ -6,10 +6,11 @@ costly primitives are saved, the cheap rest is recomputed from them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gatework.compile.flatten import Sequence, is_zero, leaf_sizes, split
-from gatework.compile.plan import Let, Operand, Plan, Product
+from gatework.compile.plan import Let, Operand, Plan, Product, Stage
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref
 from gatework.equations.ops import PRIMITIVES
@@ -35,7 +36,8 @@ class _Differentiator:
         sizes = leaf_sizes(self.spec)
         sizes |= {n: v.size for n, v in (self.lets | self.products).items()}
         sizes |= {gradient_name(s.name + NEXT): s.size for s in self.spec.states}
-        self.sequence = Sequence(sizes, taken="g")
+        # What the step has computed is not written out again: it is saved or worked out again.
+        self.sequence = Sequence(sizes, taken="g", known=self.lets.values())
         self.masks = {m.name for m in self.spec.masks}
         self.parts: dict[str, list[Operand]] = {}
         self.product_gradients: list[tuple[str, str, str]] = []
@@ -58,9 +60,11 @@ class _Differentiator:
         vectors = {p.name: self.total(p.name) for p in self.spec.parameters if p.cols is None}
         inputs = self.total(self.spec.input)
         stages += split(tuple(waiting), self.sequence.lets[begin:])
+        left = {*states.values(), *vectors.values(), inputs}
+        left |= {gradient for _, gradient, _ in self.product_gradients}
         made = replace(
             self.forward,
-            backward=tuple(stages),
+            backward=_read(stages, left),
             state_gradients=states,
             product_gradients=tuple(self.product_gradients),
             vector_gradients=vectors,
@@ -166,3 +170,18 @@ class _Differentiator:
                 for arg in let.args:
                     need(arg)
         return replace(plan, saved=tuple(saved), recomputed=tuple(recomputed))
+
+
+def _read(stages: list[Stage], wanted: Iterable[Operand]) -> tuple[Stage, ...]:
+    """The stages without what leads to none of these, such as the gradient by a mask."""
+    wanted, kept = set(wanted), []
+    for stage in reversed(stages):
+        lets = []
+        for let in reversed(stage.lets):
+            if let.name in wanted:
+                wanted.update(let.args)
+                lets.append(let)
+        products = tuple(p for p in stage.products if p.name in wanted)
+        wanted.update(o for p in products for o in p.operands)
+        kept.append(Stage(products, tuple(reversed(lets))))
+    return tuple(reversed(kept))

@@ -95,24 +95,26 @@ INLINE vec vec_floor(vec a)
 
 INLINE vec vec_positive(vec a) { return vec_pick(a > 0, vec_all(1), vec_all(0)); }
 
-/* exp(a) = 2^n exp(r), n whole, |r| <= ln 2 / 2; n ln 2 is taken off in two parts (Cody & Waite),
-   exp(r) is its Taylor polynomial, whose next term is below half a unit in the last place. */
+/* exp(a) = 2^(n - 1) 2 exp(r), n whole, |r| <= ln 2 / 2; n ln 2 is taken off in two parts (Cody &
+   Waite), 2 exp(r) is twice its Taylor polynomial, whose next term is below half a unit in the last
+   place. So 2^(n - 1) is a number for all results up to the largest one; behind that they are
+   infinite, and below 1.5 times the smallest normal number they are 0. */
 INLINE vec vec_exp(vec a)
 {
 #if DOUBLE
-    const real low = -708.3, high = 709.7, log2e = 1.4426950408889634, magic = 6755399441055744.0;
+    const real low = -708.3, high = 709.8, log2e = 1.4426950408889634, magic = 6755399441055744.0;
     const real ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
     static const real terms[] = {
-        1.6059043836821613e-10, 2.08767569878681e-9, 2.505210838544172e-8, 2.7557319223985893e-7,
-        2.7557319223985893e-6, 2.48015873015873e-5, 1.984126984126984e-4, 1.388888888888889e-3,
-        8.333333333333333e-3, 4.1666666666666664e-2, 1.6666666666666666e-1, 0.5, 1, 1};
-    const int bits = 52, bias = 1023;
+        3.2118087673643227e-10, 4.17535139757362e-9, 5.010421677088344e-8, 5.511463844797179e-7,
+        5.5114638447971785e-6, 4.96031746031746e-5, 3.968253968253968e-4, 2.777777777777778e-3,
+        1.6666666666666666e-2, 8.333333333333333e-2, 3.333333333333333e-1, 1, 2, 2};
+    const int bits = 52, below = 1022;
 #else
-    const real low = -87.3f, high = 88.7f, log2e = 1.44269504f, magic = 12582912.0f;
+    const real low = -87.3f, high = 88.8f, log2e = 1.44269504f, magic = 12582912.0f;
     const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    static const real terms[] = {1.98412698e-4f, 1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f,
-                                 1.66666667e-1f, 0.5f, 1, 1};
-    const int bits = 23, bias = 127;
+    static const real terms[] = {3.96825397e-4f, 2.77777778e-3f, 1.66666667e-2f, 8.33333333e-2f,
+                                 3.33333333e-1f, 1, 2, 2};
+    const int bits = 23, below = 126;
 #endif
     vec x = vec_pick(a < low, vec_all(low), a);
     x = vec_pick(x > high, vec_all(high), x); /* a NaN passes both comparisons and stays */
@@ -122,7 +124,7 @@ INLINE vec vec_exp(vec a)
     vec y = vec_all(terms[0]);
     for (unsigned i = 1; i < sizeof terms / sizeof *terms; i++)
         y = y * r + terms[i];
-    ivec power = (((ivec)shifted - (ivec)vec_all(magic)) + bias) << bits;
+    ivec power = (((ivec)shifted - (ivec)vec_all(magic)) + below) << bits; /* the least one is 0 */
     return y * (vec)power;
 }
 

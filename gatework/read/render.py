@@ -33,7 +33,7 @@ def _render(expr: Expr, spelling: Spelling) -> tuple[str, int]:
         case Ref(name):
             return spelling.name(name), ATOM
         case Number(value):
-            text = str(int(value)) if value == int(value) else repr(value)
+            text = repr(value).removesuffix(".0")  # 1e+300 stays: torch takes no such whole number
             return (f"({text})" if value < 0 else text), ATOM
         case Product(Ref(matrix), operand):
             if isinstance(operand, Ref) and (matrix, operand.name) in spelling.products:

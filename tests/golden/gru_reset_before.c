@@ -324,18 +324,18 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const vec v_r = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u);
             const vec v_g__9 = v_back__t__4 * v_r;
             const vec v_d__z = v_g__5 + v_g__7;
-            const vec v_g__11 = (real)1.0 - v_z;
-            const vec v_g__12 = v_z * v_g__11;
-            const vec v_g__13 = v_d__z * v_g__12;
-            const vec v_g__14 = (real)1.0 - v_r;
-            const vec v_g__15 = v_r * v_g__14;
-            const vec v_g__16 = v_g__8 * v_g__15;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_g__13);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__16);
+            const vec v_t__7 = (real)1.0 - v_z;
+            const vec v_g__11 = v_z * v_t__7;
+            const vec v_g__12 = v_d__z * v_g__11;
+            const vec v_g__13 = (real)1.0 - v_r;
+            const vec v_g__14 = v_r * v_g__13;
+            const vec v_g__15 = v_g__8 * v_g__14;
+            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_g__12);
+            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__15);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__6);
             vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__9);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__16 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__13 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__15 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__12 : vec_all(0));
             (void)live;
         }
     }
@@ -344,7 +344,7 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
 /* backward, stage 2, values of size H */
 INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
 {
-    /* back__h = U_r.T @ g__16 + U_z.T @ g__13 */
+    /* back__h = U_r.T @ g__15 + U_z.T @ g__12 */
     vec s0[6][1][4];
     _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
@@ -384,8 +384,8 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
             const vec v_back__h = s0[r][0][q];
             const vec v_g__6 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
             const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__17 = v_g__6 + v_g__9;
-            const vec v_d__h = v_g__17 + v_back__h;
+            const vec v_g__16 = v_g__6 + v_g__9;
+            const vec v_d__h = v_g__16 + v_back__h;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Hp + u, live ? v_d__h : v_d__h_next);
             (void)live;

@@ -46,7 +46,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             const vec v_t__2 = v_t__0 - v_t__1;
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp) + u, v_t__2);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (0) + u, v_t__2);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (0) + u, v_t__2);
             }
             (void)live;
         }
@@ -77,8 +77,8 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp) + u, v_t__3);
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u, v_t__21);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp) + u, v_t__3);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES + LANES) + 0, v_t__20);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp) + u, v_t__3);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0, v_t__20);
             }
             (void)live;
         }
@@ -111,7 +111,7 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u, v_t__15);
             if (u == 0) vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_t__8);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0, v_t__8);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0, v_t__8);
             }
             (void)live;
         }
@@ -169,7 +169,7 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u, v_g);
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u, v_t__12);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u, v_g);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u, v_g);
             }
             (void)live;
         }
@@ -203,7 +203,7 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
             vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_c_next);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0, v_t__6);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0, v_t__6);
             }
             (void)live;
         }
@@ -473,17 +473,6 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
             const vec v_back__c_next = s0[r][0][q];
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__0 = v_d__c_next + v_back__c_next;
-            const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            const vec v_t__10 = (real)0.5 * v_c;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u);
-            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
-            const vec v_t__11 = v_g * v_drop;
-            const vec v_t__12 = v_t__10 + v_t__11;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0);
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
-            const vec v_k = v_t__6 * v_t__8;
-            const vec v_new = v_t__12 + v_k;
-            const vec v_g__1 = v_g__0 * v_new;
             const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
             const vec v_t__15 = (real)1.0 - v_late;
             const vec v_g__2 = v_g__0 * v_t__15;
@@ -509,9 +498,9 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
             const vec v_g__4 = v_g__3 * v_t__8;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0);
             const vec v_g__5 = v_g__3 * v_t__6;
             if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
             if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0, v_g__5);
@@ -534,7 +523,7 @@ INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__6 = v_g__2 * v_drop;
             const vec v_g__4 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0);
             const vec v_d__g = v_g__4 + v_g__6;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp) + u);
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u);
             const vec v_g__8 = v_g * v_g;
             const vec v_g__9 = (real)1.0 - v_g__8;
             const vec v_g__10 = v_d__g * v_g__9;
@@ -610,7 +599,7 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Pp) break;
             const vec v_back__t__3 = s0[r][0][q];
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES + LANES) + 0);
+            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0);
             const vec v_g__11 = v_d__h_next * v_t__20;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             const vec v_t__18 = (real)0.5 * v_h;
@@ -643,7 +632,7 @@ INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__18 = v_g__0 * v_late;
             const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
             const vec v_g__19 = v_g__2 * (real)0.5;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + e->Hp + LANES + LANES + LANES) + (e->Fp + e->Pp + e->Hp + LANES) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
             const vec v_g__20 = (real)1.0 - v_t__8;
             const vec v_g__21 = v_t__8 * v_g__20;
             const vec v_g__5 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0);
