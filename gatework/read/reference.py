@@ -250,7 +250,8 @@ def _text(
     products: Mapping[tuple[str, str], str],
     equations: Sequence[Line],
 ) -> str:
-    used = {node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)}
+    exprs = [expr for *_, written in equations for expr in written]
+    used = {node.op for expr in exprs for node in walk(expr) if isinstance(node, Apply)}
     helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
     spelling = Spelling(
         name=lambda name: name,
