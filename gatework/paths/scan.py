@@ -171,9 +171,23 @@ def _sums(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
     return recurrence.scan(start.full(a, 1.0), start.full(b, 0.0), start.first)
 
 
-def _peaks(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
+def _peaks(
+    a: Tensor | float,
+    b: Tensor | float,
+    goes_on: Tensor | float,
+    live: Tensor | float,
+    kept: Tensor | float,
+    start: _Start,
+) -> Tensor:
     """The same of the largest numbers."""
-    return recurrence.peaks(start.full(a, 0.0), start.full(b, -math.inf), start.first)
+    a, b = start.full(a, 0.0), start.full(b, -math.inf)
+    if isinstance(live, Tensor):
+        a, b = torch.where(live == 0, kept, a), torch.where(live == 0, -math.inf, b)
+    if isinstance(goes_on, Tensor):
+        anew = goes_on == 0 if start.inside is None else (goes_on == 0) & start.inside
+        b = torch.where(anew & (b <= a), a, b)
+        a = torch.where(anew, -math.inf, a)
+    return recurrence.peaks(a, b, start.first)
 
 
 def _before(start: _Start, after: Tensor) -> Tensor:
@@ -262,7 +276,11 @@ def _compiled(spec: Spec, in_full: bool = True) -> Callable[..., dict[str, Any]]
             continue
         if Ref(name) in read:
             lines.insert(0, (name, f"before__({name}, {after})", ()))
-        lines.insert(0, (after, f"{item.kind}__({{}}, {{}}, {name})", (item.a, item.b)))
+        given = [item.a, item.b]
+        if item.kind == "peaks":
+            given += [item.goes_on, item.live, item.kept]
+        form = f"{item.kind}__({', '.join('{}' for _ in given)}, {name})"
+        lines.insert(0, (after, form, tuple(given)))
     text = reference.packed_source(spec, "torch", lines, of_input=True)
     calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before, "outers__": _outers}
     calls |= {"read_after__": partial(_read, True), "read_before__": partial(_read, False)}
