@@ -119,9 +119,9 @@ class _Prover:
         name, live, kept = state + NEXT, ONE, Ref(state)
         expr = self.equations[name]
         match expr:
-            case Apply("add", (Apply("gated", (Ref(made), gate)), Apply("gated", (old, other)))) if (
-                other == 1 - gate and made in self.equations
-            ):
+            case Apply(
+                "add", (Apply("gated", (Ref(made), gate)), Apply("gated", (old, other)))
+            ) if other == 1 - gate and made in self.equations:
                 expr, live, kept = self.equations[made], gate, old
         match expr:
             case Apply("maximum", (left, right)):
@@ -188,7 +188,9 @@ class _Prover:
 
 def _is_gate(factor: Expr) -> bool:
     """Whether a factor is one, or one where a mask is 1 and nought where it is 0."""
-    return factor == ONE or (isinstance(factor, Apply) and factor.op == "gated" and factor.args[0] == ONE)
+    return factor == ONE or (
+        isinstance(factor, Apply) and factor.op == "gated" and factor.args[0] == ONE
+    )
 
 
 def _made(op: str, *args: Expr) -> Expr:

@@ -127,8 +127,8 @@ class Recurrent(StackForward, nn.Module):
         sizes = {"F": features, "H": self.hidden_size, "P": self.proj_size}
         shapes = {}
         for stem, members in self._spec.groups.items():
-            rows, *cols = (width_of(letter, sizes) for letter in members[0].shape)
             one = members[0]
+            rows, *cols = (width_of(letter, sizes, self._spec.heads) for letter in one.shape)
             shapes[stem] = (rows // one.chunk * len(members), *(c // one.blocks for c in cols))
         return shapes
 
@@ -208,13 +208,18 @@ def _check_sizes(
             raise ShapeError(f"{name} is a whole number above zero, got {value!r}.")
     probability_of("dropout", dropout)
     sizes = {"H": hidden_size, "P": proj_size}
+    if hidden_size % spec.heads:
+        raise ShapeError(
+            f"{spec.name}: {hidden_size} units cannot be divided into {spec.heads} heads of one "
+            f"size."
+        )
     for p in spec.parameters:
         if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:
             raise ShapeError(
                 f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be divided "
                 f"into so many of one size."
             )
-        if sizes.get(p.rows, 0) % (p.chunk * p.blocks):
+        if sizes.get(p.rows, 0) % (p.chunk * max(p.blocks, spec.heads)):
             raise ShapeError(
                 f"{spec.name}: {p.name} has chunks of {p.chunk} units"
                 + (f" in {p.blocks} blocks" if p.blocks > 1 else "")

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from gatework.equations.spec import NEXT
+from gatework.errors import PathError
 from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Result
+from gatework.paths.heads import apart
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
 
@@ -29,7 +31,7 @@ class ReferencePath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction, step by step."""
-        return vendor.lowered(call, run_layers(call, _run_directions))
+        return vendor.lowered(call, run_layers(call, apart(_run_directions)))
 
 
 def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
@@ -45,6 +47,8 @@ def run_steps(
     the matrix product may have more axes between B and the features.
     """
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
+    if spec.heads > 1:
+        raise PathError(f"{spec.name} has heads of its own, which run in a Recurrent alone.")
     states = tuple(given.first.values())
     step = reference.compiled(spec, "torch", packed=True, product=product)
     products = reference.packed_products(spec)

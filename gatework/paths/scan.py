@@ -28,6 +28,7 @@ from gatework.equations.spec import NEXT
 from gatework.paths import chunks, recurrence
 from gatework.paths import reference as stepwise
 from gatework.paths.call import Call, Given, Result, is_plain
+from gatework.paths.heads import apart
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
 
@@ -60,7 +61,7 @@ class ScanPath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps at once."""
-        return run_layers(call, _run_directions)
+        return run_layers(call, apart(_run_directions))
 
 
 def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor], in_full: bool) -> str | None:
