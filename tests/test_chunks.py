@@ -1,134 +1,220 @@
-"""Chunks of units that share a row: the ON-LSTM as its authors have it, and cells of one's own."""
+"""Matrices that grow by outer products: what is read of them, without the matrices of all steps."""
 
 import pytest
 import torch
-from shared import randoms, recurrent
-from tolerances import EXACT
+from shared import EveryMatrix, randoms, recurrent
+from tolerances import EXACT, SINGLE
 
 import gatework as gw
 import gatework.equations as eq
-from gatework.cells.on_lstm import on_lstm
-from gatework.equations.spec import from_text
-from gatework.errors import CellError, ShapeError
-from gatework.read import reference
-from gatework.read.latex import latex
-from gatework.read.table import amounts, summary
+from gatework import paths
+from gatework.compile.outers import OfOuters, of_outers
+from gatework.paths.chunks import Outers, steps_of
 
-T, B, F = 4, 3, 2
+T, B, F, H = 37, 3, 3, 11
+N, M = 3, 4  # rows and columns of a matrix
 
 
-class Steps(gw.Cell):
-    """Gates that rise from chunk to chunk, the first unit of each shown."""
+class Pairs(gw.Cell):
+    """Two outer products a step; read before and after it, and as the next one would be."""
 
-    x, h = eq.Input(), eq.State()
-    first = eq.First(4)
-    W, U, b = eq.Matrix(x, chunk=4), eq.Matrix(h), eq.Vector(chunk=4)
-    a = W @ x + b
-    h_next = eq.tanh(U @ h + a * first) + 0.1 * a
-
-
-def rising(logits, chunk):
-    return torch.cumsum(torch.softmax(logits, -1), -1).repeat_interleave(chunk, -1)
-
-
-def on_lstm_by_hand(layer, x, h, c, chunk):
-    w, outputs = layer.stored(0, 0), []
-
-    def sums(row, kind=""):
-        return row @ w[f"W{kind}"].T + h @ w[f"U{kind}"].T + w[f"b{kind}"]
-
-    for row in x:
-        i, f, g, o = sums(row).chunk(4, -1)
-        m_f, m_i = rising(sums(row, "_mf"), chunk), 1 - rising(sums(row, "_mi"), chunk)
-        both = m_f * m_i
-        kept = torch.sigmoid(f) * both + (m_f - both)
-        taken = torch.sigmoid(i) * both + (m_i - both)
-        c = kept * c + taken * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
-        outputs.append(h)
-    return torch.stack(outputs), c
+    x, h, C = eq.Input(), eq.State(), eq.State("HH")
+    W_k, W_v, W_q, W_p = eq.matrix(4, x)
+    w_f, w_i = eq.matrix(2, x, rows="h")
+    b = eq.Vector()
+    f, i = eq.tanh(w_f @ x), w_i @ x
+    k, v, q = W_k @ x, W_v @ x + b, W_q @ x
+    first = eq.outer(v, k)
+    C_next = f * (0.5 * C + i * first - eq.outer(b, q) / (1 + i * i))
+    doubled = 2 * C_next - C
+    h_next = eq.times(C, q) + eq.times(C_next, eq.tanh(W_p @ x)) + eq.times(doubled, k) * v
 
 
-def steps_by_hand(layer, x, h, _, chunk):
-    w, outputs = layer.stored(0, 0), []
-    for row in x:
-        a = (row @ w["W"].T + w["b"]).repeat_interleave(chunk, -1)
-        shown = torch.zeros_like(a)
-        shown[:, ::chunk] = a[:, ::chunk]
-        h = torch.tanh(h @ w["U"].T + shown) + 0.1 * a
-        outputs.append(h)
-    return torch.stack(outputs), h
+class Twice(gw.Cell):
+    """What is read of one matrix is a key of the other one."""
+
+    x, h, C, D = eq.Input(), eq.State(), eq.State("HH"), eq.State("HH")
+    W_k, W_v = eq.matrix(2, x)
+    w = eq.Matrix(x, rows="h")
+    k, v = W_k @ x, eq.sigmoid(W_v @ x)
+    C_next = C + eq.outer(k, k) / eq.units(k)
+    r = eq.tanh(eq.times(C_next, v))
+    D_next = eq.sigmoid(w @ x) * D + eq.outer(r, v)
+    h_next = eq.times(D_next, r) - eq.times(D, r)
 
 
-@pytest.mark.parametrize("path", ["native", "reference"])
-@pytest.mark.parametrize(
-    ("cell", "by_hand", "chunk", "hidden"),
-    [(on_lstm(5), on_lstm_by_hand, 5, 35), (Steps, steps_by_hand, 4, 12)],
-    ids=["on_lstm", "own"],
-)
-def test_it_is_the_loop_by_hand(cell, by_hand, chunk, hidden, path):
-    layer = recurrent(cell, F, hidden, path=path)
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter)
-    x, h, c = randoms((T, B, F), (B, hidden), (B, hidden))
-    given = (h, c)[: len(layer.spec.states)]
-    hx = tuple(s.unsqueeze(0) for s in given)
-    output, states = layer(x, hx if len(hx) > 1 else hx[0])
-    last = (states if isinstance(states, torch.Tensor) else states[-1])[0]
-    found, truth = (output, last), by_hand(layer, x, h, c, chunk)
-    leaves = [x, *given, *layer.parameters()]
-    for one, other in zip(found, truth, strict=True):
-        torch.testing.assert_close(one, other, **EXACT)
-    pair = [torch.autograd.grad(o.cos().sum() + s.sin().sum(), leaves) for o, s in (found, truth)]
-    for one, other in zip(*pair, strict=True):
-        torch.testing.assert_close(one, other, **EXACT)
-    weights = {n: w.detach().numpy() for n, w in layer.named_weights().items()}
-    one = reference.step(cell, weights, *(t.detach().numpy() for t in (x[0], *given)))
-    torch.testing.assert_close(torch.from_numpy(one["h_next"]), truth[0][0], **EXACT)
+def by_hand(a, pairs, matrix, q, after):
+    """The loop over the steps that the matrix is defined by."""
+    matrix, found = matrix.view(-1, N, M), []
+    for t in range(len(a)):
+        grown = sum(torch.einsum("bn,bm->bnm", u[t], v[t]) for u, v in pairs)
+        later = a[t].unsqueeze(-1) * matrix + grown
+        found.append(torch.einsum("bnm,bm->bn", later if after else matrix, q[t]))
+        matrix = later
+    return torch.stack(found), matrix.flatten(1)
 
 
-def test_what_is_told_of_it():
-    spec = on_lstm(10)
-    layer = recurrent(spec, 3, 40)
-    assert layer.W_mi_l0.shape == (4, 3)
-    assert layer.b_mf_l0.shape == (4,)
-    numbers = amounts(spec)[0].at({"F": 3, "H": 40})
-    assert numbers == sum(p.numel() for p in layer.parameters())
-    assert "(H/10 x F):  W_mi" in summary(spec)
-    assert r"first \odot \exp" in latex(spec).replace("{", "").replace("}", "").replace(
-        r"\mathrm", ""
+def made(steps, count):
+    a, first, q = randoms((steps, B, 1), (B, N * M), (steps, B, M))
+    vectors = randoms(*[(steps, B, N), (steps, B, M)] * count, seed=1)
+    with torch.no_grad():
+        a[steps // 2, 0] = 0.0  # where nothing of before is left
+    return a, first, q, vectors
+
+
+def read(a, first, q, *vectors, after, steps):
+    matrix = Outers(a, list(zip(vectors[::2], vectors[1::2], strict=True)), first, steps)
+    return matrix.read(q, after), matrix.last
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("steps", "of_chunk", "count"), [(7, 3, 1), (8, 4, 2), (1, 5, 1)])
+def test_it_is_the_loop_by_hand(steps, of_chunk, count, after):
+    a, first, q, vectors = made(steps, count)
+    leaves = [a, first, q, *vectors]
+    pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
+    results = [read(a, first, q, *vectors, after=after, steps=of_chunk)]
+    results += [by_hand(a, pairs, first, q, after)]
+    (found, *mine), (expected, *theirs) = (
+        [torch.cat([t.flatten() for t in each])]
+        + list(torch.autograd.grad(each[0].cos().sum() + each[1].sin().sum(), leaves))
+        for each in results
     )
-    again = from_text(spec.text)
-    assert again == spec != on_lstm(5)
-    assert on_lstm(1) == gw.cells.OnLSTM.spec
-    assert from_text(Steps.spec.text) == Steps.spec
+    for got, want in zip((found, *mine), (expected, *theirs), strict=True):
+        torch.testing.assert_close(got, want, **EXACT)
 
 
-def test_the_first_units_stay_while_masks_are_drawn():
-    layer = recurrent(on_lstm(4), F, 8, zoneout=0.5, path="reference").train()
-    (x,) = randoms((T, B, F))
-    kept = gw.record(layer, x)
-    assert (kept["e_i"].view(T, B, 2, 4)[..., 1:] == 0).all()
-    assert (kept["e_i"][..., ::4] > 0).all()
+def test_it_can_be_differentiated_twice():
+    a, first, q, vectors = made(3, 2)
+
+    def run(*leaves):
+        return read(*leaves, after=True, steps=2)
+
+    assert torch.autograd.gradgradcheck(run, [a, first, q, *vectors], fast_mode=True)
 
 
-@pytest.mark.parametrize("chunk", [0, -2, True, 2.5, "2"])
-def test_a_chunk_is_a_number_of_units(chunk):
-    with pytest.raises(CellError, match="a number of units from 1 on, got"):
-        on_lstm(chunk)
-    with pytest.raises(CellError, match=r"whole number of units|Write `first = First\(10\)`"):
-
-        class Wrong(gw.Cell):
-            x, h = eq.Input(), eq.State()
-            first = eq.First(chunk)
-            h_next = eq.Matrix(x) @ x * first
+def test_what_is_never_read_is_there_at_the_end():
+    a, first, q, vectors = made(7, 1)
+    expected = by_hand(a, [vectors], first, q, True)[1]
+    torch.testing.assert_close(Outers(a, [vectors], first, 3).last, expected, **EXACT)
 
 
-def test_units_that_make_no_whole_chunks_are_refused():
-    with pytest.raises(ShapeError, match="W_mi has chunks of 5 units; 12 units cannot be divided"):
-        gw.Recurrent(on_lstm(5), F, 12)
-    with pytest.raises(ShapeError, match="U_mi has chunks of 4 units in 2 blocks; 12 units"):
-        gw.Recurrent(on_lstm(4), F, 12, heads=2)
-    assert recurrent(on_lstm(3), F, 12, heads=2).U_mi_l0.shape == (4, 6)
-    with pytest.raises(ShapeError, match="W_mi has blocks or chunks, which convolutions have none"):
-        gw.ConvRecurrent(on_lstm(4), F, 12, 3)
+def test_what_is_no_number_stays_where_it_is():
+    """It reaches no step before it, no other row, and none behind a factor of nought."""
+    a, first, q, (u, v) = made(8, 1)
+    with torch.no_grad():
+        u[2, 0, 1], v[5, 1, 0], first[2, 0] = torch.nan, torch.inf, torch.nan
+        a[1, 2] = 0.0
+    matrix = Outers(a, [(u, v)], first, steps=8)
+    after, before = (matrix.read(q, when).isnan().any(-1) for when in (True, False))
+    bad = torch.zeros(8, B, dtype=torch.bool)
+    bad[2:4, 0], bad[5:, 1], bad[:1, 2] = True, True, True  # the first row's a is 0 at the step 4
+    assert torch.equal(after, bad)
+    bad = torch.zeros(8, B, dtype=torch.bool)
+    bad[3:5, 0], bad[6:, 1], bad[:2, 2] = True, True, True
+    assert torch.equal(before, bad)
+    assert torch.equal(matrix.last.isnan().any(-1), torch.tensor([False, True, False]))
+
+
+CASES = {
+    "mlstm": ("mlstm", {}),
+    "mlstm in both directions": ("mlstm", {"bidirectional": True, "learned_states": True}),
+    "pairs": (Pairs, {"num_layers": 2}),
+    "twice": (Twice, {}),
+}
+STEPS = {
+    "plain": {},
+    "lengths": {"lengths": [T, 20, 0]},
+    "resets": {"resets": torch.arange(T * B).view(T, B) % 13 == 7},
+    "mask": {"mask": torch.arange(T * B).view(T, B) % 5 != 3},
+}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("case", CASES)
+def test_a_layer_is_its_steps_one_by_one(case, steps):
+    cell, options = CASES[case]
+    results = []
+    for path in ("scan", "reference"):
+        layer = recurrent(cell, F, H, path=path, **options)
+        assert isinstance(of_outers(layer.spec), OfOuters)
+        assert steps_of(H) < T  # more than one chunk
+        rows = layer.num_layers * (2 if layer.bidirectional else 1)
+        matrices = len(layer.spec.states)
+        x, *states = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
+        more = dict(STEPS[steps])
+        if options.get("learned_states") and steps == "resets":
+            more["reset_to"] = layer.state(batch=B)
+        assert len(states) == matrices and states[0].shape[0] == rows
+        output, last = layer(x, tuple(states), **more)
+        total = output.cos().sum() + sum((s.sin() * s).sum() for s in last)
+        leaves = [x, *states, *(p for n, p in layer.named_parameters() if "first" not in n)]
+        results.append([output, *last, *torch.autograd.grad(total, leaves, allow_unused=True)])
+    for got, want in zip(*results, strict=True):
+        if got is None or want is None:  # nothing reaches it
+            assert not any(g is not None and g.any() for g in (got, want))
+        else:
+            torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
+def test_single_precision_is_near_double():
+    layer = recurrent("mlstm", F, H)
+    x = randoms((T, B, F))[0]
+    wanted = torch.autograd.grad(layer(x)[0].cos().sum(), [x, *layer.parameters()])
+    expected = layer(x)[0]
+    layer, x = layer.float(), x.detach().float().requires_grad_()
+    output = layer(x)[0]
+    torch.testing.assert_close(output.double(), expected, **SINGLE)
+    found = torch.autograd.grad(output.cos().sum(), [x, *layer.parameters()])
+    scale = max(g.abs().max() for g in wanted)
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-6 * float(scale))
+
+
+def test_it_is_chosen_where_no_matrix_is_asked_for():
+    layer = recurrent("mlstm", 2, 64)
+    x = torch.zeros(200, 4, 2, dtype=torch.float64)  # 3.3 million numbers in all matrices
+    call = layer.prepare(x)[0]
+    assert paths.choose(call).name == "scan"
+    recording = gw.record(layer, x[:3])
+    assert recording["C_next"].shape == (3, 4, 64, 64)
+
+
+class Forgets(gw.Cell):
+    x, h, C = eq.Input(), eq.State(), eq.State("HH")
+    W = eq.Matrix(x)
+    C_next = eq.outer(W @ x, W @ x) + eq.outer(W @ x, W @ x) * 0
+    h_next = eq.times(eq.tanh(C_next), W @ x) + eq.times(C, W @ x)
+
+
+class Crossed(gw.Cell):
+    x, h, C, D = eq.Input(), eq.State(), eq.State("HH"), eq.State("HH")
+    W = eq.Matrix(x)
+    C_next = C + eq.outer(W @ x, W @ x)
+    D_next = D + C_next
+    h_next = eq.times(D_next, W @ x)
+
+
+class Averaged(gw.Cell):
+    x, h, C = eq.Input(), eq.State(), eq.State("HH")
+    W = eq.Matrix(x)
+    C_next = C + eq.outer(W @ x, W @ x)
+    h_next = eq.times(C_next, W @ x) * eq.mean(C_next)
+
+
+REASONS = {
+    Forgets: "h_next has a matrix that is no sum of states and outer products",
+    Crossed: "D_next reads another matrix",
+    Averaged: "h_next reads the matrix C_next other than by times",
+    EveryMatrix: "h_next takes the times of what depends on a state",
+    "min_gru": "no state is a matrix",
+}
+
+
+@pytest.mark.parametrize("cell", REASONS)
+def test_other_cells_are_told_apart_and_run(cell):
+    layer = recurrent(cell, F, 5)
+    assert of_outers(layer.spec) == f"{layer.spec.name}: {REASONS[cell]}."
+    x = randoms((4, 2, F))[0]
+    expected = recurrent(cell, F, 5, path="reference")(x)[0]
+    torch.testing.assert_close(layer(x)[0], expected, **EXACT)

@@ -1,6 +1,7 @@
 """The scan path against the steps one by one, and its recurrence against a loop by hand."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -309,14 +310,15 @@ def test_the_largest_of_all_steps_is_a_loop_by_hand(steps):
     same(*(torch.autograd.grad(loss, [a, b, first]) for loss in losses))
 
 
-def test_matrices_of_too_many_steps_are_taken_step_by_step(monkeypatch):
+def test_matrices_of_too_many_steps_are_not_written_out(monkeypatch):
     layer = recurrent("mlstm", FEATURES, HIDDEN)
     x, _ = inputs(layer)
     call = layer.prepare(x)[0]
-    assert paths.choose(call).name == "scan"
     monkeypatch.setitem(scan.MOST, "cpu", STEPS * BATCH * HIDDEN**2 - 1)
-    assert paths.choose(call).name == "reference"
+    for more in ({"record": True}, {"every_state": True}):
+        assert paths.choose(replace(call, **more)).name == "reference"
     layer.path = "scan"
     with pytest.raises(PathError, match="matrices of all its steps are 450 numbers, above 449"):
-        layer(x)
+        layer(x, return_states=True)
+    assert paths.choose(call).name == "scan"
     assert scan.ScanPath().supports(recurrent("qrnn", FEATURES, HIDDEN).prepare(x)[0]) is None

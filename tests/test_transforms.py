@@ -11,7 +11,6 @@ import gatework as gw
 from gatework.cells import (
     GRU,
     LSTM,
-    MLSTM,
     RNN,
     SLSTM,
     CoupledForgetLSTM,
@@ -26,13 +25,21 @@ from gatework.cells import (
 )
 from gatework.compile import make_plan
 from gatework.compile.flatten import without_kernel
-from gatework.equations import Input, Matrix, State, tanh
+from gatework.equations import Input, Matrix, State, mean, tanh
 from gatework.equations.spec import from_dict, from_text, to_dict
 from gatework.errors import CellError
 from gatework.paths.masks import draw
 
 t = gw.transform
 T, B, F, H, P = 4, 3, 3, 6, 2
+
+
+class NumberAndProjection(gw.Cell):
+    x, h, c, m = Input(), State("P"), State(), State("h")
+    W, V = Matrix(x), Matrix(c, rows="P")
+    m_next = m + mean(c)
+    c_next = tanh(m + W @ x)
+    h_next = V @ c_next
 
 
 def check(cell, step, training=False, paths=("reference", "native")):
@@ -316,7 +323,8 @@ REFUSED = {
     "there is no output activation": lambda: t.activations(GRU, output="relu"),
     "no function is called 'swish'": lambda: t.activations(GRU, candidate="swish"),
     "a whole number above 1": lambda: t.heads(LSTM, 1),
-    "the state C belongs to all units": lambda: t.heads(MLSTM, 2),
+    "MinGRU: heads(2): no matrix": lambda: t.heads(MinGRU, 2),
+    "its own m, and a projection would": lambda: t.heads(NumberAndProjection, 2),
     "there are heads already": lambda: t.heads(t.heads(LSTM, 2), 2),
     "takes a Cell class": lambda: t.peephole("lstm"),
     "a probability lies in [0, 1], got 'a'": lambda: t.zoneout(LSTM, h="a"),

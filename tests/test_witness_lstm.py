@@ -132,7 +132,7 @@ def test_mlstm_does_not_overflow():
 
 
 def test_mlstms_side_by_side_are_the_heads_of_the_authors_own():
-    """What ``heads`` tells to do instead: nothing goes from head to head."""
+    """Nothing goes from head to head."""
     layers = [recurrent("mlstm", 3, 4, seed=seed) for seed in range(2)]
     (x,) = randoms((5, 2, 3))
     leaves = [x, *(p for layer in layers for p in layer.parameters())]

@@ -23,8 +23,8 @@ class MLSTM(Cell):
 
     source = "Beck et al. 2024, arXiv:2405.04517"
     convention = (
-        "one head; sigmoid forget gate, of the two that the paper allows; C, n and m are the "
-        "stabilised ones, i and f the paper's i' and f'"
+        "sigmoid forget gate, of the two that the paper allows; C, n and m are the stabilised "
+        "ones, i and f the paper's i' and f'"
     )
     use = (
         "Where much is to be stored and found again: the memory has H² numbers and the step no "
@@ -33,7 +33,7 @@ class MLSTM(Cell):
     )
     deviations = (
         "The authors have several heads, each a cell of its own on a part of the units; here is "
-        "one. Their code adds 1e-6 to the divisor, and takes q and k from a convolution of x; it "
+        "one, and heads=4 makes four. Their code adds 1e-6 to the divisor, and takes q and k from a convolution of x; it "
         "normalises h, head by head, before the output gate."
     )
 

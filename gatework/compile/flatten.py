@@ -78,6 +78,8 @@ def without_kernel(spec: Spec) -> str | None:
         for node in walk(equation.expr):
             if isinstance(node, nodes.Apply) and not PRIMITIVES[node.op].has_kernel:
                 return node.op
+    if spec.heads > 1:
+        return f"the {spec.heads} heads side by side"
     for symbol in spec.states:
         if symbol.size not in VECTORS:
             return f"the state {symbol.name} of size {shown(symbol.size)}"

@@ -28,12 +28,20 @@ Line = tuple[Expr, Expr]  # the a and b of a * state + b
 
 @dataclass(frozen=True)
 class Scan:
-    """One state by its recurrence; a and b may be plain numbers, ``kind`` is sums or peaks."""
+    """One state by its recurrence; a and b may be plain numbers, ``kind`` is sums or peaks.
+
+    The others are of peaks in an interrupted cell, see ``interruption``. Where ``live`` is 0 the
+    step is skipped: there the state is ``s + kept``. Where ``goes_on`` is 0 it is set anew: there
+    s is 0, whatever it was.
+    """
 
     state: str
     a: Expr
     b: Expr
     kind: str = "sums"
+    goes_on: Expr = ONE
+    live: Expr = ONE
+    kept: Expr = ZERO
 
 
 @dataclass(frozen=True)
@@ -108,13 +116,24 @@ class _Prover:
 
     def scan(self, state: str) -> Scan:
         """The recurrence of a state."""
-        match self.equations[state + NEXT]:
+        name, live, kept = state + NEXT, ONE, Ref(state)
+        expr = self.equations[name]
+        match expr:
+            case Apply(
+                "add", (Apply("gated", (Ref(made), gate)), Apply("gated", (old, other)))
+            ) if other == 1 - gate and made in self.equations:
+                expr, live, kept = self.equations[made], gate, old
+        match expr:
             case Apply("maximum", (left, right)):
-                one, other = (self.split(side, state, state + NEXT) for side in (left, right))
-                for (slope, a), (none, b) in ((one, other), (other, one)):
-                    if (slope, none) == (ONE, ZERO):
-                        return Scan(state, a, b, "peaks")
-        return Scan(state, *self.line(state + NEXT, state))
+                one, other = (self.split(side, state, name) for side in (left, right))
+                slope, rest = self.split(kept, state, name)
+                if live == ONE:
+                    slope = one[0] if one[0] != ZERO else other[0]
+                for (factor, a), (none, b) in ((one, other), (other, one)):
+                    if none == ZERO and factor == slope and _is_gate(factor):
+                        goes_on = factor.args[1] if isinstance(factor, Apply) else ONE
+                        return Scan(state, a, b, "peaks", goes_on, live, rest)
+        return Scan(state, *self.line(name, state))
 
     def needs_all(self, expr: Expr) -> str | None:
         """What in an expression takes all units of something that depends on a state."""
@@ -165,6 +184,13 @@ class _Prover:
                 return _made(op, b, c), _made(op, b, d)
         what = "divides" if op == "div" else "multiplies what depends on a state"
         raise _NotLinearError(f"{where} {what} by what depends on a state.")
+
+
+def _is_gate(factor: Expr) -> bool:
+    """Whether a factor is one, or one where a mask is 1 and nought where it is 0."""
+    return factor == ONE or (
+        isinstance(factor, Apply) and factor.op == "gated" and factor.args[0] == ONE
+    )
 
 
 def _made(op: str, *args: Expr) -> Expr:

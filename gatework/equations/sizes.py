@@ -23,14 +23,21 @@ def single(size: str) -> str:
     return size[0].lower()
 
 
-def shape_of(size: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """The axes of a value outside of a layer: (1,), (H,) or (H, H)."""
-    return (1,) if size.islower() else tuple(sizes[letter] for letter in size)
+def shape_of(size: str, sizes: Mapping[str, int], heads: int = 1) -> tuple[int, ...]:
+    """The axes of a value outside of a layer: (1,), (H,) or (H, H).
+
+    With n ``heads`` each has a number and a matrix of its own: (n,) or (n, H/n, H/n).
+    """
+    if size.islower():
+        return (heads if size == "h" else 1,)
+    if len(size) > 1 and heads > 1:
+        return (heads, *(sizes[letter] // heads for letter in size))
+    return tuple(sizes[letter] for letter in size)
 
 
-def width_of(size: str, sizes: Mapping[str, int]) -> int:
+def width_of(size: str, sizes: Mapping[str, int], heads: int = 1) -> int:
     """How many numbers a value has in each row."""
-    return math.prod(shape_of(size, sizes))
+    return math.prod(shape_of(size, sizes, heads))
 
 
 def joint(sizes: Iterable[str]) -> str | None:

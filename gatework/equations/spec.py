@@ -114,6 +114,7 @@ class Spec:
     constants: tuple[tuple[str, float], ...]
     equations: tuple[Equation, ...]
     masks: tuple[MaskSymbol, ...] = ()
+    heads: int = 1  # so many cells side by side, each on its part of the units
     use: str = field(default="", compare=False)
     deviations: str = field(default="", compare=False)
     torch_kernel: str = field(default="", compare=False)
@@ -134,7 +135,7 @@ class Spec:
     @cached_property
     def _hash(self) -> int:
         # Asked for at every call of a layer, so it is worked out once.
-        read = (self.input, self.states, self.parameters, self.constants, self.masks)
+        read = (self.input, self.states, self.parameters, self.constants, self.masks, self.heads)
         return hash((read, self.equations))
 
     @property
@@ -209,6 +210,7 @@ def to_dict(spec: Spec) -> dict[str, Any]:
         "blocks": {p.name: p.blocks for p in spec.parameters if p.blocks != 1},
         "chunks": {p.name: p.chunk for p in spec.parameters if p.chunk != 1}
         | {m.name: m.chunk for m in spec.masks if m.chunk != 1},
+        "heads": spec.heads,
         "constants": [[name, value] for name, value in spec.constants],
         "masks": [[m.name, m.size, m.probability, m.value, m.each] for m in spec.masks],
         "beside": list(spec.beside),
@@ -249,9 +251,10 @@ def from_dict(data: Mapping[str, Any]) -> Spec:
                 for n, *shape in data["parameters"]
             ),
             constants=tuple((_name(n), finite(v)) for n, v in data["constants"]),
+            heads=_count(data.get("heads", 1)),  # which older files lack, as the next
             masks=tuple(
                 _mask(n, s, p, v, e, n in beside, chunks.get(n, 1))
-                for n, s, p, v, e in data.get("masks", ())  # which older files lack
+                for n, s, p, v, e in data.get("masks", ())
             ),
             equations=tuple(
                 Equation(_name(n), _expr_from_data(e), _size(s)) for n, s, e in data["equations"]

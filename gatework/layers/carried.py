@@ -139,9 +139,9 @@ class CarriedStates:
         return form.standard_states(states)
 
     def _shapes_of_states(self) -> list[tuple[int, ...]]:
-        """The axes of one row of each state: (H,), of a matrix (H, H)."""
+        """The axes of one row of each state: (H,), of a matrix (H, H), of heads (n, H/n, H/n)."""
         sizes = {"H": self.hidden_size, "P": self.proj_size}
-        return [shape_of(s.size, sizes) for s in self.spec.states]
+        return [shape_of(s.size, sizes, self.spec.heads) for s in self.spec.states]
 
     def _first_states(self, like: Tensor, batch: int | None) -> tuple[Tensor, ...]:
         """The states at which a sequence begins, (L*D, B, size), or (L*D, size) without a batch.

@@ -126,8 +126,8 @@ class Recurrent(StackForward, nn.Module):
         sizes = {"F": features, "H": self.hidden_size, "P": self.proj_size}
         shapes = {}
         for stem, members in self._spec.groups.items():
-            rows, *cols = (width_of(letter, sizes) for letter in members[0].shape)
             one = members[0]
+            rows, *cols = (width_of(letter, sizes, self._spec.heads) for letter in one.shape)
             shapes[stem] = (rows // one.chunk * len(members), *(c // one.blocks for c in cols))
         return shapes
 
@@ -214,13 +214,18 @@ class Recurrent(StackForward, nn.Module):
         given = {names["F"]: self.input_size, names["H"]: self.hidden_size}
         for name, value in (given | {"num_layers": self.num_layers}).items():
             check_count(name, value)
+        if self.hidden_size % spec.heads:
+            raise ShapeError(
+                f"{spec.name}: {self.hidden_size} units cannot be divided into {spec.heads} heads "
+                f"of one size."
+            )
         for p in spec.parameters:
             if uneven := [sizes[s] for s in p.shape if p.blocks > 1 and sizes[s] % p.blocks]:
                 raise ShapeError(
                     f"{spec.name}: {p.name} has {p.blocks} blocks; {uneven[0]} units cannot be "
                     f"divided into so many of one size."
                 )
-            if sizes.get(p.rows, 0) % (p.chunk * p.blocks):
+            if sizes.get(p.rows, 0) % (p.chunk * max(p.blocks, spec.heads)):
                 raise ShapeError(
                     f"{spec.name}: {p.name} has chunks of {p.chunk} units"
                     + (f" in {p.blocks} blocks" if p.blocks > 1 else "")

@@ -31,7 +31,8 @@ class Switches(TypedDict, total=False):
         proj_clip: the projected state stays within ± this.
         recurrent_dropout: probability of dropping a unit of the candidate, step by step.
         zoneout: rate at which units keep their old state: a number for all states, or by name.
-        heads: blocks of the recurrent matrices, each head of units sees itself alone.
+        heads: blocks of the recurrent matrices, each head of units sees itself alone; a state
+            that is a matrix or one number is there for each head.
         forget_bias: initial value of the forget gate's bias (``b_f``).
         init: "torch", "orthogonal", "keras", "identity", or a function of ``layers.initial``.
         weight_drop: probability of dropping a recurrent weight, once for each call, in training

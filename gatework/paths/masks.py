@@ -41,17 +41,18 @@ def draw(
         brought: those that are there already, for which no random numbers are taken.
     """
     found = dict(brought or {})
+    widths = {m.name: width_of(m.size, sizes, spec.heads) for m in spec.masks}
     for mask in spec.masks:
         if mask.name in found:
             continue
         if mask.chunk > 1:
-            first = torch.arange(width_of(mask.size, sizes), device=like.device) % mask.chunk == 0
+            first = torch.arange(widths[mask.name], device=like.device) % mask.chunk == 0
             found[mask.name] = first.to(like.dtype).view(*(1,) * (1 + len(batch)), -1)
         elif training:
             rows = steps if mask.each == "step" else 1
-            empty = like.new_empty(rows, *batch, width_of(mask.size, sizes))
+            empty = like.new_empty(rows, *batch, widths[mask.name])
             found[mask.name] = empty.bernoulli_(mask.probability).mul_(mask.value)
         else:
             one = (1,) * (1 + len(batch))
-            found[mask.name] = like.new_full((*one, width_of(mask.size, sizes)), mask.mean)
+            found[mask.name] = like.new_full((*one, widths[mask.name]), mask.mean)
     return {mask.name: found[mask.name] for mask in spec.masks}

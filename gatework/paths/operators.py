@@ -20,6 +20,7 @@ from torch import Tensor
 from gatework.equations.spec import NEXT, from_text
 from gatework.paths import native, reference, scan, vendor
 from gatework.paths.call import Call, Given, Result
+from gatework.paths.heads import apart
 from gatework.paths.kernel_run import Pass
 from gatework.paths.kernel_shape import Sizes
 from gatework.paths.layerwise import Steps, run_layers
@@ -33,7 +34,7 @@ _GIVEN = (
 
 def run(call: Call) -> Result:
     """A stack of layers while torch traces it."""
-    found = run_layers(call, partial(_run_steps, native.precision_of(call)))
+    found = run_layers(call, apart(partial(_run_steps, native.precision_of(call))))
     return vendor.lowered(call, found)
 
 

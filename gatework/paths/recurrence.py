@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -130,23 +131,25 @@ def _joined(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
 def peaks(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
     """The recurrence s[t] = maximum(s[t-1] + a[t], b[t]) for all steps; shapes as in ``scan``.
 
-    A pair of steps is a step of the same form here too. Its operations are torch's own, which
-    know their gradients.
+    Where a is -inf the state is b, whatever it was. A pair of steps is a step of the same form
+    here too. Its operations are torch's own, which know their gradients.
     """
-    begun = _larger(first + a[0], b[0]).unsqueeze(0)
+    begun = _larger(first, a[0], b[0]).unsqueeze(0)
     if len(a) == 1:
         return begun
     even, odd = slice(0, len(a) // 2 * 2, 2), slice(1, None, 2)
-    later = peaks(a[odd] + a[even], _larger(b[even] + a[odd], b[odd]), first)
-    between = _larger(later[: (len(a) - 1) // 2] + a[2::2], b[2::2])
+    both_a = torch.where(a[odd] == -math.inf, a[odd], a[odd] + a[even])
+    later = peaks(both_a, _larger(b[even], a[odd], b[odd]), first)
+    between = _larger(later[: (len(a) - 1) // 2], a[2::2], b[2::2])
     sooner = torch.cat([begun, between])
     both = torch.stack([sooner[: len(later)], later], 1).flatten(0, 1)
     return torch.cat([both, sooner[len(later) :]])
 
 
-def _larger(a: Tensor, b: Tensor) -> Tensor:
-    """At a tie the first, as the primitive has it."""
-    return torch.where(a < b, b, a)
+def _larger(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The larger one of s + a and b; at a tie the first, as the primitive has it."""
+    grown = s + a
+    return torch.where((grown < b) | (a == -math.inf), b, grown)
 
 
 # The compiled loop.

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from gatework.equations.spec import NEXT
+from gatework.errors import PathError
 from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Result
+from gatework.paths.heads import apart
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
 
@@ -28,7 +30,7 @@ class ReferencePath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction, step by step."""
-        return vendor.lowered(call, run_layers(call, _run_directions))
+        return vendor.lowered(call, run_layers(call, apart(_run_directions)))
 
 
 def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
@@ -41,6 +43,8 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     Over images all of them have the axes of their places between B and the size.
     """
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
+    if spec.heads > 1:
+        raise PathError(f"{spec.name} has heads of its own, which run in a Recurrent alone.")
     product = given.product
     states = tuple(given.first.values())
     step = reference.compiled(spec, "torch", packed=True, product=product)

@@ -2,15 +2,16 @@
 
 What reads no state is computed for all steps, then the first state by its recurrence, then what
 reads that, and so on. So a step costs no call, and every equation of every step is there to be
-recorded.
+recorded. A matrix that grows by outer products is not written out, unless it is asked for, see
+``chunks``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,13 +19,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from gatework.compile.linear import Linear, linear
+from gatework.compile.outers import OfOuters, of_outers
 from gatework.equations import Spec
-from gatework.equations.expr import Ref, walk
+from gatework.equations.expr import Apply, Expr, Product, Ref, walk
 from gatework.equations.sizes import MATRICES
 from gatework.equations.spec import NEXT
-from gatework.paths import recurrence
+from gatework.paths import chunks, recurrence
 from gatework.paths import reference as stepwise
 from gatework.paths.call import Call, Given, Result, is_plain
+from gatework.paths.heads import apart
 from gatework.paths.layerwise import Steps, run_layers
 from gatework.read import reference
 
@@ -46,7 +49,8 @@ class ScanPath:
             return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
         if not call.x.numel():
             return "the input is empty"
-        if (reason := too_large(call.spec, call.x, call.states)) is not None:
+        in_full = call.record or call.every_state
+        if (reason := too_large(call.spec, call.x, call.states, in_full)) is not None:
             return reason
         if forward_ad._current_level >= 0:
             return "the recurrence has no forward-mode derivatives"
@@ -56,11 +60,16 @@ class ScanPath:
 
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps at once."""
-        return run_layers(call, _run_directions)
+        return run_layers(call, apart(_run_directions))
 
 
-def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor]) -> str | None:
-    """Why the matrices of all steps are too many to stand side by side, or ``None``."""
+def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor], in_full: bool) -> str | None:
+    """Why the matrices of all steps are too many to stand side by side, or ``None``.
+
+    ``in_full``: whether they are asked for.
+    """
+    if not in_full and isinstance(summed(spec), OfOuters):
+        return None
     pairs = zip(spec.states, states, strict=True)
     width = sum(state.shape[-1] for symbol, state in pairs if symbol.size in MATRICES)
     count, most = x.shape[:-1].numel() * width, MOST.get(x.device.type, ELSEWHERE)
@@ -75,6 +84,12 @@ def proven(spec: Spec) -> Linear | str:
     return linear(spec)
 
 
+@cache
+def summed(spec: Spec) -> OfOuters | str:
+    """The form of a cell whose matrices grow by outer products, or why it has none."""
+    return of_outers(spec)
+
+
 def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
     return [run_steps(one, record) for one in given]
 
@@ -82,7 +97,8 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
 def steps_in_torch(given: Given) -> Steps:
     """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
     at_once = isinstance(proven(given.spec), Linear)
-    at_once = at_once and too_large(given.spec, given.x, given.first.values()) is None
+    in_full, states = given.every_state, given.first.values()
+    at_once = at_once and too_large(given.spec, given.x, states, in_full) is None
     return run_steps(given) if at_once else stepwise.run_steps(given)
 
 
@@ -98,12 +114,19 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     inputs = [x] if reference.uses_input(spec) else []
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     starts = [_Start(first, len(x), inside) for first in given.first.values()]
+    in_full = record or given.every_state
     with torch.autocast(x.device.type, enabled=False):
-        gates = _compiled(spec)(*ready, *inputs, *starts, *given.masks.values(), *kept)
+        step = _compiled(spec, in_full)
+        gates = step(*ready, *inputs, *starts, *given.masks.values(), *kept)
     nexts = [s.name + NEXT for s in spec.states]
     wanted = [e.name for e in spec.equations] if record else nexts
     # What is made of vectors alone has no steps and rows of its own.
-    full = {n: gates[n].expand(*x.shape[:-1], -1) for n in wanted}
+    full = {
+        n: value
+        if isinstance(value := gates[n], chunks.Outers)
+        else value.expand(*x.shape[:-1], -1)
+        for n in wanted
+    }
     finals = tuple(
         _last(full[n], first, given.lengths)
         for n, first in zip(nexts, given.first.values(), strict=True)
@@ -111,8 +134,10 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     return full if record else {s + NEXT: full[s + NEXT] for s in given.sequences}, finals
 
 
-def _last(values: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
+def _last(values: Tensor | chunks.Outers, first: Tensor, lengths: Tensor | None) -> Tensor:
     """The state at each sequence's end."""
+    if isinstance(values, chunks.Outers):  # which stays as it is behind that
+        return values.last
     if lengths is None:
         return values[-1]
     ends = lengths.to(values.device).view(1, -1, *(1,) * (first.dim() - 1))
@@ -151,9 +176,23 @@ def _sums(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
     return found.view(len(found), *first.shape)
 
 
-def _peaks(a: Tensor | float, b: Tensor | float, start: _Start) -> Tensor:
+def _peaks(
+    a: Tensor | float,
+    b: Tensor | float,
+    goes_on: Tensor | float,
+    live: Tensor | float,
+    kept: Tensor | float,
+    start: _Start,
+) -> Tensor:
     """The same of the largest numbers."""
-    return recurrence.peaks(start.full(a, 0.0), start.full(b, -math.inf), start.first)
+    a, b = start.full(a, 0.0), start.full(b, -math.inf)
+    if isinstance(live, Tensor):
+        a, b = torch.where(live == 0, kept, a), torch.where(live == 0, -math.inf, b)
+    if isinstance(goes_on, Tensor):
+        anew = goes_on == 0 if start.inside is None else (goes_on == 0) & start.inside
+        b = torch.where(anew & (b <= a), a, b)
+        a = torch.where(anew, -math.inf, a)
+    return recurrence.peaks(a, b, start.first)
 
 
 def _before(start: _Start, after: Tensor) -> Tensor:
@@ -161,22 +200,93 @@ def _before(start: _Start, after: Tensor) -> Tensor:
     return torch.cat([start.first.unsqueeze(0), after[:-1]])
 
 
+def _outers(start: _Start, a: Tensor | float, *vectors: Tensor) -> chunks.Outers:
+    """The matrices after each step; u and v of each outer product stand one behind the other."""
+    batch = (start.steps, start.first.shape[0])
+    inside = [v if start.inside is None else torch.where(start.inside, v, 0.0) for v in vectors]
+    wide = [v.expand(*batch, -1) for v in inside]
+    one = replace(start, first=start.first[:, :1]).full(a, 1.0)
+    return chunks.Outers(one, list(zip(wide[::2], wide[1::2], strict=True)), start.first)
+
+
+def _read(after: bool, matrix: chunks.Outers, vector: Tensor) -> Tensor:
+    """The product with a vector at each step."""
+    return matrix.read(vector.expand(*matrix.rows, -1), after)
+
+
+def _rows_of_outers(
+    spec: Spec, sums: OfOuters
+) -> tuple[dict[str, list[reference.Line]], dict[str, list[reference.Line]]]:
+    """The lines of all equations, and those of the states that are matrices."""
+    names = {*sums.steps, *(name + NEXT for name in sums.steps)}
+    rows: dict[str, list[reference.Line]] = {e.name: [(e.name, "None", ())] for e in spec.equations}
+    for name, expr in sums.equations.items():
+        rows[name] = _with_reads(names, (name, "{}", (expr,)))
+    matrices = {}
+    for name, step in sums.steps.items():
+        vectors = [vector for pair in step.pairs for vector in pair]
+        form = f"outers__({', '.join([name, '{}', *('{}' for _ in vectors)])})"
+        matrices[name] = _with_reads(names, (name + NEXT, form, (step.a, *vectors)))
+    return rows, matrices
+
+
+def _with_reads(matrices: Collection[str], line: reference.Line) -> list[reference.Line]:
+    """A line in which no matrix is read, behind those that do."""
+    found: list[reference.Line] = []
+    name, form, exprs = line
+
+    def rewritten(expr: Expr) -> Expr:
+        match expr:
+            case Apply("times", (Ref(matrix), vector)) if matrix in matrices:
+                when = "after" if matrix.endswith(NEXT) else "before"
+                after = matrix.removesuffix(NEXT) + NEXT
+                call = f"read_{when}__({after}, {{}})", (rewritten(vector),)
+                known = [known for known, *same in found if tuple(same) == call]
+                if not known:
+                    known = [f"{name}__{len(found)}"]
+                    found.append((known[0], *call))
+                return Ref(known[0])
+            case Apply(op, args):
+                return Apply(op, tuple(map(rewritten, args)))
+            case Product(matrix, operand):
+                return Product(matrix, rewritten(operand))
+        return expr
+
+    last = (name, form, tuple(map(rewritten, exprs)))
+    return [*found, last]
+
+
 @cache
-def _compiled(spec: Spec) -> Callable[..., dict[str, Any]]:
-    """The packed step of a cell, for all steps at once, its states' places holding starts."""
+def _compiled(spec: Spec, in_full: bool = True) -> Callable[..., dict[str, Any]]:
+    """The packed step of a cell, for all steps at once, its states' places holding starts.
+
+    ``in_full``: whether its matrices are made for all steps.
+    """
     form = proven(spec)
     assert isinstance(form, Linear)
-    rows: dict[str, reference.Line] = {e.name: (e.name, "{}", (e.expr,)) for e in spec.equations}
+    sums = None if in_full else summed(spec)
+    if isinstance(sums, OfOuters):
+        rows, matrices = _rows_of_outers(spec, sums)
+    else:
+        rows, matrices = {e.name: [(e.name, "{}", (e.expr,))] for e in spec.equations}, {}
     lines: list[reference.Line] = []
     for item in reversed(form.order):
         if isinstance(item, str):
-            lines.insert(0, rows[item])
+            lines = [*rows[item], *lines]
             continue
         name, after = item.state, item.state + NEXT
         read = {node for _, _, exprs in lines for expr in exprs for node in walk(expr)}
+        if name in matrices:
+            lines = [*matrices[name], *lines]
+            continue
         if Ref(name) in read:
             lines.insert(0, (name, f"before__({name}, {after})", ()))
-        lines.insert(0, (after, f"{item.kind}__({{}}, {{}}, {name})", (item.a, item.b)))
+        given = [item.a, item.b]
+        if item.kind == "peaks":
+            given += [item.goes_on, item.live, item.kept]
+        form = f"{item.kind}__({', '.join('{}' for _ in given)}, {name})"
+        lines.insert(0, (after, form, tuple(given)))
     text = reference.packed_source(spec, "torch", lines, of_input=True)
-    calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before}
+    calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before, "outers__": _outers}
+    calls |= {"read_after__": partial(_read, True), "read_before__": partial(_read, False)}
     return reference.function_of(spec, "torch", text, calls)

@@ -91,7 +91,7 @@ def _facts(spec: Spec) -> dict[str, Any]:
             for what, amount in zip(COUNTED, amounts(spec), strict=True)
         ],
         "groups": [
-            (stem, " × ".join(stored(members[0])), ", ".join(p.name for p in members))
+            (stem, " × ".join(stored(members[0], spec.heads)), ", ".join(p.name for p in members))
             for stem, members in spec.groups.items()
         ],
         "states": ", ".join(f"{s.name} ({shown(s.size)})" for s in spec.states),

@@ -11,6 +11,7 @@ vector of its rows; ``step`` takes and gives it as (H, H).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -47,7 +48,7 @@ def step(
             vectors (rows,). ``random_weights`` makes a set.
         x: the input, (F,) or (B, F).
         states: the states in the order of their declaration, (H,) or (B, H) each (LSTM: h, c); a
-            matrix (H, H) or (B, H, H).
+            matrix (H, H) or (B, H, H), of n heads (n, H/n, H/n) or (B, n, H/n, H/n).
         masks: those of the cell's masks that are not at their mean, by name, (H,) or (B, H).
         beside: what the cell reads beside the input, by name, () or (B,).
 
@@ -60,6 +61,8 @@ def step(
         ShapeError: a weight, the input or a state has the wrong shape.
     """
     spec = resolve(cell)
+    if spec.heads > 1:
+        return _step_of_heads(spec, weights, x, *states, masks=masks or {}, beside=beside)
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     values = [np.asarray(x), *(np.asarray(s) for s in states)]
     if len(states) != len(spec.states):
@@ -92,6 +95,51 @@ def step(
             rows = result[equation.name]
             result[equation.name] = rows.reshape(*rows.shape[:-1], *shape_of(equation.size, sizes))
     return result
+
+
+def _step_of_heads(
+    spec: Spec,
+    weights: Mapping[str, ArrayLike],
+    x: ArrayLike,
+    *states: ArrayLike,
+    masks: Mapping[str, ArrayLike],
+    beside: Mapping[str, ArrayLike] | None,
+) -> dict[str, NDArray[Any]]:
+    """The step of each head by itself, and what they give side by side."""
+    count = spec.heads
+    one = replace(spec, heads=1, parameters=tuple(replace(p, blocks=1) for p in spec.parameters))
+    sizes = {m.name: m.size for m in spec.masks}
+    shapes = {p.name: p.shape for p in spec.parameters}
+
+    def part(value: ArrayLike, size: str, head: int, axis: int = -1) -> NDArray[Any]:
+        array = np.asarray(value)
+        if size in MATRICES:
+            return array[..., head, :, :]
+        if size not in ("H", "h"):
+            return array
+        if array.shape[axis] % count:
+            raise ShapeError(f"{spec.name}: {array.shape} cannot be divided into {count} heads.")
+        return np.split(array, count, axis)[head]
+
+    found = []
+    for head in range(count):
+        own = {}
+        for name, value in weights.items():
+            rows, *cols = shapes.get(name, ("", ""))
+            own[name] = part(value, rows, head, 0)
+            own[name] = part(own[name], cols[0], head) if cols else own[name]
+        mine = [part(v, s.size, head) for v, s in zip(states, spec.states, strict=False)]
+        drawn = {name: part(v, sizes.get(name, ""), head) for name, v in masks.items()}
+        found.append(step(one, own, x, *mine, *states[len(mine) :], masks=drawn, beside=beside))
+    joined = {}
+    for equation in spec.equations:
+        parts = [each[equation.name] for each in found]
+        if equation.size in MATRICES:
+            joined[equation.name] = np.stack(parts, -3)
+        else:
+            is_shared = equation.size.upper() == "F"
+            joined[equation.name] = parts[0] if is_shared else np.concatenate(parts, -1)
+    return joined
 
 
 def _mean_of(mask: MaskSymbol, width: int) -> NDArray[Any]:
@@ -155,7 +203,7 @@ def random_weights(
     random = np.random.default_rng(seed)
     bound = hidden_size**-0.5
     return {
-        p.name: random.uniform(-bound, bound, [width_of(letter, sizes) for letter in p.shape])
+        p.name: random.uniform(-bound, bound, [width_of(s, sizes, spec.heads) for s in p.shape])
         for p in spec.parameters
     }
 
@@ -250,7 +298,8 @@ def _text(
     products: Mapping[tuple[str, str], str],
     equations: Sequence[Line],
 ) -> str:
-    used = {node.op for e in spec.equations for node in walk(e.expr) if isinstance(node, Apply)}
+    exprs = [expr for *_, written in equations for expr in written]
+    used = {node.op for expr in exprs for node in walk(expr) if isinstance(node, Apply)}
     helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
     spelling = Spelling(
         name=lambda name: name,

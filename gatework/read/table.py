@@ -11,7 +11,7 @@ from fractions import Fraction
 from gatework.cells import CellLike, name_of, resolve
 from gatework.equations.expr import Apply, Expr, Product, Ref
 from gatework.equations.ops import PRIMITIVES
-from gatework.equations.sizes import of_kind, shown
+from gatework.equations.sizes import MATRICES, of_kind, shown
 from gatework.equations.spec import Parameter, Spec
 from gatework.read.render import Spelling, render
 
@@ -56,18 +56,24 @@ def amounts(cell: CellLike) -> tuple[Amount, Amount, Amount]:
     for equation in spec.equations:
         for node, letter in _sized(equation.expr, equation.size, shapes):
             if isinstance(node, Product) and isinstance(node.matrix, Ref):
-                products[_term(shapes[node.matrix.name])] += 1
+                rows = shapes[node.matrix.name]
+                products[_term(rows)] += _of_heads(spec, rows[0])
             elif isinstance(node, Apply):
                 row = PRIMITIVES[node.op]
                 summed = max(row.takes, key=len) if row.sums else ""
-                if summed:
-                    products[_term(of_kind(summed, letter))] += 1
-                else:
-                    elementwise[_term(letter)] += 1
+                size = of_kind(summed, letter) if summed else letter
+                (products if summed else elementwise)[_term(size)] += _of_heads(spec, size)
     parameters: defaultdict[str, Fraction] = defaultdict(Fraction)
     for p in spec.parameters:  # of a block-diagonal matrix the blocks are kept, of a chunk one row
-        parameters[_term(p.shape)] += Fraction(1, p.blocks * p.chunk)
+        parameters[_term(p.shape)] += _of_heads(spec, p.rows) / (p.blocks * p.chunk)
     return Amount(parameters), Amount(products), Amount(elementwise)
+
+
+def _of_heads(spec: Spec, size: str) -> Fraction:
+    """How often a value is there: one number for each head, and of a matrix the heads' blocks."""
+    if size == "h":
+        return Fraction(spec.heads)
+    return Fraction(1, spec.heads) if size in MATRICES else Fraction(1)
 
 
 def _term(shape: Iterable[str]) -> str:
@@ -112,7 +118,7 @@ def summary(
     lines += [f"  {name} = {value:g}" for name, value in spec.constants]
     lines += ["", "parameters"]
     for stem, members in spec.groups.items():
-        shape = " x ".join(stored(members[0]))
+        shape = " x ".join(stored(members[0], spec.heads))
         names = ", ".join(p.name for p in members)
         lines.append(f"  {stem:<4}{len(members)} x ({shape}):  {names}")
     where = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
@@ -126,10 +132,11 @@ def summary(
     return "\n".join(lines)
 
 
-def stored(parameter: Parameter) -> list[str]:
+def stored(parameter: Parameter, heads: int = 1) -> list[str]:
     """The sizes of a parameter as a layer stores it: blocks alone, one row for a chunk."""
     parts = zip(parameter.shape, (parameter.chunk, parameter.blocks), strict=False)
-    return [shown(size) if count == 1 else f"{shown(size)}/{count}" for size, count in parts]
+    sizes = [shown(size) if count == 1 else f"{shown(size)}/{count}" for size, count in parts]
+    return [str(heads), *sizes[1:]] if parameter.rows == "h" else sizes
 
 
 def equations(spec: Spec) -> list[str]:

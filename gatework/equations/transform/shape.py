@@ -147,24 +147,31 @@ def heads(cell: type[Cell] | Spec, n: int) -> Spec:
     Head k has the units k*H/n up to (k+1)*H/n; a layer stores (H, H/n) for each matrix. Matrices
     of the input, vectors and projections stay whole.
 
+    Where a state is a matrix or one number, each head is a cell of its own on its part of the
+    units: it has its own matrix (H/n, H/n) and numbers, and a mean goes over its units alone.
+
     Raises:
-        CellError: n is no whole number above 1, the cell has heads already or no such matrix, or a
-            state is a matrix or one number, of which each head would need its own.
+        CellError: n is no whole number above 1, the cell has heads already, nothing in it goes
+            from unit to unit, or it has both such a state and a projection.
     """
     draft = Draft(cell, f"heads({n})")
     if isinstance(n, bool) or not isinstance(n, int) or n < 2:
         draft.fail("the number of heads is a whole number above 1.")
-    if whole := [s for s in draft.states.values() if s.size not in VECTORS]:
-        draft.fail(
-            f"the state {whole[0].name} belongs to all units, and each head would need its own. "
-            f"Put {n} layers of H/{n} units side by side and join their outputs."
-        )
+    own = [s.name for s in draft.states.values() if s.size not in VECTORS]
     found = [p for p in draft.parameters.values() if is_recurrent(p)]
-    if not found or any(p.blocks > 1 for p in found):
-        draft.fail("there are heads already." if found else "no matrix multiplies a state.")
+    if draft.spec.heads > 1 or any(p.blocks > 1 for p in found):
+        draft.fail("there are heads already.")
+    if not found and not own:
+        draft.fail("no matrix multiplies a state.")
+    if own and "P" in draft.spec.sizes:
+        draft.fail(f"each head has its own {own[0]}, and a projection would join them.")
     for p in found:
         draft.parameters[p.name] = replace(p, blocks=n)
-    return draft.finish(f"recurrent matrices of {n} blocks", "Beck et al. 2024, arXiv:2405.04517")
+    made = (
+        f"{n} heads, each on its part of the units" if own else f"recurrent matrices of {n} blocks"
+    )
+    spec = draft.finish(made, "Beck et al. 2024, arXiv:2405.04517")
+    return replace(spec, heads=n) if own else spec
 
 
 def _gates(draft: Draft) -> list[Equation]:
