@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from gatework.compile.emit_places import Places
-from gatework.compile.emit_products import Products
+from gatework.compile.emit_products import Products, adding
 from gatework.compile.kernel import Kernel, Segment, make_kernel
 from gatework.compile.plan import Let, Operand, Plan
 from gatework.equations.ops import PRIMITIVES, Across, Primitive
@@ -55,21 +55,24 @@ def emit(
         let.op for let in plan.recomputed
     }
     helpers = [line for row in PRIMITIVES.values() if row.name in used for line in _functions(row)]
-    names = ["vectors.h", "runtime.h", *(["halves.h"] if parts else [])]
+    names = ["vectors.h", "runtime.h", "halves.h" if parts else "reals.h", "products.h"]
     names += ["tiles.h"] if tiles else []
+    writers = [_Writer(Places(kernel, parts, back), registers, tiles) for back in (False, True)]
+    cases = [writer.products.columns() for writer in writers]
+    columns = {n: max(c.get(n, []) for c in cases) for n in sorted(cases[0] | cases[1])}
     sections = [
         f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
         *map(_header, names),
         "\n".join(helpers),
-        _Writer(Places(kernel, parts, backward=False), registers, tiles).text(),
-        _Writer(Places(kernel, parts, backward=True), registers, tiles).text(),
+        *("\n".join(adding(n, rows, tiles)) for n, rows in columns.items()),
+        *(writer.text() for writer in writers),
     ]
     return kernel, "\n\n".join(section for section in sections if section) + "\n"
 
 
 def emit_probe() -> str:
     """C text whose ``int tiles_work()`` says whether whole tiles give what sums of pairs give."""
-    names = ("vectors.h", "runtime.h", "halves.h", "tiles.h", "tiles_work.h")
+    names = ("vectors.h", "runtime.h", "halves.h", "products.h", "tiles.h", "tiles_work.h")
     return "\n\n".join(map(_header, names))
 
 
@@ -185,26 +188,14 @@ class _Writer:
         meeting = "            if (e->C > 1) meet(place, e->C);"
         for number, segment in enumerate(self.segments):
             width, most = segment.repeat, self.products.most_rows(segment)
+            part = f"rows = next_rows(end - b, {most})" if segment.tiles else "rows = end - b"
             lines += [
                 "        {",
                 f"            const long n = blocks(e->{segment.size}p, {width} * LANES);",
                 "            for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)",
                 "                for (long b = begin, rows; b < end; b += rows) {",
-                f"                    rows = next_rows(end - b, {most});",
-                "                    switch (rows) {",
-            ]
-            lines += [
-                f"                    case {rows}: "
-                f"{name}_{number}(e, t, b, i * {width} * LANES, {rows}); break;"
-                for rows in self.products.cases(segment)
-            ]
-            if self.products.tiles:
-                lines += [
-                    f"                    default: "
-                    f"{name}_{number}(e, t, b, i * {width} * LANES, rows); break;"
-                ]
-            lines += [
-                "                    }",
+                f"                    {part};",
+                f"                    {name}_{number}(e, t, b, i * {width} * LANES, rows);",
                 "                }",
                 *([] if self.keeps_to_columns else [meeting]),
                 "        }",
@@ -257,8 +248,8 @@ class _Writer:
         size = segment.size
         lines = [
             f"/* {self.name}, stage {segment.stage}, values of size {size} */",
-            f"INLINE void {self.name}_{number}"
-            f"({self.name}_env *e, long t, long b, long j, const int rows)",
+            f"static void {self.name}_{number}"
+            f"(const {self.name}_env *restrict e, long t, long b, long j, long rows)",
             "{",
         ]
         for index, tile in enumerate(segment.tiles):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from gatework.compile.gradient import gradient_name
@@ -202,8 +203,9 @@ class Places:
 
 def text_of(offsets: str) -> str:
     """Padded sizes as fields of the environment."""
-    parts = [p if p in ("0", "LANES") else f"e->{p}" for p in offsets.split(" + ")]
-    return f"({' + '.join(parts)})"
+    count = Counter(offsets.split(" + "))
+    names = {p: p if p in ("0", "LANES") else f"e->{p}" for p in count}
+    return f"({' + '.join(f'{n} * {names[p]}' if n > 1 else names[p] for p, n in count.items())})"
 
 
 def address(array: str, layout: Layout, name: str, row: str, unit: str) -> str:

@@ -24,15 +24,19 @@ INLINE vec half_part(vec a, int part)
     return part ? a - (vec)(half_bits(a) << 16) : a + 0;
 }
 
+/* a pair of factors of products */
+typedef uint32_t number;
+
+/* the instruction by name: the header that has it as a function takes longer than a whole kernel */
 #if defined(__AVX512BF16__) && LANES == 16
-#include <immintrin.h>
-INLINE vec half_product(vec sum, uint32_t pair, vec weights)
+INLINE vec product(vec sum, number pair, vec weights)
 {
-    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)pair),
-                                 (__m512bh)weights);
+    const ivec pairs = (ivec){} + (int32_t)pair;
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(pairs), "vm"(weights));
+    return sum;
 }
 #else
-INLINE vec half_product(vec sum, uint32_t pair, vec weights)
+INLINE vec product(vec sum, number pair, vec weights)
 {
     union { uint32_t bits; float number; } first = {pair << 16}, second = {pair & 0xffff0000u};
     sum += first.number * (vec)((ivec)weights << 16);

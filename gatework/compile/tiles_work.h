@@ -30,18 +30,18 @@ int tiles_work(void)
     for (int i = 0; i < 5 * LANES; i++)
         sums[i] = i % 13;
     tile_begin(5);
-    TILE_LOAD(0, sums, TILE_WIDTH);
-    TILE_LOAD(6, a, TILE_WIDTH);
-    TILE_LOAD(7, w, TILE_WIDTH);
-    TILE_ADD(0);
-    TILE_STORE(0, sums, TILE_WIDTH);
+    tile_load(0, sums, TILE_WIDTH);
+    tile_load(6, a, TILE_WIDTH);
+    tile_load(7, w, TILE_WIDTH);
+    tile_add(0);
+    tile_store(0, sums, TILE_WIDTH);
     tile_end();
     for (int r = 0; r < 5; r++) {
         vec sum;
         for (int i = 0; i < LANES; i++)
             sum[i] = (r * LANES + i) % 13;
         for (int k = 0; k < TILE_DEPTH; k++)
-            sum = half_product(sum, a[r * TILE_DEPTH + k], vec_load(w + k * LANES));
+            sum = product(sum, a[r * TILE_DEPTH + k], vec_load(w + k * LANES));
         if (memcmp(&sum, sums + r * LANES, sizeof sum))
             return 0;
     }

@@ -1,6 +1,19 @@
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
+/* adds products to 4 columns of sums */
+static void add_4(vec *sums, const factor *of, long count, int rows)
+{
+    switch (rows) {
+    case 1: add_products(sums, of, count, 1, 4); break;
+    case 2: add_products(sums, of, count, 2, 4); break;
+    case 3: add_products(sums, of, count, 3, 4); break;
+    case 4: add_products(sums, of, count, 4, 4); break;
+    case 5: add_products(sums, of, count, 5, 4); break;
+    case 6: add_products(sums, of, count, 6, 4); break;
+    }
+}
+
 typedef struct {
     long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
     const int64_t *lengths;
@@ -23,47 +36,24 @@ typedef struct {
 } forward_env;
 
 /* forward, stage 0, values of size H */
-INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
+static void forward_0(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     /* p__0 = W_r @ x + U_r @ h; p__1 = W_z @ x + U_z @ h */
     vec s0[6][2][2];
-    if (e->fused) {
-        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
-    } else {
-        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++) {
+        if (e->fused) {
+            for (int p = 0; p < 2; p++) for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
+        } else {
             const long row = (t - e->from) * e->B + b + r;
-            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (0) + j + q * LANES);
-            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + j + q * LANES);
+            for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (0) + j + q * LANES);
+            for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (3 * e->Hp) + (e->Hp) + j + q * LANES);
         }
     }
-    if (e->fused) {
-        const long stride = e->x_row, depth = e->F;
-        const real *a = e->rows_x + t * e->x_step + b * stride;
-        const real *w_0 = e->w0_0 + j * 2 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[2][2];
-            _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) w[p][q] = vec_load(w_0 + (p * 2 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
-    {
-        const long stride = e->Hp, depth = e->H;
-        const real *a = (t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + b * stride;
-        const real *w_0 = e->w0_1 + j * 2 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[2][2];
-            _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) w[p][q] = vec_load(w_0 + (p * 2 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {e->rows_x + t * e->x_step + b * e->x_row, e->w0_0 + j * 2 * e->F, e->x_row, e->fused ? e->F : 0},
+        {(t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + b * e->Hp, e->w0_1 + j * 2 * e->H, e->Hp, e->H},
+    };
+    add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -82,13 +72,13 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             const vec v_t__4 = v_r * v_h;
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_t__9 = v_z * v_h;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_t__7);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_t__9);
+            vec_store(e->scratch + row * (3 * e->Hp) + (0) + u, v_t__4);
+            vec_store(e->scratch + row * (3 * e->Hp) + (e->Hp) + u, v_t__7);
+            vec_store(e->scratch + row * (3 * e->Hp) + (2 * e->Hp) + u, v_t__9);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_z);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_r);
+            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (0) + u, v_t__4);
+            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u, v_z);
+            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (3 * e->Hp) + u, v_r);
             }
             (void)live;
         }
@@ -96,46 +86,23 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 1, values of size H */
-INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
+static void forward_1(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     /* p__2 = W_n @ x + U_n @ t__4 */
     vec s0[6][1][4];
-    if (e->fused) {
-        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    } else {
-        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++) {
+        if (e->fused) {
+            for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+        } else {
             const long row = (t - e->from) * e->B + b + r;
-            _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + j + q * LANES);
+            for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (2 * e->Hp) + j + q * LANES);
         }
     }
-    if (e->fused) {
-        const long stride = e->x_row, depth = e->F;
-        const real *a = e->rows_x + t * e->x_step + b * stride;
-        const real *w_0 = e->w1_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
-    {
-        const long stride = (e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (0)) + b * stride;
-        const real *w_0 = e->w1_1 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {e->rows_x + t * e->x_step + b * e->x_row, e->w1_0 + j * 1 * e->F, e->x_row, e->fused ? e->F : 0},
+        {(e->scratch + (0)) + b * (3 * e->Hp), e->w1_1 + j * 1 * e->H, (3 * e->Hp), e->H},
+    };
+    add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -143,17 +110,17 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_p__2 = s0[r][0][q];
-            const vec v_b_n = vec_load(e->vectors + (e->Hp + e->Hp) + u);
+            const vec v_b_n = vec_load(e->vectors + (2 * e->Hp) + u);
             const vec v_t__5 = v_p__2 + v_b_n;
             const vec v_n = op_tanh(v_t__5);
-            const vec v_t__7 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_t__7 = vec_load(e->scratch + row * (3 * e->Hp) + (e->Hp) + u);
             const vec v_t__8 = v_t__7 * v_n;
-            const vec v_t__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_t__9 = vec_load(e->scratch + row * (3 * e->Hp) + (2 * e->Hp) + u);
             const vec v_h_next = v_t__8 + v_t__9;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_n);
+            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (e->Hp) + u, v_n);
             }
             (void)live;
         }
@@ -171,14 +138,7 @@ static void forward_part(forward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: forward_0(e, t, b, i * 2 * LANES, 1); break;
-                    case 2: forward_0(e, t, b, i * 2 * LANES, 2); break;
-                    case 3: forward_0(e, t, b, i * 2 * LANES, 3); break;
-                    case 4: forward_0(e, t, b, i * 2 * LANES, 4); break;
-                    case 5: forward_0(e, t, b, i * 2 * LANES, 5); break;
-                    case 6: forward_0(e, t, b, i * 2 * LANES, 6); break;
-                    }
+                    forward_0(e, t, b, i * 2 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -187,14 +147,7 @@ static void forward_part(forward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: forward_1(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: forward_1(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: forward_1(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: forward_1(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: forward_1(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: forward_1(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    forward_1(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -261,7 +214,7 @@ typedef struct {
 } backward_env;
 
 /* backward, stage 0, values of size H */
-INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
+static void backward_0(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -270,42 +223,34 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_n = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_n = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (e->Hp) + u);
             const vec v_g__0 = v_d__h_next * v_n;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u);
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_g__1 = v_d__h_next * v_t__7;
             const vec v_g__2 = v_n * v_n;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_g__0);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_g__4);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->scratch + row * (6 * e->Hp) + (0) + u, v_g__0);
+            vec_store(e->scratch + row * (6 * e->Hp) + (e->Hp) + u, v_g__4);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (2 * e->Hp) + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 1, values of size H */
-INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
+static void backward_1(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__t__4 = U_n.T @ g__4 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp)) + b * stride;
-        const real *w_0 = e->w0_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
+    const factor of_s0[] = {
+        {(e->scratch + (e->Hp)) + b * (6 * e->Hp), e->w0_0 + j * 1 * e->H, (6 * e->Hp), e->H},
+    };
+    add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -316,12 +261,12 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__5 = v_d__h_next * v_h;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u);
             const vec v_g__6 = v_d__h_next * v_z;
-            const vec v_g__0 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * (6 * e->Hp) + (0) + u);
             const vec v_g__7 = -v_g__0;
             const vec v_g__8 = v_back__t__4 * v_h;
-            const vec v_r = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u);
+            const vec v_r = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (3 * e->Hp) + u);
             const vec v_g__9 = v_back__t__4 * v_r;
             const vec v_d__z = v_g__5 + v_g__7;
             const vec v_t__7 = (real)1.0 - v_z;
@@ -330,51 +275,30 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__13 = (real)1.0 - v_r;
             const vec v_g__14 = v_r * v_g__13;
             const vec v_g__15 = v_g__8 * v_g__14;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_g__12);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__15);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__6);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__9);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__15 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__12 : vec_all(0));
+            vec_store(e->scratch + row * (6 * e->Hp) + (2 * e->Hp) + u, v_g__12);
+            vec_store(e->scratch + row * (6 * e->Hp) + (3 * e->Hp) + u, v_g__15);
+            vec_store(e->scratch + row * (6 * e->Hp) + (4 * e->Hp) + u, v_g__6);
+            vec_store(e->scratch + row * (6 * e->Hp) + (5 * e->Hp) + u, v_g__9);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (0) + u, live ? v_g__15 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (e->Hp) + u, live ? v_g__12 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 2, values of size H */
-INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
+static void backward_2(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__h = U_r.T @ g__15 + U_z.T @ g__12 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Hp + e->Hp)) + b * stride;
-        const real *w_0 = e->w1_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
-    {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Hp)) + b * stride;
-        const real *w_0 = e->w1_1 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {(e->scratch + (3 * e->Hp)) + b * (6 * e->Hp), e->w1_0 + j * 1 * e->H, (6 * e->Hp), e->H},
+        {(e->scratch + (2 * e->Hp)) + b * (6 * e->Hp), e->w1_1 + j * 1 * e->H, (6 * e->Hp), e->H},
+    };
+    add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -382,8 +306,8 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__h = s0[r][0][q];
-            const vec v_g__6 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__6 = vec_load(e->scratch + row * (6 * e->Hp) + (4 * e->Hp) + u);
+            const vec v_g__9 = vec_load(e->scratch + row * (6 * e->Hp) + (5 * e->Hp) + u);
             const vec v_g__16 = v_g__6 + v_g__9;
             const vec v_d__h = v_g__16 + v_back__h;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
@@ -403,11 +327,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_0(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -416,14 +337,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_1(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_1(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_1(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_1(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_1(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_1(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_1(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -432,14 +346,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_2(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_2(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_2(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_2(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_2(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_2(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_2(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }

@@ -6,6 +6,34 @@ INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left,
 INLINE vec op_mean_end(vec y, vec a, long left, real n) { return vec_all(vec_sum(y) / n); }
 INLINE vec op_spread(vec a) { return a; }
 
+/* adds products to 3 columns of sums */
+static void add_3(vec *sums, const factor *of, long count, int rows)
+{
+    switch (rows) {
+    case 1: add_products(sums, of, count, 1, 3); break;
+    case 2: add_products(sums, of, count, 2, 3); break;
+    case 3: add_products(sums, of, count, 3, 3); break;
+    case 4: add_products(sums, of, count, 4, 3); break;
+    case 5: add_products(sums, of, count, 5, 3); break;
+    case 6: add_products(sums, of, count, 6, 3); break;
+    case 7: add_products(sums, of, count, 7, 3); break;
+    case 8: add_products(sums, of, count, 8, 3); break;
+    }
+}
+
+/* adds products to 4 columns of sums */
+static void add_4(vec *sums, const factor *of, long count, int rows)
+{
+    switch (rows) {
+    case 1: add_products(sums, of, count, 1, 4); break;
+    case 2: add_products(sums, of, count, 2, 4); break;
+    case 3: add_products(sums, of, count, 3, 4); break;
+    case 4: add_products(sums, of, count, 4, 4); break;
+    case 5: add_products(sums, of, count, 5, 4); break;
+    case 6: add_products(sums, of, count, 6, 4); break;
+    }
+}
+
 typedef struct {
     long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
     const int64_t *lengths;
@@ -28,48 +56,25 @@ typedef struct {
 } forward_env;
 
 /* forward, stage 0, values of size H */
-INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
+static void forward_0(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     /* p__0 = W_i @ x + U_i @ h; p__1 = W_f @ x + U_f @ h; d_g = W_g @ x + U_g @ h */
     vec s0[8][3][1];
-    if (e->fused) {
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 3") for (int p = 0; p < 3; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][p][q] = vec_all(0);
-    } else {
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++) {
+        if (e->fused) {
+            for (int p = 0; p < 3; p++) for (int q = 0; q < 1; q++) s0[r][p][q] = vec_all(0);
+        } else {
             const long row = (t - e->from) * e->B + b + r;
-            _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (0) + j + q * LANES);
-            _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + j + q * LANES);
-            _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (0) + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * (3 * e->Hp) + (e->Hp) + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * (3 * e->Hp) + (2 * e->Hp) + j + q * LANES);
         }
     }
-    if (e->fused) {
-        const long stride = e->x_row, depth = e->F;
-        const real *a = e->rows_x + t * e->x_step + b * stride;
-        const real *w_0 = e->w0_0 + j * 3 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[3][1];
-            _Pragma("GCC unroll 3") for (int p = 0; p < 3; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) w[p][q] = vec_load(w_0 + (p * 1 + q) * LANES);
-            w_0 += 3 * LANES;
-            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 3") for (int p = 0; p < 3; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
-    {
-        const long stride = e->Hp, depth = e->H;
-        const real *a = (t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + b * stride;
-        const real *w_0 = e->w0_1 + j * 3 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[3][1];
-            _Pragma("GCC unroll 3") for (int p = 0; p < 3; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) w[p][q] = vec_load(w_0 + (p * 1 + q) * LANES);
-            w_0 += 3 * LANES;
-            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 3") for (int p = 0; p < 3; p++) _Pragma("GCC unroll 1") for (int q = 0; q < 1; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {e->rows_x + t * e->x_step + b * e->x_row, e->w0_0 + j * 3 * e->F, e->x_row, e->fused ? e->F : 0},
+        {(t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + b * e->Hp, e->w0_1 + j * 3 * e->H, e->Hp, e->H},
+    };
+    add_3(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -79,20 +84,20 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             const vec v_p__0 = s0[r][0][q];
             const vec v_p__1 = s0[r][1][q];
             const vec v_d_g = s0[r][2][q];
-            const vec v_p_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__0 = v_p_i * v_c;
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_p_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
             const vec v_t__2 = v_p_f * v_c;
             const vec v_d_f = v_p__1 + v_t__2;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_d_f);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_d_g);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_d_i);
+            vec_store(e->scratch + row * (13 * e->Hp) + (0) + u, v_d_f);
+            vec_store(e->scratch + row * (13 * e->Hp) + (e->Hp) + u, v_d_g);
+            vec_store(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u, v_d_i);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES) + u, v_d_g);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES) + u, v_p__1);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES) + u, v_p__0);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u, v_d_g);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u, v_p__1);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u, v_p__0);
             }
             (void)live;
         }
@@ -100,57 +105,57 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 1, values of size H */
-INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
+static void forward_1(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__4 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_i = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_d_i = vec_load(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u);
             v_t__4 = op_mean_join(v_t__4, v_d_i, e->H - u);
         }
         v_t__4 = op_mean_end(v_t__4, v_t__4, 0, e->H);
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_f = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
+            const vec v_d_f = vec_load(e->scratch + row * (13 * e->Hp) + (0) + u);
             v_t__6 = op_mean_join(v_t__6, v_d_f, e->H - u);
         }
         v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         vec v_t__8 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_g = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_d_g = vec_load(e->scratch + row * (13 * e->Hp) + (e->Hp) + u);
             v_t__8 = op_mean_join(v_t__8, v_d_g, e->H - u);
         }
         v_t__8 = op_mean_end(v_t__8, v_t__8, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d_i = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_d_i = vec_load(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u);
             const vec v_m_i = v_d_i - v_t__4;
-            const vec v_d_f = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
+            const vec v_d_f = vec_load(e->scratch + row * (13 * e->Hp) + (0) + u);
             const vec v_m_f = v_d_f - v_t__6;
-            const vec v_d_g = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_d_g = vec_load(e->scratch + row * (13 * e->Hp) + (e->Hp) + u);
             const vec v_m_g = v_d_g - v_t__8;
-            const vec v_s_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
             const vec v_t__10 = v_s_i * v_m_i;
             const vec v_t__11 = op_square(v_m_i);
-            const vec v_s_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
             const vec v_t__18 = v_s_f * v_m_f;
             const vec v_t__19 = op_square(v_m_f);
-            const vec v_s_g = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
             const vec v_t__26 = v_s_g * v_m_g;
             const vec v_t__27 = op_square(v_m_g);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_t__10);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__11);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__18);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__19);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__26);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__27);
+            vec_store(e->scratch + row * (13 * e->Hp) + (3 * e->Hp) + u, v_t__10);
+            vec_store(e->scratch + row * (13 * e->Hp) + (4 * e->Hp) + u, v_t__11);
+            vec_store(e->scratch + row * (13 * e->Hp) + (5 * e->Hp) + u, v_t__18);
+            vec_store(e->scratch + row * (13 * e->Hp) + (6 * e->Hp) + u, v_t__19);
+            vec_store(e->scratch + row * (13 * e->Hp) + (7 * e->Hp) + u, v_t__26);
+            vec_store(e->scratch + row * (13 * e->Hp) + (8 * e->Hp) + u, v_t__27);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp) + 0, v_t__8);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp) + 0, v_t__6);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp) + 0, v_t__4);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0, v_t__8);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0, v_t__6);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0, v_t__4);
             }
             (void)live;
         }
@@ -158,26 +163,26 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 2, values of size H */
-INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
+static void forward_2(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__12 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__11 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__11 = vec_load(e->scratch + row * (13 * e->Hp) + (4 * e->Hp) + u);
             v_t__12 = op_mean_join(v_t__12, v_t__11, e->H - u);
         }
         v_t__12 = op_mean_end(v_t__12, v_t__12, 0, e->H);
         vec v_t__20 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__19 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__19 = vec_load(e->scratch + row * (13 * e->Hp) + (6 * e->Hp) + u);
             v_t__20 = op_mean_join(v_t__20, v_t__19, e->H - u);
         }
         v_t__20 = op_mean_end(v_t__20, v_t__20, 0, e->H);
         vec v_t__28 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__27 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__27 = vec_load(e->scratch + row * (13 * e->Hp) + (8 * e->Hp) + u);
             v_t__28 = op_mean_join(v_t__28, v_t__27, e->H - u);
         }
         v_t__28 = op_mean_end(v_t__28, v_t__28, 0, e->H);
@@ -186,39 +191,39 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Hp) break;
             const vec v_t__13 = v_t__12 + (real)1e-05;
             const vec v_t__14 = op_sqrt(v_t__13);
-            const vec v_t__10 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__10 = vec_load(e->scratch + row * (13 * e->Hp) + (3 * e->Hp) + u);
             const vec v_t__15 = v_t__10 / v_t__14;
             const vec v_b_i = vec_load(e->vectors + (0) + u);
             const vec v_t__16 = v_t__15 + v_b_i;
             const vec v_i = op_sigmoid(v_t__16);
             const vec v_t__21 = v_t__20 + (real)1e-05;
             const vec v_t__22 = op_sqrt(v_t__21);
-            const vec v_t__18 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__18 = vec_load(e->scratch + row * (13 * e->Hp) + (5 * e->Hp) + u);
             const vec v_t__23 = v_t__18 / v_t__22;
             const vec v_b_f = vec_load(e->vectors + (e->Hp) + u);
             const vec v_t__24 = v_t__23 + v_b_f;
             const vec v_f = op_sigmoid(v_t__24);
             const vec v_t__29 = v_t__28 + (real)1e-05;
             const vec v_t__30 = op_sqrt(v_t__29);
-            const vec v_t__26 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__26 = vec_load(e->scratch + row * (13 * e->Hp) + (7 * e->Hp) + u);
             const vec v_t__31 = v_t__26 / v_t__30;
-            const vec v_b_g = vec_load(e->vectors + (e->Hp + e->Hp) + u);
+            const vec v_b_g = vec_load(e->vectors + (2 * e->Hp) + u);
             const vec v_t__32 = v_t__31 + v_b_g;
             const vec v_g = op_tanh(v_t__32);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__34 = v_f * v_c;
             const vec v_t__35 = v_i * v_g;
             const vec v_c_next = v_t__34 + v_t__35;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_c_next);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_i);
+            vec_store(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u, v_c_next);
+            vec_store(e->scratch + row * (13 * e->Hp) + (10 * e->Hp) + u, v_i);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp) + u, v_i);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES) + u, v_g);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp) + u, v_f);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp) + 0, v_t__30);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES) + 0, v_t__22);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + 0, v_t__14);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u, v_i);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + 2 * LANES) + u, v_g);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (3 * e->Hp + 2 * LANES) + u, v_f);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0, v_t__30);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0, v_t__22);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0, v_t__14);
             }
             (void)live;
         }
@@ -226,29 +231,29 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 3, values of size H */
-INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
+static void forward_3(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__37 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_c_next = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_c_next = vec_load(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u);
             v_t__37 = op_mean_join(v_t__37, v_c_next, e->H - u);
         }
         v_t__37 = op_mean_end(v_t__37, v_t__37, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_c_next = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_c_next = vec_load(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u);
             const vec v_m_c = v_c_next - v_t__37;
-            const vec v_s_c = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
             const vec v_t__39 = v_s_c * v_m_c;
             const vec v_t__40 = op_square(v_m_c);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__39);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_t__40);
+            vec_store(e->scratch + row * (13 * e->Hp) + (11 * e->Hp) + u, v_t__39);
+            vec_store(e->scratch + row * (13 * e->Hp) + (12 * e->Hp) + u, v_t__40);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES) + 0, v_t__37);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0, v_t__37);
             }
             (void)live;
         }
@@ -256,14 +261,14 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 4, values of size H */
-INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
+static void forward_4(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__41 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__40 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__40 = vec_load(e->scratch + row * (13 * e->Hp) + (12 * e->Hp) + u);
             v_t__41 = op_mean_join(v_t__41, v_t__40, e->H - u);
         }
         v_t__41 = op_mean_end(v_t__41, v_t__41, 0, e->H);
@@ -272,18 +277,18 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Hp) break;
             const vec v_t__42 = v_t__41 + (real)1e-05;
             const vec v_t__43 = op_sqrt(v_t__42);
-            const vec v_t__39 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__39 = vec_load(e->scratch + row * (13 * e->Hp) + (11 * e->Hp) + u);
             const vec v_t__44 = v_t__39 / v_t__43;
-            const vec v_b_c = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp) + u);
+            const vec v_b_c = vec_load(e->vectors + (3 * e->Hp) + u);
             const vec v_t__45 = v_t__44 + v_b_c;
             const vec v_t__46 = op_tanh(v_t__45);
-            const vec v_i = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_i = vec_load(e->scratch + row * (13 * e->Hp) + (10 * e->Hp) + u);
             const vec v_h_next = v_i * v_t__46;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (0) + u, v_t__46);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp) + 0, v_t__43);
+            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (0) + u, v_t__46);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0, v_t__43);
             }
             (void)live;
         }
@@ -301,16 +306,7 @@ static void forward_part(forward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 8);
-                    switch (rows) {
-                    case 1: forward_0(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_0(e, t, b, i * 1 * LANES, 2); break;
-                    case 3: forward_0(e, t, b, i * 1 * LANES, 3); break;
-                    case 4: forward_0(e, t, b, i * 1 * LANES, 4); break;
-                    case 5: forward_0(e, t, b, i * 1 * LANES, 5); break;
-                    case 6: forward_0(e, t, b, i * 1 * LANES, 6); break;
-                    case 7: forward_0(e, t, b, i * 1 * LANES, 7); break;
-                    case 8: forward_0(e, t, b, i * 1 * LANES, 8); break;
-                    }
+                    forward_0(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -318,11 +314,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_1(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_1(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_1(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -330,11 +323,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_2(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_2(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_2(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -342,11 +332,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_3(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_3(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_3(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -354,11 +341,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_4(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_4(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_4(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -430,7 +414,7 @@ typedef struct {
 } backward_env;
 
 /* backward, stage 0, values of size H */
-INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
+static void backward_0(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -439,60 +423,60 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_t__46 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (0) + u);
+            const vec v_t__46 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (0) + u);
             const vec v_g__0 = v_d__h_next * v_t__46;
-            const vec v_i = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp) + u);
+            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u);
             const vec v_g__1 = v_d__h_next * v_i;
             const vec v_g__2 = v_t__46 * v_t__46;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp) + 0);
+            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0);
             const vec v_g__5 = (real)1.0 / v_t__43;
             const vec v_g__6 = v_g__4 * v_g__5;
-            const vec v_s_c = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
             const vec v_c_next = vec_load(e->seq_c + t * e->B * e->Hp + row * e->Hp + u);
-            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES) + 0);
+            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0);
             const vec v_m_c = v_c_next - v_t__37;
             const vec v_t__39 = v_s_c * v_m_c;
             const vec v_t__44 = v_t__39 / v_t__43;
             const vec v_g__7 = -v_t__44;
             const vec v_g__8 = v_g__7 / v_t__43;
             const vec v_g__9 = v_g__4 * v_g__8;
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_g__9);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES) + u, v_g__6);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u, v_g__0);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (0) + u, v_g__9);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp + LANES) + u, v_g__6);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (4 * e->Hp + LANES) + u, v_g__0);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (6 * e->Hp) + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 1, values of size H */
-INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
+static void backward_1(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__10 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
+            const vec v_g__9 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (0) + u);
             v_g__10 = op_mean_join(v_g__10, v_g__9, e->H - u);
         }
         v_g__10 = op_mean_end(v_g__10, v_g__10, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp) + 0);
+            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0);
             const vec v_g__11 = (real)0.5 / v_t__43;
             const vec v_g__12 = v_g__10 * v_g__11;
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + 0, v_g__12);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp) + 0, v_g__12);
             (void)live;
         }
     }
 }
 
 /* backward, stage 2, values of size H */
-INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
+static void backward_2(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -500,50 +484,50 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__12 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + 0);
+            const vec v_g__12 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp) + 0);
             const vec v_g__13 = op_spread(v_g__12);
             const vec v_c_next = vec_load(e->seq_c + t * e->B * e->Hp + row * e->Hp + u);
-            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES) + 0);
+            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0);
             const vec v_m_c = v_c_next - v_t__37;
             const vec v_g__14 = (real)2.0 * v_m_c;
             const vec v_g__15 = v_g__13 * v_g__14;
-            const vec v_g__6 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES) + u);
+            const vec v_g__6 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp + LANES) + u);
             const vec v_g__16 = v_g__6 * v_m_c;
-            const vec v_s_c = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
             const vec v_g__17 = v_g__6 * v_s_c;
             const vec v_d__m_c = v_g__15 + v_g__17;
             const vec v_g__19 = -v_d__m_c;
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp) + u, v_g__19);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp) + u, v_d__m_c);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__16 : vec_all(0));
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + u, v_g__19);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (3 * e->Hp + LANES) + u, v_d__m_c);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (12 * e->Hp) + u, live ? v_g__16 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 3, values of size H */
-INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
+static void backward_3(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__20 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__19 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp) + u);
+            const vec v_g__19 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + u);
             v_g__20 = op_mean_join(v_g__20, v_g__19, e->H - u);
         }
         v_g__20 = op_mean_end(v_g__20, v_g__20, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_g__20);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES) + 0, v_g__20);
             (void)live;
         }
     }
 }
 
 /* backward, stage 4, values of size H */
-INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
+static void backward_4(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -552,27 +536,27 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
-            const vec v_d__m_c = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp) + u);
+            const vec v_d__m_c = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (3 * e->Hp + LANES) + u);
             const vec v_g__21 = v_d__c_next + v_d__m_c;
-            const vec v_g__20 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_g__20 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES) + 0);
             const vec v_g__22 = v_g__21 + v_g__20;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES) + u);
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + 2 * LANES) + u);
             const vec v_g__23 = v_g__22 * v_g;
-            const vec v_i = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp) + u);
+            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u);
             const vec v_g__24 = v_g__22 * v_i;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__25 = v_g__22 * v_c;
-            const vec v_f = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp) + u);
+            const vec v_f = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (3 * e->Hp + 2 * LANES) + u);
             const vec v_g__26 = v_g__22 * v_f;
             const vec v_g__27 = v_g * v_g;
             const vec v_g__28 = (real)1.0 - v_g__27;
             const vec v_g__29 = v_g__24 * v_g__28;
-            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp) + 0);
+            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0);
             const vec v_g__30 = (real)1.0 / v_t__30;
             const vec v_g__31 = v_g__29 * v_g__30;
-            const vec v_s_g = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES) + u);
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp) + 0);
+            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
+            const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0);
             const vec v_m_g = v_d_g - v_t__8;
             const vec v_t__26 = v_s_g * v_m_g;
             const vec v_t__31 = v_t__26 / v_t__30;
@@ -582,102 +566,102 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__38 = (real)1.0 - v_f;
             const vec v_g__39 = v_f * v_g__38;
             const vec v_g__40 = v_g__25 * v_g__39;
-            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES) + 0);
+            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0);
             const vec v_g__41 = (real)1.0 / v_t__22;
             const vec v_g__42 = v_g__40 * v_g__41;
-            const vec v_s_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES) + u);
-            const vec v_p_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
+            const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u);
+            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
             const vec v_t__2 = v_p_f * v_c;
             const vec v_d_f = v_p__1 + v_t__2;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0);
             const vec v_m_f = v_d_f - v_t__6;
             const vec v_t__18 = v_s_f * v_m_f;
             const vec v_t__23 = v_t__18 / v_t__22;
             const vec v_g__43 = -v_t__23;
             const vec v_g__44 = v_g__43 / v_t__22;
             const vec v_g__45 = v_g__40 * v_g__44;
-            const vec v_g__0 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (4 * e->Hp + LANES) + u);
             const vec v_d__i = v_g__0 + v_g__23;
             const vec v_g__50 = (real)1.0 - v_i;
             const vec v_g__51 = v_i * v_g__50;
             const vec v_g__52 = v_d__i * v_g__51;
-            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + 0);
+            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0);
             const vec v_g__53 = (real)1.0 / v_t__14;
             const vec v_g__54 = v_g__52 * v_g__53;
-            const vec v_s_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES) + u);
-            const vec v_p_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
+            const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u);
+            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
             const vec v_t__0 = v_p_i * v_c;
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0);
             const vec v_m_i = v_d_i - v_t__4;
             const vec v_t__10 = v_s_i * v_m_i;
             const vec v_t__15 = v_t__10 / v_t__14;
             const vec v_g__55 = -v_t__15;
             const vec v_g__56 = v_g__55 / v_t__14;
             const vec v_g__57 = v_g__52 * v_g__56;
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_g__34);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u, v_g__45);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp) + u, v_g__57);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u, v_g__31);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_g__42);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES) + u, v_g__54);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp) + u, v_g__26);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, live ? v_g__52 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__40 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__29 : vec_all(0));
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + 2 * LANES) + u, v_g__34);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (6 * e->Hp + 2 * LANES) + u, v_g__45);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (7 * e->Hp + 2 * LANES) + u, v_g__57);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (8 * e->Hp + 2 * LANES) + u, v_g__31);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 3 * LANES) + u, v_g__42);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 4 * LANES) + u, v_g__54);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (20 * e->Hp + 8 * LANES) + u, v_g__26);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (3 * e->Hp) + u, live ? v_g__52 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (4 * e->Hp) + u, live ? v_g__40 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (5 * e->Hp) + u, live ? v_g__29 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 5, values of size H */
-INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
+static void backward_5(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__35 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__34 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u);
+            const vec v_g__34 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + 2 * LANES) + u);
             v_g__35 = op_mean_join(v_g__35, v_g__34, e->H - u);
         }
         v_g__35 = op_mean_end(v_g__35, v_g__35, 0, e->H);
         vec v_g__46 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__45 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u);
+            const vec v_g__45 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (6 * e->Hp + 2 * LANES) + u);
             v_g__46 = op_mean_join(v_g__46, v_g__45, e->H - u);
         }
         v_g__46 = op_mean_end(v_g__46, v_g__46, 0, e->H);
         vec v_g__58 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__57 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp) + u);
+            const vec v_g__57 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (7 * e->Hp + 2 * LANES) + u);
             v_g__58 = op_mean_join(v_g__58, v_g__57, e->H - u);
         }
         v_g__58 = op_mean_end(v_g__58, v_g__58, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp) + 0);
+            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0);
             const vec v_g__36 = (real)0.5 / v_t__30;
             const vec v_g__37 = v_g__35 * v_g__36;
-            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES) + 0);
+            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0);
             const vec v_g__47 = (real)0.5 / v_t__22;
             const vec v_g__48 = v_g__46 * v_g__47;
-            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + 0);
+            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0);
             const vec v_g__59 = (real)0.5 / v_t__14;
             const vec v_g__60 = v_g__58 * v_g__59;
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_g__37);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + 0, v_g__48);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp) + 0, v_g__60);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES) + 0, v_g__37);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES) + 0, v_g__48);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES) + 0, v_g__60);
             (void)live;
         }
     }
 }
 
 /* backward, stage 6, values of size H */
-INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
+static void backward_6(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -685,45 +669,45 @@ INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__37 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_g__37 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES) + 0);
             const vec v_g__61 = op_spread(v_g__37);
-            const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES) + u);
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp) + 0);
+            const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0);
             const vec v_m_g = v_d_g - v_t__8;
             const vec v_g__62 = (real)2.0 * v_m_g;
             const vec v_g__63 = v_g__61 * v_g__62;
-            const vec v_g__31 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__31 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (8 * e->Hp + 2 * LANES) + u);
             const vec v_g__64 = v_g__31 * v_m_g;
-            const vec v_s_g = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
             const vec v_g__65 = v_g__31 * v_s_g;
-            const vec v_g__48 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + 0);
+            const vec v_g__48 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES) + 0);
             const vec v_g__66 = op_spread(v_g__48);
-            const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES) + u);
-            const vec v_p_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u);
+            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__2 = v_p_f * v_c;
             const vec v_d_f = v_p__1 + v_t__2;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0);
             const vec v_m_f = v_d_f - v_t__6;
             const vec v_g__67 = (real)2.0 * v_m_f;
             const vec v_g__68 = v_g__66 * v_g__67;
-            const vec v_g__42 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u);
+            const vec v_g__42 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 3 * LANES) + u);
             const vec v_g__69 = v_g__42 * v_m_f;
-            const vec v_s_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
             const vec v_g__70 = v_g__42 * v_s_f;
-            const vec v_g__60 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp) + 0);
+            const vec v_g__60 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES) + 0);
             const vec v_g__71 = op_spread(v_g__60);
-            const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES) + u);
-            const vec v_p_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u);
+            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
             const vec v_t__0 = v_p_i * v_c;
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp + LANES) + (e->Hp + e->Hp + LANES + LANES + e->Hp + e->Hp + LANES + e->Hp + LANES + LANES + e->Hp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0);
             const vec v_m_i = v_d_i - v_t__4;
             const vec v_g__72 = (real)2.0 * v_m_i;
             const vec v_g__73 = v_g__71 * v_g__72;
-            const vec v_g__54 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES) + u);
+            const vec v_g__54 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 4 * LANES) + u);
             const vec v_g__74 = v_g__54 * v_m_i;
-            const vec v_s_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
             const vec v_g__75 = v_g__54 * v_s_i;
             const vec v_d__m_g = v_g__63 + v_g__65;
             const vec v_g__77 = -v_d__m_g;
@@ -731,57 +715,57 @@ INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__80 = -v_d__m_f;
             const vec v_d__m_i = v_g__73 + v_g__75;
             const vec v_g__83 = -v_d__m_i;
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES) + u, v_g__77);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp) + u, v_g__80);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp) + u, v_g__83);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u, v_d__m_f);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_d__m_g);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_d__m_i);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__74 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__69 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__64 : vec_all(0));
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 5 * LANES) + u, v_g__77);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (12 * e->Hp + 5 * LANES) + u, v_g__80);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (13 * e->Hp + 5 * LANES) + u, v_g__83);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (14 * e->Hp + 5 * LANES) + u, v_d__m_f);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (15 * e->Hp + 5 * LANES) + u, v_d__m_g);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (16 * e->Hp + 5 * LANES) + u, v_d__m_i);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (9 * e->Hp) + u, live ? v_g__74 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (10 * e->Hp) + u, live ? v_g__69 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (11 * e->Hp) + u, live ? v_g__64 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 7, values of size H */
-INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
+static void backward_7(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__78 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__77 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES) + u);
+            const vec v_g__77 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 5 * LANES) + u);
             v_g__78 = op_mean_join(v_g__78, v_g__77, e->H - u);
         }
         v_g__78 = op_mean_end(v_g__78, v_g__78, 0, e->H);
         vec v_g__81 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__80 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp) + u);
+            const vec v_g__80 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (12 * e->Hp + 5 * LANES) + u);
             v_g__81 = op_mean_join(v_g__81, v_g__80, e->H - u);
         }
         v_g__81 = op_mean_end(v_g__81, v_g__81, 0, e->H);
         vec v_g__84 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__83 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp) + u);
+            const vec v_g__83 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (13 * e->Hp + 5 * LANES) + u);
             v_g__84 = op_mean_join(v_g__84, v_g__83, e->H - u);
         }
         v_g__84 = op_mean_end(v_g__84, v_g__84, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_g__78);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + 0, v_g__81);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES) + 0, v_g__84);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES) + 0, v_g__78);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES) + 0, v_g__81);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES) + 0, v_g__84);
             (void)live;
         }
     }
 }
 
 /* backward, stage 8, values of size H */
-INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
+static void backward_8(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -789,85 +773,51 @@ INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d__m_f = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__81 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + 0);
+            const vec v_d__m_f = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (14 * e->Hp + 5 * LANES) + u);
+            const vec v_g__81 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES) + 0);
             const vec v_d__d_f = v_d__m_f + v_g__81;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__86 = v_d__d_f * v_c;
-            const vec v_p_f = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
             const vec v_g__87 = v_d__d_f * v_p_f;
-            const vec v_d__m_i = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__84 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES) + 0);
+            const vec v_d__m_i = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (16 * e->Hp + 5 * LANES) + u);
+            const vec v_g__84 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES) + 0);
             const vec v_d__d_i = v_d__m_i + v_g__84;
             const vec v_g__89 = v_d__d_i * v_c;
-            const vec v_p_i = vec_load(e->vectors + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
             const vec v_g__90 = v_d__d_i * v_p_i;
-            const vec v_d__m_g = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__78 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_d__m_g = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (15 * e->Hp + 5 * LANES) + u);
+            const vec v_g__78 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES) + 0);
             const vec v_d__d_g = v_d__m_g + v_g__78;
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES) + u, v_d__d_f);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp) + u, v_d__d_g);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp) + u, v_d__d_i);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__87);
-            vec_store(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__90);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_d__d_i : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_d__d_f : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_d__d_g : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__89 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, live ? v_g__86 : vec_all(0));
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 8 * LANES) + u, v_d__d_f);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (18 * e->Hp + 8 * LANES) + u, v_d__d_g);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (19 * e->Hp + 8 * LANES) + u, v_d__d_i);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (21 * e->Hp + 8 * LANES) + u, v_g__87);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (22 * e->Hp + 8 * LANES) + u, v_g__90);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (0) + u, live ? v_d__d_i : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (e->Hp) + u, live ? v_d__d_f : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (2 * e->Hp) + u, live ? v_d__d_g : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (7 * e->Hp) + u, live ? v_g__89 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (8 * e->Hp) + u, live ? v_g__86 : vec_all(0));
             (void)live;
         }
     }
 }
 
 /* backward, stage 9, values of size H */
-INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
+static void backward_9(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__h = U_i.T @ d__d_i + U_f.T @ d__d_f + U_g.T @ d__d_g */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp)) + b * stride;
-        const real *w_0 = e->w0_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
-    {
-        const long stride = (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES)) + b * stride;
-        const real *w_0 = e->w0_1 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
-    {
-        const long stride = (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp)) + b * stride;
-        const real *w_0 = e->w0_2 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {(e->scratch + (19 * e->Hp + 8 * LANES)) + b * (23 * e->Hp + 8 * LANES), e->w0_0 + j * 1 * e->H, (23 * e->Hp + 8 * LANES), e->H},
+        {(e->scratch + (17 * e->Hp + 8 * LANES)) + b * (23 * e->Hp + 8 * LANES), e->w0_1 + j * 1 * e->H, (23 * e->Hp + 8 * LANES), e->H},
+        {(e->scratch + (18 * e->Hp + 8 * LANES)) + b * (23 * e->Hp + 8 * LANES), e->w0_2 + j * 1 * e->H, (23 * e->Hp + 8 * LANES), e->H},
+    };
+    add_4(s0[0][0], of_s0, 3, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -875,10 +825,10 @@ INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__h = s0[r][0][q];
-            const vec v_g__26 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__87 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__26 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (20 * e->Hp + 8 * LANES) + u);
+            const vec v_g__87 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (21 * e->Hp + 8 * LANES) + u);
             const vec v_g__92 = v_g__26 + v_g__87;
-            const vec v_g__90 = vec_load(e->scratch + row * (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + LANES + e->Hp + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + LANES + LANES + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__90 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (22 * e->Hp + 8 * LANES) + u);
             const vec v_d__c = v_g__92 + v_g__90;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
@@ -899,11 +849,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_0(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -911,11 +858,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_1(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_1(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_1(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -923,11 +867,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_2(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_2(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_2(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -935,11 +876,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_3(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_3(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_3(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -947,11 +885,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_4(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_4(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_4(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -959,11 +894,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_5(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_5(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_5(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -971,11 +903,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_6(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_6(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_6(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -983,11 +912,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_7(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_7(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_7(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -995,11 +921,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_8(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_8(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_8(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -1008,14 +931,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_9(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_9(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_9(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_9(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_9(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_9(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_9(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }

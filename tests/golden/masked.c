@@ -3,6 +3,19 @@ INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left, 0); }
 INLINE vec op_mean_end(vec y, vec a, long left, real n) { return vec_all(vec_sum(y) / n); }
 
+/* adds products to 4 columns of sums */
+static void add_4(vec *sums, const factor *of, long count, int rows)
+{
+    switch (rows) {
+    case 1: add_products(sums, of, count, 1, 4); break;
+    case 2: add_products(sums, of, count, 2, 4); break;
+    case 3: add_products(sums, of, count, 3, 4); break;
+    case 4: add_products(sums, of, count, 4, 4); break;
+    case 5: add_products(sums, of, count, 5, 4); break;
+    case 6: add_products(sums, of, count, 6, 4); break;
+    }
+}
+
 typedef struct {
     long T, B, F, H, P, Fp, Hp, Pp, ring, keep, fused, from, to, x_step, x_row, mask_step, mask_row, mask_once, R, C;
     const int64_t *lengths;
@@ -26,7 +39,7 @@ typedef struct {
 } forward_env;
 
 /* forward, stage 0, values of size F */
-INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
+static void forward_0(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -44,9 +57,9 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
             const vec v_t__0 = v_x * v_seen;
             const vec v_t__2 = v_t__0 - v_t__1;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp) + u, v_t__2);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp) + u, v_t__2);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (0) + u, v_t__2);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (0) + u, v_t__2);
             }
             (void)live;
         }
@@ -54,7 +67,7 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 0, values of size P */
-INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
+static void forward_1(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -74,11 +87,11 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             const vec v_t__18 = (real)0.5 * v_h;
             const vec v_t__20 = op_tanh(v_t__19);
             const vec v_t__21 = v_t__18 * v_t__20;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp) + u, v_t__3);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u, v_t__21);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp) + u, v_t__3);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u, v_t__21);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp) + u, v_t__3);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0, v_t__20);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp) + u, v_t__3);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp) + 0, v_t__20);
             }
             (void)live;
         }
@@ -86,7 +99,7 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 0, values of size H */
-INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
+static void forward_2(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -106,12 +119,12 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
             const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
             const vec v_t__14 = v_late * v_c;
             const vec v_t__15 = (real)1.0 - v_late;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u, v_t__10);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u, v_t__14);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u, v_t__15);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_t__8);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (0) + u, v_t__10);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u, v_t__14);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u, v_t__15);
+            if (u == 0) vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp) + 0, v_t__8);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0, v_t__8);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0, v_t__8);
             }
             (void)live;
         }
@@ -119,39 +132,18 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 1, values of size H */
-INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
+static void forward_3(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     /* p__0 = W @ t__2 + U @ t__3 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->F;
-        const real *a = (e->scratch + (e->Hp)) + b * stride;
-        const real *w_0 = e->w0_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
-    {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->P;
-        const real *a = (e->scratch + (e->Hp + e->Fp)) + b * stride;
-        const real *w_0 = e->w0_1 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
-    }
+    const factor of_s0[] = {
+        {(e->scratch + (e->Hp)) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w0_0 + j * 1 * e->F, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->F},
+        {(e->scratch + (e->Hp + e->Fp)) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w0_1 + j * 1 * e->P, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->P},
+    };
+    add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -164,12 +156,12 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
             const vec v_g = op_tanh(v_t__4);
             const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
             const vec v_t__11 = v_g * v_drop;
-            const vec v_t__10 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u);
+            const vec v_t__10 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (0) + u);
             const vec v_t__12 = v_t__10 + v_t__11;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u, v_g);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u, v_t__12);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp + e->Pp) + u, v_g);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u, v_t__12);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u, v_g);
+            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u, v_g);
             }
             (void)live;
         }
@@ -177,33 +169,33 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 2, values of size H */
-INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
+static void forward_4(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u);
+            const vec v_g = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp + e->Pp) + u);
             v_t__6 = op_mean_join(v_t__6, v_g, e->H - u);
         }
         v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_t__8 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp) + 0);
             const vec v_k = v_t__6 * v_t__8;
-            const vec v_t__12 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u);
+            const vec v_t__12 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u);
             const vec v_new = v_t__12 + v_k;
-            const vec v_t__15 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__15 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u);
             const vec v_t__16 = v_t__15 * v_new;
-            const vec v_t__14 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u);
+            const vec v_t__14 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u);
             const vec v_c_next = v_t__14 + v_t__16;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_c_next);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp + LANES) + u, v_c_next);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0, v_t__6);
+            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES) + 0, v_t__6);
             }
             (void)live;
         }
@@ -211,25 +203,17 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
 }
 
 /* forward, stage 3, values of size P */
-INLINE void forward_5(forward_env *e, long t, long b, long j, const int rows)
+static void forward_5(const forward_env *restrict e, long t, long b, long j, long rows)
 {
     /* V__c_next = V @ c_next */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES)) + b * stride;
-        const real *w_0 = e->w1_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
+    const factor of_s0[] = {
+        {(e->scratch + (5 * e->Hp + e->Fp + e->Pp + LANES)) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w1_0 + j * 1 * e->H, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->H},
+    };
+    add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -237,7 +221,7 @@ INLINE void forward_5(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_V__c_next = s0[r][0][q];
-            const vec v_t__21 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u);
+            const vec v_t__21 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u);
             const vec v_h_next = v_V__c_next + v_t__21;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             vec_store(e->seq_h + (t) * e->B * e->Pp + row * e->Pp + u, live ? v_h_next : v_h);
@@ -256,11 +240,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_0(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_0(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_0(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -268,11 +249,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_1(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_1(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_1(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -280,11 +258,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_2(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_2(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_2(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -293,14 +268,7 @@ static void forward_part(forward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: forward_3(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: forward_3(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: forward_3(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: forward_3(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: forward_3(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: forward_3(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    forward_3(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -308,11 +276,8 @@ static void forward_part(forward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: forward_4(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: forward_4(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    forward_4(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -321,14 +286,7 @@ static void forward_part(forward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: forward_5(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: forward_5(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: forward_5(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: forward_5(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: forward_5(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: forward_5(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    forward_5(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -400,7 +358,7 @@ typedef struct {
 } backward_env;
 
 /* backward, stage 0, values of size P */
-INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
+static void backward_0(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -409,7 +367,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (0) + u, v_d__h_next);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (0) + u, v_d__h_next);
             vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (e->Hp) + u, live ? v_d__h_next : vec_all(0));
             (void)live;
         }
@@ -417,7 +375,7 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 0, values of size H */
-INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
+static void backward_1(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -431,7 +389,7 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 0, values of size F */
-INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
+static void backward_2(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -445,25 +403,17 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 1, values of size H */
-INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
+static void backward_3(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__c_next = V.T @ d__h_next */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->P;
-        const real *a = (e->scratch + (0)) + b * stride;
-        const real *w_0 = e->w0_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
+    const factor of_s0[] = {
+        {(e->scratch + (0)) + b * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->w0_0 + j * 1 * e->P, (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->P},
+    };
+    add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -476,41 +426,41 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
             const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
             const vec v_t__15 = (real)1.0 - v_late;
             const vec v_g__2 = v_g__0 * v_t__15;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u, v_g__2);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u, v_g__0);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u, v_g__2);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u, v_g__0);
             (void)live;
         }
     }
 }
 
 /* backward, stage 2, values of size H */
-INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
+static void backward_4(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__3 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
             v_g__3 = op_mean_join(v_g__3, v_g__2, e->H - u);
         }
         v_g__3 = op_mean_end(v_g__3, v_g__3, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0);
             const vec v_g__4 = v_g__3 * v_t__8;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES) + 0);
             const vec v_g__5 = v_g__3 * v_t__6;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0, v_g__5);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES) + 0, v_g__5);
             (void)live;
         }
     }
 }
 
 /* backward, stage 3, values of size H */
-INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
+static void backward_5(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -518,16 +468,16 @@ INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
             const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
             const vec v_g__6 = v_g__2 * v_drop;
-            const vec v_g__4 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0);
+            const vec v_g__4 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp) + 0);
             const vec v_d__g = v_g__4 + v_g__6;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u);
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u);
             const vec v_g__8 = v_g * v_g;
             const vec v_g__9 = (real)1.0 - v_g__8;
             const vec v_g__10 = v_d__g * v_g__9;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
             vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (0) + u, live ? v_g__10 : vec_all(0));
             (void)live;
         }
@@ -535,25 +485,17 @@ INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 4, values of size F */
-INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
+static void backward_6(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__t__2 = W.T @ g__10 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
-        const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
-        const real *w_0 = e->w1_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
+    const factor of_s0[] = {
+        {(e->scratch + (e->Pp + e->Hp + LANES)) + b * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->w1_0 + j * 1 * e->H, (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->H},
+    };
+    add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -564,33 +506,25 @@ INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__24 = -v_back__t__2;
             const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
             const vec v_g__26 = v_back__t__2 * v_seen;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u, v_g__24);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u, v_g__26);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES) + u, v_g__24);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u, v_g__26);
             (void)live;
         }
     }
 }
 
 /* backward, stage 4, values of size P */
-INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
+static void backward_7(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     /* back__t__3 = U.T @ g__10 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
-    {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
-        const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
-        const real *w_0 = e->w2_0 + j * 1 * depth;
-        for (long k = 0; k < depth; k++) {
-            vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
-            w_0 += 4 * LANES;
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
-                const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
-            }
-        }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
+    const factor of_s0[] = {
+        {(e->scratch + (e->Pp + e->Hp + LANES)) + b * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->w2_0 + j * 1 * e->H, (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->H},
+    };
+    add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
@@ -599,7 +533,7 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Pp) break;
             const vec v_back__t__3 = s0[r][0][q];
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp) + 0);
             const vec v_g__11 = v_d__h_next * v_t__20;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             const vec v_t__18 = (real)0.5 * v_h;
@@ -609,17 +543,17 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__17 = v_g__11 * (real)0.5;
             const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
             const vec v_g__23 = v_back__t__3 * v_keep;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u, v_g__12);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0, v_g__15);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u, v_g__17);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u, v_g__23);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + 2 * LANES) + u, v_g__12);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES) + 0, v_g__15);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__17);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__23);
             (void)live;
         }
     }
 }
 
 /* backward, stage 4, values of size H */
-INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
+static void backward_8(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -627,70 +561,70 @@ INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__0 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u);
             const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
             const vec v_g__18 = v_g__0 * v_late;
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
             const vec v_g__19 = v_g__2 * (real)0.5;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0);
             const vec v_g__20 = (real)1.0 - v_t__8;
             const vec v_g__21 = v_t__8 * v_g__20;
-            const vec v_g__5 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0);
+            const vec v_g__5 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES) + 0);
             const vec v_g__22 = v_g__5 * v_g__21;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u, v_g__18);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u, v_g__19);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0, v_g__22);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__18);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u, v_g__19);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp) + 0, v_g__22);
             (void)live;
         }
     }
 }
 
 /* backward, stage 5, values of size P */
-INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
+static void backward_9(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__13 = vec_all(0);
         for (long u = 0; u < e->Pp; u += LANES) {
-            const vec v_g__12 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u);
+            const vec v_g__12 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + 2 * LANES) + u);
             v_g__13 = op_mean_join(v_g__13, v_g__12, e->P - u);
         }
         v_g__13 = op_mean_end(v_g__13, v_g__13, 0, e->P);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__15 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0);
+            const vec v_g__15 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES) + 0);
             const vec v_g__16 = v_g__13 * v_g__15;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0, v_g__16);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp) + 0, v_g__16);
             (void)live;
         }
     }
 }
 
 /* backward, stage 5, values of size F */
-INLINE void backward_10(backward_env *e, long t, long b, long j, const int rows)
+static void backward_10(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__25 = vec_all(0);
         for (long u = 0; u < e->Fp; u += LANES) {
-            const vec v_g__24 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u);
+            const vec v_g__24 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES) + u);
             v_g__25 = op_mean_join(v_g__25, v_g__24, e->F - u);
         }
         v_g__25 = op_mean_end(v_g__25, v_g__25, 0, e->F);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0, v_g__25);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp) + 0, v_g__25);
             (void)live;
         }
     }
 }
 
 /* backward, stage 6, values of size P */
-INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
+static void backward_11(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -698,10 +632,10 @@ INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__16 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0);
-            const vec v_g__17 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u);
+            const vec v_g__16 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp) + 0);
+            const vec v_g__17 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__27 = v_g__16 + v_g__17;
-            const vec v_g__23 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u);
+            const vec v_g__23 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_d__h = v_g__27 + v_g__23;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Pp + u, live ? v_d__h : v_d__h_next);
@@ -711,7 +645,7 @@ INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 6, values of size H */
-INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
+static void backward_12(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -719,10 +653,10 @@ INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__18 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u);
-            const vec v_g__19 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u);
+            const vec v_g__18 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
+            const vec v_g__19 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__29 = v_g__18 + v_g__19;
-            const vec v_g__22 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0);
+            const vec v_g__22 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp) + 0);
             const vec v_d__c = v_g__29 + v_g__22;
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
@@ -732,7 +666,7 @@ INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
 }
 
 /* backward, stage 6, values of size F */
-INLINE void backward_13(backward_env *e, long t, long b, long j, const int rows)
+static void backward_13(const backward_env *restrict e, long t, long b, long j, long rows)
 {
     for (int r = 0; r < rows; r++) {
         const long row = b + r;
@@ -740,8 +674,8 @@ INLINE void backward_13(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            const vec v_g__25 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0);
-            const vec v_g__26 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u);
+            const vec v_g__25 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp) + 0);
+            const vec v_g__26 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u);
             const vec v_d__x = v_g__25 + v_g__26;
             vec_store(e->by_x + (t * e->B + row) * e->Fp + u, live ? v_d__x : vec_all(0));
             (void)live;
@@ -759,11 +693,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_0(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_0(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_0(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -771,11 +702,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_1(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_1(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_1(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -783,11 +711,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_2(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_2(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_2(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -796,14 +721,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_3(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_3(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_3(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_3(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_3(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_3(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_3(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -811,11 +729,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_4(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_4(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_4(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -823,11 +738,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_5(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_5(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_5(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -836,14 +748,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_6(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_6(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_6(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_6(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_6(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_6(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_6(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -852,14 +757,7 @@ static void backward_part(backward_env *e, long part)
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
                     rows = next_rows(end - b, 6);
-                    switch (rows) {
-                    case 1: backward_7(e, t, b, i * 4 * LANES, 1); break;
-                    case 2: backward_7(e, t, b, i * 4 * LANES, 2); break;
-                    case 3: backward_7(e, t, b, i * 4 * LANES, 3); break;
-                    case 4: backward_7(e, t, b, i * 4 * LANES, 4); break;
-                    case 5: backward_7(e, t, b, i * 4 * LANES, 5); break;
-                    case 6: backward_7(e, t, b, i * 4 * LANES, 6); break;
-                    }
+                    backward_7(e, t, b, i * 4 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -867,11 +765,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_8(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_8(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_8(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -879,11 +774,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_9(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_9(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_9(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -891,11 +783,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_10(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_10(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_10(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -903,11 +792,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Pp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_11(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_11(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_11(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -915,11 +801,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Hp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_12(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_12(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_12(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
@@ -927,11 +810,8 @@ static void backward_part(backward_env *e, long part)
             const long n = blocks(e->Fp, 1 * LANES);
             for (long i = n * c / e->C; i < n * (c + 1) / e->C; i++)
                 for (long b = begin, rows; b < end; b += rows) {
-                    rows = next_rows(end - b, 2);
-                    switch (rows) {
-                    case 1: backward_13(e, t, b, i * 1 * LANES, 1); break;
-                    case 2: backward_13(e, t, b, i * 1 * LANES, 2); break;
-                    }
+                    rows = end - b;
+                    backward_13(e, t, b, i * 1 * LANES, rows);
                 }
             if (e->C > 1) meet(place, e->C);
         }
