@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import spread
 
 import gatework as gw
 from gatework.cells import all_cells, name_of
@@ -139,11 +140,6 @@ def table(case: Case) -> str:
         row += [f"{last_step(first, name, case.as_published):.2f}"] if case.as_published else []
         lines.append("| " + " | ".join([*row, "–"]) + " |")
     return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Mean ± standard deviation."""
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
 
 
 def last_step(evaluation: Evaluation, row: str, divisor: str) -> float:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 
 def kept(
     folder: Path | None, name: str, run: Callable[..., dict[str, Any]], *arguments: Any
@@ -38,3 +41,9 @@ def write_section(page: Path, title: str, text: str) -> None:
         rest = old[found.end() :]
         new = old[: found.start()] + section + (f"\n{rest}" if rest else "")
     page.write_text(new, encoding="utf-8")
+
+
+def spread(values: ArrayLike, digits: int = 2) -> str:
+    """Mean ± standard deviation; of one value that alone."""
+    mean = f"{np.mean(values):,.{digits}f}"
+    return mean if np.size(values) < 2 else f"{mean} ± {np.std(values, ddof=1):,.{digits}f}"
