@@ -103,12 +103,11 @@ PANELS = {
         {
             "horizon": 1, "context": 14, "season": 365, "target": "temp_mean", "time": "date",
             "id": "city", "static": ("city",), "calendar": ("yearday",), "batch_size": 128,
-            "epochs": 10,
+            "epochs": 4,
         },
         {
             "the temperature": {},
-            "all that is measured there": {"features": MEASURED},
-            "and all cities' temperatures": {
+            "every city's temperature and all that is measured there": {
                 "features": (*MEASURED, *(f"at {city}" for city in CITIES))
             },
         },
@@ -116,24 +115,38 @@ PANELS = {
         2,
         "A panel of 18 cities, 3654 days and up to 11 features (a city that lacks one has nothing "
         "but its mask there); the mean temperature of the next day is forecast, of every day of "
-        "the last two years. One LSTM for all cities, which reads the city and the day of the "
-        "year beside what the row names.",
+        "the last two years. One LSTM for all cities, which reads the name of the city and the "
+        "day of the year beside what the row names; the linear model reads what is a number. "
+        "Seasonal naive is the value of 365 days ago.",
     ),
     "camels": Panel(
         "CAMELS, rainfall and runoff of four basins",
         camels,
         365,
         {
-            "horizon": 1, "context": 90, "season": 365, "target": "discharge", "time": "date",
-            "id": "basin", "future": FORCINGS, "static": STATIC, "loss": "mse", "epochs": 30,
-            "batch_size": 64, "patience": 10,
+            "horizon": 1, "context": 60, "season": 365, "target": "discharge", "time": "date",
+            "id": "basin", "future": FORCINGS, "static": STATIC, "loss": "mse", "epochs": 40,
+            "patience": 10,
         },
-        {"discharge, weather, attributes": {}},
+        {"the weather alone": {"reads_target": False}, "the discharge until yesterday too": {}},
         efficiency,
         3,
-        "Four basins of the United States, 2000 and 2001 for training (the last fifth of that for "
-        "stopping), 2002 for the test.",
+        "Four basins of the United States (those that neuralhydrology tests with), 2000 and 2001 "
+        "for training (the last fifth of it for stopping), 2002 for the test. One LSTM for all of "
+        "them reads 27 attributes of the basin and five columns of weather (daymet), that of the "
+        "day to forecast too. With `reads_target=False` it never sees discharge, as the published "
+        "models do not; what knows yesterday's discharge has an easier task, and naive repeats "
+        "it. The Nash-Sutcliffe efficiency is 1 for a perfect forecast and 0 for the mean of the "
+        "test year. The published medians are those of 447 basins, with nine years of training "
+        "and ten of test (Kratzert et al. 2019, HESS 23, 5089, table 3, single models, as quoted "
+        "by others from the publisher's file): they say what can be reached, not how ours "
+        "compares, for ours are four basins and a fifth of the years.",
         smaller_is_better=False,
+        published=(
+            "| published, 447 basins: LSTM | 0.731 ± 0.002 | – | – | – | – | – |",
+            "| published, 447 basins: EA-LSTM | 0.714 ± 0.004 | – | – | – | – | – |",
+            "| published, 447 basins: SAC-SMA, calibrated by basin | 0.603 | – | – | – | – | – |",
+        ),
     ),
 }  # fmt: skip
 
