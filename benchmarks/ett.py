@@ -91,8 +91,8 @@ def run(data: Data, table: Array, horizon: int, seed: int) -> dict[str, Any]:
     cube, begin = load_cube(columns), (TRAIN + VALIDATION) * month
     model = gw.Forecaster(
         "lstm", HIDDEN, horizon=horizon, context=data.context, season=24 * data.hour, loss="mse",
-        epochs=data.epochs, batch_size=BATCH, learning_rate=1e-3, seed=seed,
-        relative=horizon in data.relative, device="cpu", validation=VALIDATION / (TRAIN + VALIDATION),
+        epochs=data.epochs, batch_size=BATCH, learning_rate=1e-3, seed=seed, device="cpu",
+        relative=horizon in data.relative, validation=VALIDATION / (TRAIN + VALIDATION),
     )  # fmt: skip
     began = time.process_time()
     model.fit(cube.until(np.full(len(NAMES), begin)))
