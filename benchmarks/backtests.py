@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import spread, write_all_figures
 
 import gatework as gw
 from gatework.cells import all_cells, name_of
@@ -23,6 +24,10 @@ from gatework.data import load_cube
 from gatework.tasks.evaluation import Evaluation
 
 SEEDS = range(5)
+MORE = (
+    "Larger data: [forecasting](results_forecast.md), [classification](results_classify.md), "
+    "[detection](results_detect.md); the command of every figure: [all figures](#all-figures)."
+)
 METRICS = ("mae", "rmse", "mape", "smape")
 
 
@@ -141,11 +146,6 @@ def table(case: Case) -> str:
     return "\n".join(lines)
 
 
-def spread(values: list[float]) -> str:
-    """Mean ± standard deviation."""
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-
-
 def last_step(evaluation: Evaluation, row: str, divisor: str) -> float:
     """Mean error of the last step, relative to the truth or to the forecast, in percent."""
     truth, forecast = evaluation.truth[:, -1], evaluation.forecasts[row][:, -1]
@@ -183,7 +183,7 @@ def page() -> str:
         "is fitted and training stopped on the years before the scored ones. The baselines stand "
         "beside every row, on the same windows: naive repeats the last value, seasonal naive the "
         "value of twelve months ago, drift goes on along the line from the first value to the last "
-        "one, and linear is a ridge regression on the training windows of the first cell.",
+        "one, and linear is a ridge regression on the training windows of the first cell. " + MORE,
     ]
     for case in CASES:
         settings = ", ".join(f"{k}={v!r}" for k, v in case.settings.items())
@@ -210,6 +210,7 @@ def main() -> None:
         run(case)
     if options.write and len(chosen) == len(CASES):
         options.write.write_text(page(), encoding="utf-8")
+        write_all_figures()
     else:
         print("\n\n".join(f"{c.title}\n{table(c)}" for c in chosen))
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pages import kept, write_section
+from pages import kept, spread, write_section
 from shared_data import m4_hourly
 
 import gatework as gw
@@ -159,11 +159,6 @@ def table(truth: Array, naive: Array, runs: dict[str, list[dict[str, Any]]]) -> 
         scores = " | ".join(f"{v:.2f}" for v in found)
         lines.append(f"| {name} | {scores} | – | – | – | – |")
     return "\n".join(lines)
-
-
-def spread(values: Array, digits: int = 2) -> str:
-    """Mean ± standard deviation."""
-    return f"{np.mean(values):,.{digits}f} ± {np.std(values, ddof=1):,.{digits}f}"
 
 
 def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> str:

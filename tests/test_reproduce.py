@@ -1,5 +1,7 @@
 """``gatework reproduce``: the table of published figures, and running one."""
 
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,14 @@ def test_each_published_figure_has_its_script_and_its_section(name):
     assert (ROOT / "benchmarks" / figure.script).is_file()
     assert "±" in reproduce.section(ROOT / figure.page, figure.section)
     assert figure.minutes > 0
+
+
+def test_the_results_list_every_figure():
+    """After a change of figures.toml: python benchmarks/pages.py."""
+    pages = runpy.run_path(str(ROOT / "benchmarks" / "pages.py"))
+    listed = reproduce.section(ROOT / "docs" / "results.md", pages["ALL"])
+    assert listed == pages["all_figures"]()
+    assert re.findall(r"`gatework reproduce (\S+)` \|", listed) == [*FIGURES]
 
 
 def test_without_a_name_the_figures_are_listed(clone):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,12 @@ class Windows:
         )
         return Batch(context, seen, target, known, future, future_seen)
 
+    def some(self, most: int) -> Windows:
+        """At most so many of them, evenly spread."""
+        count = min(len(self), most)
+        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return replace(self, rows=self.rows[chosen], origins=self.origins[chosen])
+
     def _steps(self, row: Tensor, step: Tensor) -> Tensor:
         """The columns at some steps, NaN before the beginning and behind the end."""
         last = self.scaled.shape[1] - 1
@@ -78,10 +84,12 @@ def places(
     context: int,
     horizon: int,
     stride: int = 1,
+    blind: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and origins of the windows whose targets lie in ``begin[n] .. end[n]`` of each series.
 
-    Windows with nothing seen in the context or nothing known in the target are left out.
+    Windows with nothing known in the target are left out, and those with nothing of it seen in the
+    context, but for a model that is blind to it.
     """
     steps = np.arange(cube.values.shape[1] + 1)
     first = np.maximum(begin, context)[:, None]
@@ -91,5 +99,5 @@ def places(
     np.cumsum(~np.isnan(cube.values[..., 0]), axis=1, out=total[:, 1:])
     seen = total[rows, origins] - total[rows, origins - context]
     known = total[rows, origins + horizon] - total[rows, origins]
-    kept = (seen > 0) & (known > 0)
+    kept = (blind | (seen > 0)) & (known > 0)
     return rows[kept].astype(np.int64), origins[kept].astype(np.int64)

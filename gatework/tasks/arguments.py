@@ -28,7 +28,7 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "memory": COUNT,
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
-    **dict.fromkeys(("bidirectional", "shuffle"), FLAG),
+    **dict.fromkeys(("bidirectional", "shuffle", "reads_target"), FLAG),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
     "convolution": ((str,), PLACES.__contains__, f"one of {', '.join(map(repr, PLACES))}"),
     **dict.fromkeys(("patience", "short", "quiet"), NOT_NEGATIVE),

@@ -83,8 +83,9 @@ class Reader:
         """The numbers of a batch, (B, P), and the level taken off the target, (B, 1)."""
         target, seen = batch.context[..., 0], batch.seen[..., 0]
         level = last_seen(target, seen) if self.relative else torch.zeros_like(target[:, :1])
-        target = (target - level) * seen
-        if self._is_wide(target.shape[1], batch.target.shape[1]):
+        steps = target.shape[1] * self.layout.reads_target
+        target = ((target - level) * seen)[:, :steps]
+        if self._is_wide(batch.context.shape[1], batch.target.shape[1]):
             return target[:, -WIDEST:], level
         past, future = self._columns()
         parts = (target, batch.context[..., past].flatten(1), batch.future[..., future].flatten(1))
@@ -93,13 +94,15 @@ class Reader:
     def size(self, context: int, horizon: int) -> int:
         """P, for windows of so many steps."""
         if self._is_wide(context, horizon):
-            return min(context, WIDEST)
-        past, future = self._columns()
-        return context * (1 + len(past)) + horizon * len(future)
+            return min(context, WIDEST) * self.layout.reads_target
+        return self._all(context, horizon)
 
     def _is_wide(self, context: int, horizon: int) -> bool:
+        return self._all(context, horizon) > WIDEST
+
+    def _all(self, context: int, horizon: int) -> int:
         past, future = self._columns()
-        return context * (1 + len(past)) + horizon * len(future) > WIDEST
+        return context * (self.layout.reads_target + len(past)) + horizon * len(future)
 
     def _columns(self) -> tuple[list[int], list[int]]:
         """The columns of numbers beside the target: of the context, and of the future."""
@@ -132,10 +135,9 @@ class LinearModel:
 
         Of more than ``MOST_WINDOWS`` as many are taken, evenly spread.
         """
-        count = min(len(windows), MOST_WINDOWS)
-        chosen = torch.linspace(0, len(windows) - 1, count, dtype=torch.float64).round().long()
+        windows = windows.some(MOST_WINDOWS)
         product, cross, used = torch.zeros(()), torch.zeros(()), 0
-        for index in torch.split(chosen, AT_ONCE):
+        for index in torch.split(torch.arange(len(windows)), AT_ONCE):
             batch = windows.batch(index)
             whole = batch.known.bool().all(dim=1)
             inputs, level = reader.read(batch)
@@ -155,8 +157,8 @@ class LinearModel:
         for index in torch.split(torch.arange(len(windows)), AT_ONCE):
             batch = windows.batch(index)
             inputs, level = self.reader.read(batch)
-            blind = ~batch.seen[..., 0].any(dim=1, keepdim=True)
             forecast = inputs.double() @ self.weight + self.bias + level
+            blind = self.reader.layout.blind(batch.seen).unsqueeze(1)
             parts.append(forecast.masked_fill(blind, torch.nan))
         return torch.cat(parts).cpu().numpy()
 

@@ -27,10 +27,9 @@ def diagnose(network: ForecastNetwork, windows: Windows, units: Tensor) -> list[
         units: (N, 2), centre and spread of the target of each series.
     """
     device, parts = next(network.parameters()).device, []
-    count = min(len(windows), MOST_WINDOWS)
-    chosen = torch.linspace(0, len(windows) - 1, count, dtype=torch.float64).round().long()
+    windows = windows.some(MOST_WINDOWS)
     with torch.no_grad():
-        for index in torch.split(chosen, AT_ONCE):
+        for index in torch.split(torch.arange(len(windows)), AT_ONCE):
             batch = windows.batch(index).to(device)
             own = units[torch.from_numpy(windows.rows)[index]].to(device)
             values = (

@@ -38,7 +38,7 @@ from gatework.training.settings import Settings
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
-    "relative", "dropout", "scaling", "per",
+    "relative", "reads_target", "dropout", "scaling", "per",
 )  # fmt: skip
 
 
@@ -73,6 +73,8 @@ class Forecaster(Predictions):
         per: ``"series"``: each series with an id has a scale of its own; ``"global"``: all share
             one.
         relative: read and forecast the target relative to its last value.
+        reads_target: read the past of the target; else its forecast follows from the other inputs
+            alone (runoff from rain, say), relative to nothing, and the form is ``"direct"``.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
         form: ``"direct"``, a head gives all steps at once; ``"recursive"``, a model of the next
@@ -119,6 +121,7 @@ class Forecaster(Predictions):
         scaling: str = "standard",
         per: str = "series",
         relative: bool = True,
+        reads_target: bool = True,
         dropout: float = 0.0,
         forget_bias: float | None = None,
         form: str = "direct",
@@ -152,6 +155,7 @@ class Forecaster(Predictions):
         self.scaling = scaling
         self.per = per
         self.relative = relative
+        self.reads_target = reads_target
         self.dropout = dropout
         self.forget_bias = forget_bias
         self.form = form
@@ -198,7 +202,8 @@ class Forecaster(Predictions):
         cell, season = cell_of(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
         context = self.context or default_context(cut, self.horizon, season)
-        scaler = Scaler.fit(cube, cut.train, self.scaling, levels=self.relative, per=self.per)
+        levels = self.relative and self.reads_target
+        scaler = Scaler.fit(cube, cut.train, self.scaling, levels, self.per)
         # A series without a training window teaches the embeddings nothing.
         trained = np.where(cut.train >= context + self.horizon, cut.train, 0)
         encoding = Encoding.fit(cube, trained, self.calendar)
@@ -369,7 +374,7 @@ class Forecaster(Predictions):
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        check_form(self.form, self.head)
+        check_form(self.form, self.head, self.reads_target)
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
     def checkpoint_arguments(self, model: ForecastModel) -> dict[str, Any]:

@@ -23,7 +23,13 @@ from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
-from gatework.tasks.baselines import LINEAR, LinearModel, Reader, naive_forecasts
+from gatework.tasks.baselines import (
+    LINEAR,
+    MOST_WINDOWS,
+    LinearModel,
+    Reader,
+    naive_forecasts,
+)
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.heads import make_head
 from gatework.tasks.inputs import Layout
@@ -38,7 +44,9 @@ Says = Callable[[Batch, Tensor], Tensor]
 AT_ONCE = 1024  # windows that are forecast together
 FEW = 128  # where each of them may be drawn a hundred times
 # What the arguments were, that models of earlier versions do not have.
-EARLIER = {"form": "direct", "head": "point", "quantiles": (0.1, 0.5, 0.9)}
+EARLIER: dict[str, Any] = {
+    "form": "direct", "head": "point", "quantiles": (0.1, 0.5, 0.9), "reads_target": True,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,12 @@ class ForecastModel:
     @property
     def reader(self) -> Reader:
         """Which numbers of a window the linear baseline reads."""
-        return Reader(self.network.inputs.layout, self.network.inputs.relative)
+        return Reader(self.layout, self.network.inputs.relative)
+
+    @property
+    def layout(self) -> Layout:
+        """What the columns of windows are."""
+        return self.network.inputs.layout
 
     def load(self, data: Any) -> Cube:
         """The cube of new data, read as the training data was.
@@ -108,7 +121,7 @@ class ForecastModel:
         """Windows of a cube in the units of the network."""
         scaled = self._scaler(cube, rows, origins).scaled(cube)
         columns = torch.from_numpy(self.encoding.encoded(cube, scaled, self.horizon))
-        ahead = layout_of(self.encoding).ahead
+        ahead = self.layout.ahead
         return Windows(columns, rows, origins, self.context, self.horizon, ahead)
 
     def units(self, cube: Cube, scaler: Scaler) -> Tensor:
@@ -176,7 +189,8 @@ class ForecastModel:
         )
 
     def calibrated(self, cube: Cube, windows: Windows) -> ForecastModel:
-        """The model with intervals as wide as its errors on these windows say."""
+        """The model with intervals as wide as its errors on these windows, or some, say."""
+        windows = windows.some(MOST_WINDOWS)
         found = self._said(windows, self.units(cube, self.scaler), self.network.widths)
         batch = windows.batch(torch.arange(len(windows)))
         truth = batch.target.masked_fill(batch.known == 0, torch.nan).cpu().double().numpy()
@@ -197,8 +211,7 @@ class ForecastModel:
             for index in torch.split(torch.arange(len(windows)), at_once):
                 batch = windows.batch(index).to(device)
                 said = of(batch, units[torch.from_numpy(rows)[index]].to(device)).cpu()
-                blind = ~batch.seen[..., 0].any(dim=1).cpu()
-                said[blind] = torch.nan
+                said[self.layout.blind(batch.seen).cpu()] = torch.nan
                 parts.append(said.numpy())
         return np.concatenate(parts)
 
@@ -275,7 +288,7 @@ class ForecastModel:
             config["context"],
             Scaler.from_dict(config["scaler"]),
             encoding,
-            make_network(cell, layout_of(encoding), parameters).eval(),
+            make_network(cell, layout_of(encoding, parameters["reads_target"]), parameters).eval(),
         )
 
     def _scaler(self, cube: Cube, rows: Places, origins: Places) -> Scaler:
@@ -291,12 +304,13 @@ def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def layout_of(encoding: Encoding) -> Layout:
-    """What the network reads of the columns of windows."""
+def layout_of(encoding: Encoding, reads_target: bool = True) -> Layout:
+    """What the network reads of the columns of windows, with the past of the target or without."""
     calendar = tuple(encoding.width + i for i in range(2 * len(encoding.calendar)))
+    first = 0 if reads_target else 1
     return Layout(
-        numbers=tuple(i for i in range(encoding.width) if i not in encoding.categories),
-        gaps=encoding.gaps,
+        numbers=tuple(i for i in range(first, encoding.width) if i not in encoding.categories),
+        gaps=tuple(place for place in encoding.gaps if place >= first),
         plain=calendar,
         categories=tuple((p, 1 + len(names)) for p, names in encoding.categories.items()),
         ahead=(*encoding.ahead, *(calendar if encoding.regular else ())),
@@ -313,7 +327,13 @@ def new_model(
     encoding: Encoding,
 ) -> ForecastModel:
     """A model before training, for data like a cube."""
-    network = make_network(cell, layout_of(encoding), parameters)
+    layout = layout_of(encoding, parameters["reads_target"])
+    if not layout.places:
+        raise DataError(
+            "With reads_target=False there is nothing to read. Name features, future or static "
+            "columns, or a calendar."
+        )
+    network = make_network(cell, layout, parameters)
     return ForecastModel(
         parameters, cell, cube.columns, cube.names, cube.step, season, context, scaler, encoding,
         network,
@@ -333,5 +353,5 @@ def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> F
             make_head(parameters["head"], parameters["loss"], parameters["quantiles"]),
             parameters["dropout"],
             parameters["forget_bias"],
-            parameters["relative"],
+            parameters["relative"] and parameters["reads_target"],
         )

@@ -16,7 +16,7 @@ WIDEST = 50  # of an embedding
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a window are; the target is column 0.
+    """What the columns of a window are; the target is column 0, among the numbers if it is read.
 
     Attributes:
         numbers: columns that are read as a value and a mask.
@@ -31,6 +31,21 @@ class Layout:
     plain: tuple[int, ...] = ()
     categories: tuple[tuple[int, int], ...] = ()
     ahead: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> list[int]:
+        """All columns that are read."""
+        return [*self.numbers, *self.plain, *(place for place, _ in self.categories)]
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether the past of the target is read."""
+        return 0 in self.numbers
+
+    def blind(self, seen: Tensor) -> Tensor:
+        """Of windows with masks (B, L, F), those that show nothing of what is needed, (B,)."""
+        unseen = ~seen[..., 0].any(dim=1)
+        return unseen if self.reads_target else torch.zeros_like(unseen)
 
 
 class Read(NamedTuple):
@@ -70,7 +85,7 @@ class Inputs(nn.Module):
         self.embeddings = nn.ModuleDict(
             {str(place): _embedding(rows) for place, rows in layout.categories}
         )
-        self.context_size = self._size(range(1 + max(_all_places(layout)))) + len(layout.gaps)
+        self.context_size = self._size(range(1 + max(layout.places))) + len(layout.gaps)
         self.future_size = self._size(layout.ahead)
 
     def forward(self, batch: Batch) -> Read:
@@ -135,7 +150,3 @@ def _embedding(rows: int) -> nn.Embedding:
     with torch.no_grad():
         embedding.weight[0] = 0
     return embedding
-
-
-def _all_places(layout: Layout) -> list[int]:
-    return [*layout.numbers, *layout.plain, *(place for place, _ in layout.categories)]

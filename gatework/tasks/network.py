@@ -20,7 +20,7 @@ from gatework.data.windows import Batch
 from gatework.equations import Spec
 from gatework.errors import DataError
 from gatework.layers import Recurrent
-from gatework.tasks.heads import Head
+from gatework.tasks.heads import COUNTS, Head
 from gatework.tasks.inputs import Inputs, Layout, last_seen
 
 PATHS = 200  # futures that are drawn of each window
@@ -239,8 +239,8 @@ FORMS: dict[str, type[ForecastNetwork]] = {
 }
 
 
-def check_form(form: str, head: str) -> None:
-    """Refuse a form that is not there, or does not go with the head.
+def check_form(form: str, head: str, reads_target: bool = True) -> None:
+    """Refuse a form that is not there, or does not go with the head or with what is read.
 
     Raises:
         DataError: in one line, why.
@@ -251,6 +251,16 @@ def check_form(form: str, head: str) -> None:
         raise DataError(
             "The form 'recursive' draws futures step by step, and from quantiles nothing can be "
             "drawn. Use a head that is a distribution, or another form."
+        )
+    if not reads_target and form != "direct":
+        raise DataError(
+            f"The form {form!r} is fed its own forecasts, which reads_target=False does not read. "
+            f"Use the form 'direct'."
+        )
+    if not reads_target and head == COUNTS:
+        raise DataError(
+            f"The head {head!r} multiplies the mean of the past, which reads_target=False does not "
+            f"read. Use another head."
         )
 
 

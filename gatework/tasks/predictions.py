@@ -130,7 +130,8 @@ class Predictions(Estimator):
         cube = model.load(X)
         held_out = begin is not None
         begin = np.zeros_like(cube.lengths) if begin is None else begin
-        rows, origins = places(cube, begin, cube.lengths, model.context, model.horizon, stride)
+        size, blind = (model.context, model.horizon, stride), not model.layout.reads_target
+        rows, origins = places(cube, begin, cube.lengths, *size, blind)
         if not len(rows):
             raise DataError(
                 f"No window to evaluate: context {model.context} + horizon {model.horizon} steps "

@@ -70,9 +70,10 @@ class ForecastProblem:
 def problem_of(model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
     """The windows of a cube that a model is trained and validated on."""
     start, size = np.zeros_like(cut.train), (model.context, model.horizon)
+    blind = not model.layout.reads_target
     found = {
-        "train": places(cube, start, cut.train, *size),
-        "validation": places(cube, cut.train, cut.validation, *size),
+        "train": places(cube, start, cut.train, *size, blind=blind),
+        "validation": places(cube, cut.train, cut.validation, *size, blind=blind),
     }
     # The columns are made once; the parts share them.
     rows, origins = (np.concatenate(part) for part in zip(*found.values(), strict=True))

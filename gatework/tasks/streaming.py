@@ -18,10 +18,10 @@ from gatework.data.encoding import Encoding
 from gatework.data.scaling import Scaler
 from gatework.data.splits import Split, default_context, split
 from gatework.data.stream import Stream
-from gatework.data.windows import Windows, places
+from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of
-from gatework.tasks.baselines import MOST_WINDOWS, LinearModel
+from gatework.tasks.baselines import LinearModel
 from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts
@@ -135,7 +135,8 @@ def fit_stream(
         TrainingError: a loss is not finite, or a checkpoint does not fit.
     """
     survey = _Survey(forecaster, stream)
-    scaler = Scaler.joined(survey.pieces(), forecaster.scaling, forecaster.relative, forecaster.per)
+    levels = forecaster.relative and forecaster.reads_target
+    scaler = Scaler.joined(survey.pieces(), forecaster.scaling, levels, forecaster.per)
     if not sum(survey.sizes["train"]):
         raise DataError(
             f"No series of {stream.path} is long enough for a window of context {survey.context} "
@@ -167,9 +168,9 @@ def fit_stream(
     held = next((i for i, count in enumerate(survey.sizes["validation"]) if count), None)
     if held is not None:
         piece = problem.piece(held)
-        chosen = _some(piece.parts["validation"])
-        model = model.calibrated(piece.cube, chosen)
-        notes += diagnose(model.network, chosen, model.units(piece.cube, model.scaler))
+        windows = piece.parts["validation"]
+        model = model.calibrated(piece.cube, windows)
+        notes += diagnose(model.network, windows, model.units(piece.cube, model.scaler))
     return model, progress.history, progress.best_epoch, notes
 
 
@@ -205,9 +206,9 @@ class _Survey:
     def _count(self, cube: Cube, cut: Split) -> None:
         begins = np.zeros_like(cut.train), cut.train
         ends = cut.train, cut.validation
-        horizon = self.forecaster.horizon
+        horizon, blind = self.forecaster.horizon, not self.forecaster.reads_target
         for part, begin, end in zip(PARTS, begins, ends, strict=True):
-            rows, _ = places(cube, begin, end, self.context, horizon)
+            rows, _ = places(cube, begin, end, self.context, horizon, blind=blind)
             self.sizes[part].append(len(rows))
         trained = np.where(cut.train >= self.context + horizon, cut.train, 0)
         self.encodings.append(Encoding.fit(cube, trained, self.forecaster.calendar))
@@ -219,10 +220,3 @@ class _Survey:
 
     def _cut(self, cube: Cube) -> Split:
         return split(cube, self.forecaster.horizon, self.forecaster.validation)
-
-
-def _some(windows: Windows) -> Windows:
-    """At most so many windows, evenly spread."""
-    count = min(len(windows), MOST_WINDOWS)
-    chosen = np.linspace(0, len(windows) - 1, count).round().astype(np.int64)
-    return replace(windows, rows=windows.rows[chosen], origins=windows.origins[chosen])
