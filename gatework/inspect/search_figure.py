@@ -18,7 +18,9 @@ from gatework.inspect.figures import BACK, COLOURS, TRUTH, both, is_narrow, shor
 BEST, OTHER = COLOURS[4], COLOURS[0]
 LABEL = "validation loss"
 CHOICE_LETTERS = 14
-BAND = 0.5  # of the room of a choice, over which its trials are spread
+BAND = 0.3  # of the room of a choice, over which its trials are spread
+MANY = 10  # trials, of which the worse ones are paler
+FEW = 5  # whole numbers that are shown as choices
 STEEP = 5.0  # losses that differ by this factor are shown by their logarithm
 
 
@@ -36,6 +38,8 @@ class Scale:
         self, values: Sequence[Any], kind: Sequence[Any] | Mapping[str, Any], ranks: NDArray[Any]
     ) -> None:
         self.ticks: list[tuple[float, str]] = []
+        if isinstance(kind, Mapping) and kind["whole"] and kind["high"] - kind["low"] < FEW:
+            kind = list(range(int(kind["low"]), int(kind["high"]) + 1))
         if not isinstance(kind, Mapping):
             numbers = all(isinstance(c, int | float) and not isinstance(c, bool) for c in kind)
             choices = sorted(kind) if numbers else list(kind)
@@ -70,7 +74,7 @@ def parallel(search: Mapping[str, Any]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set_axis_off()
-        narrow = is_narrow(figure)
+        narrow, fade = is_narrow(figure), 0.4 if len(shown) > MANY else 0.0
         # The best is drawn last, and faintest what was worst.
         for number in np.argsort(-ranks, kind="stable"):
             trial = shown[number]
@@ -81,7 +85,7 @@ def parallel(search: Mapping[str, Any]) -> str:
                 color=BEST if own else OTHER if done else TRUTH,
                 linewidth=2.6 if own else 1.2,
                 linestyle="-" if done else (0, (2, 2)),
-                alpha=1.0 if own else 0.9 - 0.5 * ranks[number],
+                alpha=1.0 if own else 0.95 - fade * ranks[number],
                 zorder=3 if own else 2,
                 label="best" if own else "done" if done else "stopped early",
             )
@@ -130,12 +134,11 @@ def _tried(values: Sequence[Any]) -> Sequence[Any] | Mapping[str, Any]:
 
 
 def _rounds(low: float, high: float, log: bool, whole: bool) -> list[float]:
-    """Numbers to write at an axis: all of few whole ones, else ends and some between."""
-    if low == high or (whole and high - low <= 4):
-        return np.arange(low, high + 1).tolist() if whole else [low]
-    places = np.linspace(0, 1, 5)
-    found = low * (high / low) ** places if log else low + (high - low) * places
-    return sorted(set(np.round(found).tolist())) if whole else found.tolist()
+    """Numbers to write at an axis: its ends, and some between with two digits."""
+    places = np.linspace(0, 1, 5)[1:-1]
+    between = low * (high / low) ** places if log else low + (high - low) * places
+    rounded = [round(v) if whole else float(f"{v:.2g}") for v in between.tolist()]
+    return sorted({low, *(v for v in rounded if low < v < high), high})
 
 
 def _word(choice: Any) -> str:
