@@ -432,7 +432,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_numbers(gatework, tmp_path)
 
 
 def test_the_defaults_are_those_of_the_estimator():
-    options = inspect.signature(forecast.fit).parameters
+    options = inspect.signature(forecast.prepare).parameters
     arguments = gw.Forecaster().get_params()
     same = set(options) & set(arguments) - {"horizon"}
     assert len(same) > 10

@@ -11,7 +11,7 @@ import pytest
 import torch
 from cli_tools import AIR, done
 from data_tools import quick
-from processes_script import FITS, SERIES, found, regression
+from processes_script import DOUBLES, FITS, SERIES, double, found
 from safetensors.torch import load_file
 
 from gatework.training.processes import Processes
@@ -62,11 +62,14 @@ def test_two_processes_fit_what_one_fits(folder, name):
     assert largest_difference(numbers(folder, 0, name), alone) < limit
 
 
-def test_the_difference_is_one_of_rounding(folder):
-    assert largest_difference(numbers(folder, 0, "double"), regression()) < 1e-14
+@pytest.mark.parametrize("name", DOUBLES)
+def test_the_difference_is_one_of_rounding(folder, name):
+    """With batch normalisation too: its means, variances and gradients are those of all rows."""
+    limit = 1e-11 if name == "sequences" else 1e-14  # where rounding alone is learnt, see there
+    assert largest_difference(numbers(folder, 0, name), double(name)) < limit
 
 
-@pytest.mark.parametrize("name", [*FITS, "whole"])
+@pytest.mark.parametrize("name", [*FITS, *DOUBLES, "whole"])
 def test_all_processes_have_the_same_bits(folder, name):
     assert largest_difference(numbers(folder, 0, name), numbers(folder, 1, name)) == 0
 

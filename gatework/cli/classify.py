@@ -10,14 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.runs import (
-    PAGE,
-    SUMMARY,
-    fit_and_save,
-    plain_console,
-    stoppable,
-    write_table,
-)
+from gatework.cli.jobs import Job
+from gatework.cli.runs import PAGE, write_table
 from gatework.errors import DataError
 from gatework.training.settings import CASES_A_STEP, Settings
 
@@ -27,12 +21,11 @@ if TYPE_CHECKING:
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
 
-def fit(
+def prepare(
     data: Annotated[
         Path,
         typer.Argument(help="Labelled sequences: a .ts, .arff or .npz file, or a folder of them."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
     test: Annotated[
         Path | None,
         typer.Option(help="Sequences to score on. (default: NAME_TEST beside NAME_TRAIN)"),
@@ -67,34 +60,34 @@ def fit(
     ] = Settings.learning_rate,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
-) -> None:
+) -> Job:
     """Fit a classifier of sequences, score it on a test file, write a report."""
     from gatework.inspect.class_report import summarise
-    from gatework.tasks import saving
-    from gatework.tasks.classify import Classifier
-    from gatework.training.run_folder import RunFolder
+    from gatework.tasks.classify import Classifier, overview
 
-    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
     model = Classifier(
         cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
         pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    training, scored = read_both(data, test, shuffle)
-    console = plain_console()
-    print_data(console, training, scored)
-    with stoppable(place) as folder:
-        summary = fit_and_save(
-            folder, model, training, lambda: summarise(model, training, scored), resume
-        )
-    if summary is not None:
-        print_result(console, summary["evaluation"], out)
+    training, scored = _read_both(data, test, shuffle)
+    notes = dict.fromkeys((*training.cube.notes, *scored.cube.notes))
+    return Job(
+        model,
+        training,
+        [
+            f"{training.name}: {overview(training)}",
+            f"Scored on {overview(scored)}",
+            *(f"note: {note}" for note in notes),
+        ],
+        [],
+        lambda fitted: summarise(fitted, training, scored),
+        _print_result,
+    )
 
 
-def read_both(data: Path, test: Path | None, shuffle: bool = False) -> tuple[Labelled, Labelled]:
+def _read_both(data: Path, test: Path | None, shuffle: bool) -> tuple[Labelled, Labelled]:
     """The sequences to train on, and those to score on."""
     from gatework.data.archive import read_archive, read_split
     from gatework.tasks.classify import check_scored
@@ -105,15 +98,6 @@ def read_both(data: Path, test: Path | None, shuffle: bool = False) -> tuple[Lab
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
     check_scored(scored, training, shuffle)  # not only when hours of training are over
     return training, scored
-
-
-def print_data(console: Console, training: Labelled, scored: Labelled) -> None:
-    """What both are, and what was done about them."""
-    from gatework.tasks.classify import overview
-
-    console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
-    for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
-        console.print(f"note: {note}")
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:
@@ -135,8 +119,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(pa.table(table | {f"p({name})": p for name, p in columns}), out, "classes")
 
 
-def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
-    """The figures of a run, and where it is."""
+def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+    evaluation = summary["evaluation"]
     table = Table("class", "precision", "recall", "F1", "sequences", box=None, pad_edge=False)
     for name, row in evaluation["by_class"].items():
         shares = (f"{row[key]:.1%}" for key in ("precision", "recall", "f1"))

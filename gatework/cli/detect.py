@@ -11,22 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
-from gatework.cli.runs import (
-    PAGE,
-    SUMMARY,
-    fit_and_save,
-    plain_console,
-    stoppable,
-    write_table,
-)
+from gatework.cli.jobs import Job
+from gatework.cli.runs import PAGE, write_table
 from gatework.training.settings import Settings
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
 
 
-def fit(
+def prepare(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
     target: Target = None,
     time: Time = None,
     id: Id = None,
@@ -64,19 +57,14 @@ def fit(
     ] = Settings.learning_rate,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
     device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
-) -> None:
+) -> Job:
     """Learn how series go, score each of their steps, write a report of the anomalies."""
     import numpy as np
 
     from gatework.data.doctor import overview
     from gatework.inspect.detect_report import summarise
-    from gatework.tasks import saving
     from gatework.tasks.detect import Detector
-    from gatework.training.run_folder import RunFolder
 
-    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
     model = Detector(
         kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
@@ -84,20 +72,20 @@ def fit(
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         device=device,
     )  # fmt: skip
-    console = plain_console()
     cube = model.load_data(data)
     ends = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
-    console.print(overview(cube))
-    for note in cube.notes:
-        console.print(f"note: {note}")
-    console.print(f"Learns from the first {train:.0%} of each series and scores all of it.")
-    name, past = Path(data).name, cube.until(ends)
-    with stoppable(place) as folder:
-        summary = fit_and_save(
-            folder, model, past, lambda: summarise(model, cube, ends, name), resume
-        )
-    if summary is not None:
-        _print_result(console, summary, out)
+    return Job(
+        model,
+        cube.until(ends),
+        [
+            overview(cube),
+            *(f"note: {note}" for note in cube.notes),
+            f"Learns from the first {train:.0%} of each series and scores all of it.",
+        ],
+        [],
+        lambda fitted: summarise(fitted, cube, ends, Path(data).name),
+        _print_result,
+    )
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,19 +21,10 @@ from gatework.cli.data import (
     Time,
     one_or_many,
 )
-from gatework.cli.runs import (
-    PAGE,
-    SUMMARY,
-    fit_and_save,
-    plain_console,
-    stoppable,
-    write_table,
-)
+from gatework.cli.jobs import Job
+from gatework.cli.runs import PAGE, plain_console, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
-
-if TYPE_CHECKING:
-    from gatework.data.cube import Cube
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
@@ -43,9 +34,8 @@ FIT_EXAMPLE = (
 BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refit"
 
 
-def fit(
+def prepare(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
     target: Target = None,
     time: Time = None,
@@ -93,19 +83,15 @@ def fit(
         int | None,
         typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
-) -> None:
+) -> Job:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
+    from gatework.data.doctor import overview
     from gatework.data.splits import check_plan, held_out
     from gatework.inspect.report import summarise
-    from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
-    from gatework.training.run_folder import RunFolder
 
     if test is not None and test < horizon:
         raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
-    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
@@ -114,23 +100,22 @@ def fit(
         form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
         learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
-    console = plain_console()
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
     training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
-    print_data(console, cube, short)
+    plan = [f"note: {note}" for note in short]
     if stream is not None:
-        console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
-    console.print(f"Reads {read} steps, forecasts {horizon}.")
-    name = Path(data).name
-    with stoppable(place) as folder:
-        summary = fit_and_save(
-            folder, model, training, lambda: summarise(model, cube, begin, name), resume
-        )
-    if summary is not None:
-        print_result(console, summary["evaluation"], out)
+        plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
+    return Job(
+        model,
+        training,
+        [overview(cube), *(f"note: {note}" for note in cube.notes)],
+        [*plan, f"Reads {read} steps, forecasts {horizon}."],
+        lambda fitted: summarise(fitted, cube, begin, Path(data).name),
+        _print_result,
+    )
 
 
 def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
@@ -172,9 +157,8 @@ def backtest(
     _print_evaluation(plain_console(), evaluation.to_dict())
 
 
-def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
-    """The figures of a run, and where it is."""
-    _print_evaluation(console, evaluation)
+def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+    _print_evaluation(console, summary["evaluation"])
     console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
@@ -186,12 +170,3 @@ def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
     console.print()
     console.print(table)
     console.print(f"\n{evaluation['verdict']}\n{evaluation['interval']['says']}")
-
-
-def print_data(console: Console, cube: Cube, short: list[str]) -> None:
-    """What the series are, and what was done about them."""
-    from gatework.data.doctor import overview
-
-    console.print(overview(cube))
-    for note in (*cube.notes, *short):
-        console.print(f"note: {note}")

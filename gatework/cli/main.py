@@ -14,6 +14,7 @@ from rich.table import Table
 
 from gatework import __version__
 from gatework.cli import bench, classify, data, detect, forecast, reproduce, runs, tune
+from gatework.cli.jobs import fit_command
 from gatework.errors import GateworkError
 from gatework.training.files import is_main
 
@@ -31,13 +32,15 @@ app = typer.Typer(
 )
 fit = typer.Typer(help="Fit a model to data.", no_args_is_help=True)
 app.add_typer(fit, name="fit")
-fit.command("forecast", epilog=forecast.FIT_EXAMPLE)(forecast.fit)
-fit.command("classify", epilog=classify.FIT_EXAMPLE)(classify.fit)
-fit.command("detect", epilog=detect.FIT_EXAMPLE)(detect.fit)
 search = typer.Typer(help="Search for the best arguments of a model.", no_args_is_help=True)
 app.add_typer(search, name="tune")
-search.command("forecast", epilog=tune.FORECAST_EXAMPLE)(tune.forecast)
-search.command("classify", epilog=tune.CLASSIFY_EXAMPLE)(tune.classify)
+for task, of, example in (
+    ("forecast", forecast, tune.FORECAST_EXAMPLE),
+    ("classify", classify, tune.CLASSIFY_EXAMPLE),
+    ("detect", detect, tune.DETECT_EXAMPLE),
+):
+    fit.command(task, epilog=of.FIT_EXAMPLE)(fit_command(of.prepare))
+    search.command(task, epilog=example)(tune.tune_command(of.prepare, task))
 app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
 app.command("backtest", epilog=forecast.BACKTEST_EXAMPLE)(forecast.backtest)
 app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)

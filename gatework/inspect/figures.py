@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 # A colour that nothing else has; in the SVG it becomes the page's text colour.
 TEXT = "#010203"
+BACK = "#040506"  # likewise the page's ground
 # Okabe & Ito's colours: told apart by everybody, and readable on white and on dark grey.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 TRUTH = "#8a8a8a"
@@ -83,7 +84,7 @@ def forecasts(windows: Sequence[Mapping[str, Any]], names: Sequence[str], contex
     """A few held-out windows: the context that the model read, truth and every forecast."""
 
     def draw(figure: Figure) -> None:
-        columns = 1 if len(windows) == 1 or _is_narrow(figure) else 2
+        columns = 1 if len(windows) == 1 or is_narrow(figure) else 2
         rows = -(-len(windows) // columns)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, window in zip(grid.flat, windows, strict=False):
@@ -176,7 +177,7 @@ def inside(
         steps = np.arange(1 - len(series), 1) + last
         marker = "o" if len(series) == 1 else ""
         grid[0].plot(steps, series, color=COLOURS[0], marker=marker)
-        grid[0].set_title(_title(title, TITLE_LETTERS * (1 if _is_narrow(figure) else 2)))
+        grid[0].set_title(_title(title, TITLE_LETTERS * (1 if is_narrow(figure) else 2)))
         for axes, panel in zip(grid[1:], panels, strict=True):
             _map(figure, axes, panel, steps)
         figure.colorbar(mpl.cm.ScalarMappable(), ax=grid[0], pad=0.01).ax.set_visible(False)
@@ -233,82 +234,6 @@ def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
     return both(draw, "confusion", height, height)
 
 
-def parallel(trials: Sequence[Mapping[str, Any]], best: int, label: str) -> str:
-    """The trials of a search as lines over an axis for each argument, and one for the loss.
-
-    Each trial has ``arguments``, ``loss`` and ``state``; ``best`` is the number of the best one.
-    """
-    shown = [(place, trial) for place, trial in enumerate(trials) if trial["loss"] is not None]
-    names = list(trials[0]["arguments"])
-    columns = [[trial["arguments"][name] for _, trial in shown] for name in names]
-    scales = [_Scale(values) for values in [*columns, [trial["loss"] for _, trial in shown]]]
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        axes.set_axis_off()
-        across = np.arange(len(scales))
-        for position, scale in enumerate(scales):
-            axes.plot([position] * 2, [0, 1], color=TRUTH, linewidth=1, zorder=1)
-            for height, text in scale.ticks():
-                axes.text(position + 0.03, height, text, fontsize=8, va="bottom", zorder=4)
-        heights = np.array([scale.heights for scale in scales]).T
-        for (place, trial), line in zip(shown, heights, strict=True):
-            own, done = place == best, trial["state"] == "done"
-            axes.plot(
-                across,
-                line,
-                color=COLOURS[4] if own else COLOURS[0] if done else TRUTH,
-                linewidth=2.4 if own else 1.0,
-                linestyle="-" if done else ":",
-                alpha=1.0 if own else 0.85,
-                zorder=3 if own else 2,
-                label="best" if own else "done" if done else "stopped early",
-            )
-        for position, name in enumerate([*names, label]):
-            words = name.replace("_", " ").replace(" ", "\n" if _is_narrow(figure) else " ")
-            axes.text(position, 1.1, words, ha="center", va="bottom", fontweight="bold", fontsize=9)
-        axes.set(xlim=(-0.3, len(scales) - 0.5), ylim=(-0.05, 1.35))
-        handles, labels = axes.get_legend_handles_labels()
-        kinds = dict(zip(labels, handles, strict=True))
-        figure.legend(kinds.values(), kinds, loc="outside lower center", ncols=len(kinds))
-
-    return both(draw, "search", 4.2, 4.2)
-
-
-class _Scale:
-    """Values of an axis as heights from 0 to 1: choices evenly, numbers by their logarithm."""
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self.choices: list[Any] = []
-        numbers = not any(isinstance(v, str | bool) for v in values)
-        few = len(set(values)) <= 4 and all(isinstance(v, int) for v in values)
-        if not numbers or few:
-            self.choices = sorted(set(values))
-        self.whole = all(isinstance(v, int) for v in values)
-        self.log = numbers and min(values) > 0
-        raw = np.array([self.choices.index(v) if self.choices else self._at(v) for v in values])
-        self.low, self.width = float(raw.min()), float(np.ptp(raw)) or 1.0
-        self.heights = (raw - self.low) / self.width if np.ptp(raw) else np.full(len(raw), 0.5)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Heights and the texts there."""
-        if self.choices:
-            last = len(self.choices) - 1
-            heights = [place / last if last else 0.5 for place in range(last + 1)]
-            texts = [short(str(v), UNIT_LETTERS // 2) for v in self.choices]
-            return list(zip(heights, texts, strict=True))
-        heights = [0.0, 1 / 3, 2 / 3, 1.0] if np.ptp(self.heights) else [0.5]
-        numbers = [self.low + h * self.width if len(heights) > 1 else self.low for h in heights]
-        values = [10**n if self.log else n for n in numbers]
-        return [
-            (height, f"{value:.0f}" if self.whole else f"{value:.3g}")
-            for height, value in zip(heights, values, strict=True)
-        ]
-
-    def _at(self, value: float) -> float:
-        return float(np.log10(value)) if self.log else float(value)
-
-
 def short(name: str, most: int = NAME_LETTERS) -> str:
     """A name of the user's as it fits into a figure: the middle of a long one is left out."""
     name = " ".join(name.split())
@@ -333,7 +258,8 @@ def _title(text: str, most: int) -> str:
     return text if _letters(text) <= most or not comma else f"{name},\n{place}"
 
 
-def _is_narrow(figure: Figure) -> bool:
+def is_narrow(figure: Figure) -> bool:
+    """Whether a figure is drawn for narrow screens."""
     return bool(figure.get_figwidth() == WIDTHS["narrow"])
 
 
@@ -375,7 +301,7 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float], salt: str, k
 
     def adapted(tag: re.Match[str]) -> str:
         """A tag in the page's colour; of several figures in a page each id names its own."""
-        found = tag.group().replace(TEXT, "currentColor")
+        found = tag.group().replace(TEXT, "currentColor").replace(BACK, "var(--back)")
         found = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{salt}-", found)
         if not found.startswith("<svg"):
             return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.inspect import class_report, detect_report, figures
+from gatework.inspect import class_report, detect_report, figures, search_figure
 from gatework.inspect.maps import SHOWN_UNITS, maps, plain, spread
 from gatework.inspect.page import about_model, page
 from gatework.inspect.record import record
@@ -64,8 +64,7 @@ def render(summary: Mapping[str, Any]) -> str:
     task = summary.get("task", Forecaster.task)  # older summaries do not say
     shown, drawn = DRAWN[task](summary)
     if search := summary.get("search"):
-        loss = "validation loss"
-        drawn["search"] = figures.parallel(search["trials"], search["best"], loss)
+        drawn["search"] = search_figure.parallel(search)
     return page(f"{task}.html.j2", shown, drawn)
 
 

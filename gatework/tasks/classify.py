@@ -151,7 +151,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """
         self._check()
         data = load_labelled(X, y)
-        labels = _checked(data.labels)
+        labels = checked(data.labels)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise DataError(
@@ -281,7 +281,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _comparable(self, labels: NDArray[Any] | None) -> NDArray[Any]:
         """True classes of the kind of those that the model knows: numbers, or text."""
-        found, classes = _checked(labels), self._fitted().classes
+        found, classes = checked(labels), self._fitted().classes
         if (found.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
             raise DataError(
                 f"y holds {found[0]!r}, the model was fitted on {classes[0]!r}: one is text and "
@@ -350,7 +350,7 @@ def _between(counts: NDArray[np.int64], what: str) -> str:
     return counted(low, what) if low == high else f"{low} to {high} {what}s"
 
 
-def _checked(labels: NDArray[Any] | None) -> NDArray[Any]:
+def checked(labels: NDArray[Any] | None) -> NDArray[Any]:
     """Classes that can be learnt and compared, (N,).
 
     Raises:

@@ -9,6 +9,7 @@ from torch.nn import functional
 from gatework.equations import Spec
 from gatework.layers import Pool, Recurrent
 from gatework.paths.call import inside
+from gatework.training.batch_norm import BatchNorm
 
 # Karim et al. 2017: filters and kernel sizes of the three blocks.
 BLOCKS = ((128, 8), (256, 5), (128, 3))
@@ -140,7 +141,7 @@ class _Block(nn.Module):
     def __init__(self, size: int, filters: int, kernel: int) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(size, filters, kernel)
-        self.norm = nn.BatchNorm1d(filters)
+        self.norm = BatchNorm(filters)
         self.around = ((kernel - 1) // 2, kernel // 2)
         # As the paper's own code has it.
         nn.init.kaiming_uniform_(self.convolution.weight, nonlinearity="relu")
@@ -149,11 +150,6 @@ class _Block(nn.Module):
         """X (B, T, size) and where it is there, (B, T, 1); zero elsewhere."""
         found = self.convolution(functional.pad(x.transpose(1, 2), self.around))
         rows = found.transpose(1, 2)[seen.squeeze(2)]  # (steps that are there, filters)
-        norm = self.norm
-        # One row has no spread; torch refuses to train on it.
-        training = norm.training and len(rows) > 1
-        rows = functional.batch_norm(
-            rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, training,
-            norm.momentum or 0.0, norm.eps,
-        )  # fmt: skip
-        return rows.new_zeros(*seen.shape[:2], rows.shape[1]).masked_scatter(seen, rows.relu())
+        rows = self.norm(rows).relu()
+        around: Tensor = rows.new_zeros(*seen.shape[:2], rows.shape[1])
+        return around.masked_scatter(seen, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,7 +95,7 @@ class DetectModel:
         for row, values in enumerate(self.scaled(cube)):
             own = values[: cube.lengths[row]]
             judge = self.judge(cube.ids[row] if cube.named else COMMON)
-            distances = self.distances(self.errors(network, own)).tolist()
+            distances = self.along(network, own)
             found[row, : len(own)] = [judge.step(d, v) for d, v in zip(distances, own, strict=True)]
         return found
 
@@ -103,28 +103,34 @@ class DetectModel:
         """The network on the CPU in float64: scores are the same step by step and all at once."""
         return copy.deepcopy(self.network).cpu().double().eval()
 
-    def errors(self, network: NextStep | Rebuild, values: Array) -> Array:
+    def along(self, network: NextStep | Rebuild, values: Array) -> list[float]:
+        """The distance of each step of a series (T, F), which is read in parts."""
+        parts = [self.distances(errors) for errors in self.errors(network, values)]
+        found: list[float] = np.concatenate(parts).tolist()
+        return found
+
+    def errors(self, network: NextStep | Rebuild, values: Array, begin: int = 0) -> Iterator[Array]:
         """How far a series (T, F) is from what is expected of it; NaN where nothing is.
 
-        (T, 1, F) of a network that forecasts. Of one that rebuilds windows each step has those of
-        the window that ends with it, (T, L, F).
+        From step ``begin`` on, in parts of M steps: (M, 1, F) of a network that forecasts. Of one
+        that rebuilds windows each step has those of the window that ends with it, (M, L, F), so
+        the memory goes by L and not by T.
         """
-        inputs = torch.from_numpy(observed(values))
-        with torch.no_grad():
-            if isinstance(network, NextStep):
+        inputs, size = torch.from_numpy(observed(values)), self.context
+        if isinstance(network, NextStep):
+            with torch.no_grad():
                 expected = network.along(inputs).numpy()
-                before = np.concatenate([np.full_like(expected[:1], np.nan), expected[:-1]])
-                found: Array = (values - before)[:, None]
-                return found
-            errors: Array = np.full((len(values), self.context, len(self.names)), np.nan)
-            if len(values) < self.context:
-                return errors
-            windows = inputs.unfold(0, self.context, 1).permute(2, 0, 1)
-            parts = torch.split(windows, AT_ONCE, dim=1)
-            rebuilt = torch.cat([network(part.contiguous()) for part in parts], dim=1)
-        truth = np.lib.stride_tricks.sliding_window_view(values, self.context, axis=0)
-        errors[self.context - 1 :] = truth.transpose(0, 2, 1) - rebuilt.transpose(0, 1).numpy()
-        return errors
+            before = np.concatenate([np.full_like(expected[:1], np.nan), expected[:-1]])
+            yield (values - before)[begin:, None]
+            return
+        first = max(begin, min(size - 1, len(values)))
+        yield np.full((first - begin, size, len(self.names)), np.nan)
+        for start in range(first, len(values), AT_ONCE):
+            read = slice(start - size + 1, start + AT_ONCE)
+            with torch.no_grad():  # not while a part is looked at
+                rebuilt = network(inputs[read].unfold(0, size, 1).permute(2, 0, 1).contiguous())
+            truth = np.lib.stride_tricks.sliding_window_view(values[read], size, axis=0)
+            yield truth.transpose(0, 2, 1) - rebuilt.transpose(0, 1).numpy()
 
     def distances(self, errors: Array) -> Array:
         """How large errors (T, L, F) are, (T,); NaN where none is known.
@@ -153,14 +159,13 @@ class DetectModel:
         """The model with scatter and begins of the steps from ``begin[n]`` on of each series."""
         network, scaled = self.exact(), self.scaled(cube)
         series = [values[:end] for values, end in zip(scaled, cube.lengths, strict=True)]
-        errors = [self.errors(network, values) for values in series]
-        later = [part[first:] for part, first in zip(errors, begin, strict=True)]
-        flat = np.concatenate([part.reshape(-1, len(self.names)) for part in later])
-        model = replace(self, scatter=_scatter(flat))
+        each = list(zip(series, begin.tolist(), strict=True))
+        later = (part for values, first in each for part in self.errors(network, values, first))
+        model = replace(self, scatter=_scatter(later, len(self.names)))
         levels, known = [_mean(values) for values in series], []
-        for values, level, part, first in zip(series, levels, errors, begin, strict=True):
+        for (values, first), level in zip(each, levels, strict=True):
             judge = model._judge(Begin(level, np.empty(0), np.empty(0)))
-            distances = model.distances(part).tolist()
+            distances = model.along(network, values)
             seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
             known.append(np.array(seen)[first:])
         begins = {COMMON: Begin.of(_mean(np.concatenate(series)), np.concatenate(known))}
@@ -228,13 +233,18 @@ def _mean(values: Array) -> Array:
     return found
 
 
-def _scatter(errors: Array) -> Array:
-    """Mean products (F, F) of errors (M, F); of each feature alone where few are complete."""
-    features = errors.shape[1]
-    whole = errors[~np.isnan(errors).any(axis=1)]
-    if len(whole) > 2 * features:
-        found = whole.T @ whole / len(whole)
-    else:
-        found = np.diag(_mean(np.square(errors)))
+def _scatter(parts: Iterable[Array], features: int) -> Array:
+    """Mean products (F, F) of errors (..., F); of each feature alone where few are complete."""
+    products, squares, count = np.zeros((features, features)), np.zeros(features), 0
+    known = np.zeros(features)
+    for part in parts:
+        errors = part.reshape(-1, features)
+        there = ~np.isnan(errors)
+        whole = errors[there.all(axis=1)]
+        products, count = products + whole.T @ whole, count + len(whole)
+        squares += np.square(np.where(there, errors, 0.0)).sum(axis=0)
+        known += there.sum(axis=0)
+    alone = np.diag(squares / np.maximum(known, 1))
+    found = products / count if count > 2 * features else alone
     scatter: Array = found + FLOOR**2 * np.eye(features)
     return scatter

@@ -180,6 +180,7 @@ class Forecaster(Predictions):
         folder: str | Path | None = None,
         resume: bool = False,
         watcher: Watcher | None = None,
+        contexts: tuple[int, int] | None = None,
     ) -> Self:
         """Train on all of ``X`` but its validation part, which lies at the end of each series.
 
@@ -190,6 +191,8 @@ class Forecaster(Predictions):
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
             watcher: told of every batch and epoch.
+            contexts: the shortest and the longest context of models that are compared: validated
+                is on the windows that all of them have.
 
         Raises:
             DataError: the data cannot be used, or no series is long enough.
@@ -211,7 +214,8 @@ class Forecaster(Predictions):
         notes = [*cube.notes, *short, *scaler.notes(cube, cut.train), *encoding.words()]
         given = self.get_params(deep=False)
         model = new_model(given, cell, cube, season, context, scaler, encoding)
-        return self._train(model, cube, cut, notes, folder, resume, watcher)
+        problem = self._problem(model, cube, cut, contexts)
+        return self._train(model, cube, problem, notes, folder, resume, watcher)
 
     def continue_fit(self, X: Any, y: None = None, *, watcher: Watcher | None = None) -> Self:
         """Train on with new data: the same network, context, columns and scaling.
@@ -246,13 +250,14 @@ class Forecaster(Predictions):
             *cube.notes,
             *short,
         ]
-        return self._train(model, cube, cut, notes, watcher=watcher, earlier=self.history_)
+        problem = self._problem(model, cube, cut)
+        return self._train(model, cube, problem, notes, watcher=watcher, earlier=self.history_)
 
     def _train(
         self,
         model: ForecastModel,
         cube: Cube,
-        cut: Split,
+        problem: ForecastProblem,
         notes: list[str],
         folder: str | Path | None = None,
         resume: bool = False,
@@ -260,9 +265,6 @@ class Forecaster(Predictions):
         earlier: Sequence[dict[str, float]] = (),
     ) -> Self:
         """Train a model's network, and keep it with what is fitted beside it."""
-        if model.parameters["head"] == COUNTS:
-            check_counts(cube)
-        problem = self._problem(model, cube, cut)
         validation = problem.parts["validation"]
         if self.validation and not len(validation):
             notes.append(
@@ -386,8 +388,16 @@ class Forecaster(Predictions):
             "inputs": model.encoding.to_dict(),
         }
 
-    def _problem(self, model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
-        problem = problem_of(model, cube, cut)
+    def _problem(
+        self,
+        model: ForecastModel,
+        cube: Cube,
+        cut: Split,
+        contexts: tuple[int, int] | None = None,
+    ) -> ForecastProblem:
+        if model.parameters["head"] == COUNTS:
+            check_counts(cube)
+        problem = problem_of(model, cube, cut, contexts)
         if not problem.train_size:
             raise DataError(
                 "No training window has both a value in its context and one in its target; too "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.data.cube import Cube
@@ -67,19 +68,48 @@ class ForecastProblem:
         )
 
 
-def problem_of(model: ForecastModel, cube: Cube, cut: Split) -> ForecastProblem:
-    """The windows of a cube that a model is trained and validated on."""
-    start, size = np.zeros_like(cut.train), (model.context, model.horizon)
+def problem_of(
+    model: ForecastModel, cube: Cube, cut: Split, contexts: tuple[int, int] | None = None
+) -> ForecastProblem:
+    """The windows of a cube that a model is trained and validated on.
+
+    Args:
+        model: with the context of its windows.
+        cube: the series.
+        cut: where their parts end.
+        contexts: see ``validated``; ``None``: the model's own.
+    """
+    start, context, horizon = np.zeros_like(cut.train), model.context, model.horizon
     blind = not model.layout.reads_target
     found = {
-        "train": places(cube, start, cut.train, *size, blind=blind),
-        "validation": places(cube, cut.train, cut.validation, *size, blind=blind),
+        "train": places(cube, start, cut.train, context, horizon, blind=blind),
+        "validation": validated(cube, cut, contexts or (context, context), horizon, blind),
     }
     # The columns are made once; the parts share them.
     rows, origins = (np.concatenate(part) for part in zip(*found.values(), strict=True))
     windows = model.windows(cube, rows, origins)
     parts = {name: replace(windows, rows=r, origins=o) for name, (r, o) in found.items()}
     return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
+
+
+def validated(
+    cube: Cube, cut: Split, contexts: tuple[int, int], horizon: int, blind: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and origins of the validation windows that models of several contexts all have.
+
+    Before the targets lies the longest context, and in the shortest one something is seen; so the
+    targets are the same whichever of the contexts is read.
+
+    Args:
+        cube: the series.
+        cut: where their parts end.
+        contexts: the shortest and the longest, in steps.
+        horizon: steps of a target.
+        blind: whether the models read nothing of the target.
+    """
+    shortest, longest = contexts
+    begin = np.maximum(cut.train, longest)
+    return places(cube, begin, cut.validation, shortest, horizon, blind=blind)
 
 
 def mean_loss(problem: ForecastProblem, part: str) -> float:

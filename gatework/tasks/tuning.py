@@ -13,14 +13,17 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from gatework.cells import all_cells, name_of, resolve
 from gatework.errors import DataError, GateworkError, TrainingError
+from gatework.tasks.arguments import cell_of
 from gatework.tasks.estimator import Estimator
+from gatework.tasks.judging import Judged, contexts_to_try, judged
+from gatework.tasks.search_space import SEARCHED, Kind, Range, Space
 from gatework.training.checkpoint import json_ready
 
 if TYPE_CHECKING:
@@ -30,27 +33,6 @@ if TYPE_CHECKING:
 
 NAME = "tuning.db"
 IDENTITY, REFUSED = "identity", "refused"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from ``low`` to ``high``, each factor (or, if not ``log``, each step) as likely.
-
-    Raises:
-        DataError: they are in no order, or not above zero where factors are to be as likely.
-    """
-
-    low: float
-    high: float
-    whole: bool = True
-    log: bool = True
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.high) or not 0 < self.low <= self.high:
-            raise DataError(f"A range goes from above zero upwards, got {self.low}:{self.high}.")
-
-
-Space = Mapping[str, Range | tuple[Any, ...]]  # of an argument: a range, or what to choose from
 
 
 @dataclass(frozen=True)
@@ -87,6 +69,33 @@ def default_cells() -> tuple[str, ...]:
     return tuple(name_of(c) for c in all_cells() if c.torch_kernel and "P" not in c.spec.sizes)
 
 
+def space_of(model: Estimator, data: Any, asked: Space = MappingProxyType({})) -> Space:
+    """What is searched for: what is asked for, and else what a task has by default.
+
+    What has but one value is left out.
+
+    Args:
+        model: an estimator with the arguments that stay as they are.
+        data: what it is to be fitted to.
+        asked: ranges and choices of some arguments.
+    """
+    space = dict(asked)
+    for name, argument in SEARCHED[model.task].items():
+        if name in asked or argument.unasked is None:
+            continue
+        kind = argument.unasked
+        if isinstance(kind, str):
+            kind = default_cells() if name == "cell" else contexts_to_try(model, data)
+        space[name] = kind
+    ordered = sorted(space, key=[*SEARCHED[model.task], *space].index)
+    return {name: space[name] for name in ordered if not is_one(space[name])}
+
+
+def is_one(kind: Kind) -> bool:
+    """Whether there is but one value."""
+    return kind.low == kind.high if isinstance(kind, Range) else len(kind) == 1
+
+
 def search(
     model: Estimator,
     data: Any,
@@ -95,39 +104,34 @@ def search(
     folder: Path,
     resume: bool = False,
     *,
-    about: str = "",
-    values: NDArray[Any] | None = None,
     tell: Callable[[int, Trial], None] = lambda number, trial: None,
 ) -> list[Trial]:
     """Fit a model with many arguments; its own are the first that are tried.
 
+    All trials are judged by their validation loss on the same targets (``judging.judged``).
+
     Args:
         model: an estimator, not fitted; arguments that are not searched for stay.
         data: what it is fitted to, with a validation part.
-        space: the arguments to search for.
+        space: the arguments to search for, some of ``SEARCHED``.
         trials: how many fits there are to be, with those of a search that is gone on with.
         folder: where the search is kept.
         resume: go on with the search there.
-        about: what the data is, in words; a search on other data is refused.
-        values: what it is in numbers, of which a digest is kept.
         tell: told of each trial, with its number from 1 on.
 
     Raises:
         CellError: there is no such cell.
-        DataError: there is no validation part, the data is refused with the model's own arguments,
-            or every trial was refused; says why.
+        DataError: something cannot be searched for, there is no validation part, the data is
+            refused with the model's own arguments, or every trial was refused; says why.
         TrainingError: optuna is not installed, or the search in the folder is another one.
     """
     optuna = _optuna()
     if trials < 1:
         raise DataError(f"A search has one trial or more, got {trials}.")
-    cells = space.get("cell", ())
-    for cell in cells if isinstance(cells, tuple) else ():
-        resolve(cell)
-    if not model.get_params()["validation"]:
-        raise DataError("A search judges by the validation part; validation=0 leaves none.")
+    _check(model, space)
+    by = judged(model, data, space)
     warmup = max(1, model.get_params()["epochs"] // 10)
-    study = _study(optuna, folder, resume, _identity(model, space, about, values), warmup)
+    study = _study(optuna, folder, resume, _identity(model, space, by), warmup)
     found = _tried(study)
     given = model.get_params(deep=False)
     if not found and not study.get_trials(states=(optuna.trial.TrialState.WAITING,)):
@@ -135,7 +139,7 @@ def search(
     while len(found) < trials:
         # Not by how many were begun: one that was stopped is begun twice.
         study.sampler = optuna.samplers.TPESampler(seed=given["seed"] + len(found))
-        refused = _try(optuna, study, model, data, space)
+        refused = _try(optuna, study, model, data, space, by.arguments)
         found = _tried(study)
         if len(found) == 1 and isinstance(refused, DataError):
             raise refused  # whatever else is tried, it is the same data
@@ -164,9 +168,21 @@ def trials_done(folder: Path) -> int:
         return 0
 
 
-def to_dict(trials: list[Trial]) -> dict[str, Any]:
-    """A search as a report shows it, JSON-ready."""
-    return {"trials": [asdict(trial) for trial in trials], "best": trials.index(best(trials))}
+def to_dict(trials: list[Trial], space: Space, words: str) -> dict[str, Any]:
+    """A search as a report shows it, JSON-ready.
+
+    Args:
+        trials: all of it.
+        space: what was searched for.
+        words: what the trials were judged on.
+    """
+    ranges = {k: asdict(v) if isinstance(v, Range) else list(v) for k, v in space.items()}
+    return {
+        "trials": [asdict(trial) for trial in trials],
+        "best": trials.index(best(trials)),
+        "space": ranges,
+        "judged": words,
+    }
 
 
 class _Judge:
@@ -183,26 +199,20 @@ class _Judge:
 
     def epoch(self, record: dict[str, float]) -> None:
         """An epoch is done; its validation loss decides."""
-        # Without a validation part the loop gives the loss of training in its place.
-        if record["validation"] == record["train"]:
-            raise DataError(
-                "A search judges by the validation part, and no example can be spared for it. Use "
-                "more data."
-            )
         self.trial.report(record["validation"], int(record["epoch"]))
         if self.trial.should_prune():
             raise self.optuna.TrialPruned
 
 
 def _try(
-    optuna: Any, study: Any, model: Estimator, data: Any, space: Space
+    optuna: Any, study: Any, model: Estimator, data: Any, space: Space, alike: Mapping[str, Any]
 ) -> GateworkError | None:
     """One more trial; why it was refused, if it was."""
     trial = study.ask()
     arguments = {name: _suggested(trial, name, kind) for name, kind in space.items()}
     fitted = clone(model).set_params(**arguments)
     try:
-        fitted.fit(data, watcher=_Judge(optuna, trial))
+        fitted.fit(data, watcher=_Judge(optuna, trial), **alike)
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     except GateworkError as error:
@@ -214,14 +224,38 @@ def _try(
     return None
 
 
-def _nearest(kind: Range | tuple[Any, ...], given: Any) -> Any:
+def _check(model: Estimator, space: Space) -> None:
+    """Refuse what cannot be searched for, before anything is fitted.
+
+    Raises:
+        CellError, DataError: says what.
+    """
+    known = SEARCHED[model.task]
+    model._check()
+    if not space:
+        raise DataError(f"Nothing is searched for; give a range of one of {', '.join(known)}.")
+    for name, kind in space.items():
+        if name not in known:
+            raise DataError(
+                f"{name} cannot be searched for: its trials would not be judged by one measure, or "
+                f"it is nothing to learn with. Search for {', '.join(known)}."
+            )
+        for value in (kind.low, kind.high) if isinstance(kind, Range) else kind:
+            if name == "cell":
+                cell_of(value)
+            whole = isinstance(kind, Range) and kind.whole
+            given = int(value) if whole else value
+            clone(model).set_params(**{name: given})._check()
+
+
+def _nearest(kind: Kind, given: Any) -> Any:
     """Of a range or some choices that which is nearest to an argument."""
     if isinstance(kind, tuple):
         return given if given in kind else kind[0]
-    return min(max(given, kind.low), kind.high)
+    return kind.nearest(given)
 
 
-def _suggested(trial: Any, name: str, kind: Range | tuple[Any, ...]) -> Any:
+def _suggested(trial: Any, name: str, kind: Kind) -> Any:
     if isinstance(kind, tuple):
         return trial.suggest_categorical(name, kind)
     if kind.whole:
@@ -276,15 +310,13 @@ def _check_same(path: Path, kept: dict[str, Any], identity: dict[str, Any]) -> N
             )
 
 
-def _identity(
-    model: Estimator, space: Space, about: str, values: NDArray[Any] | None
-) -> dict[str, Any]:
+def _identity(model: Estimator, space: Space, by: Judged) -> dict[str, Any]:
     """What a search must have been begun with to be gone on with."""
     given = model.get_params(deep=False)
     searched = {f"range of {name}": repr(kind) for name, kind in space.items()}
     fixed = {k: str(v) for k, v in given.items() if k not in ("cell", "device")}
-    data = () if values is None else (values,)
-    return json_ready(model._identity(resolve(given["cell"]), searched | fixed, about, *data))
+    cell = resolve(given["cell"])
+    return json_ready(model._identity(cell, searched | fixed, by.overview, *by.arrays))
 
 
 def _optuna() -> Any:

@@ -95,7 +95,9 @@ def fit(
     """
     # The user's own random numbers are left as they were.
     with torch.random.fork_rng():
-        return _Run(problem, settings, folder, identity or {}, watcher).run(resume)
+        run = _Run(problem, settings, folder, identity or {}, watcher)
+        with run.processes.training(problem.model, run.identity):
+            return run.run(resume)
 
 
 class _Run:
@@ -117,7 +119,6 @@ class _Run:
         self.accelerator = _accelerator(settings.device)
         self.watcher = watcher if self.accelerator.is_main_process else None
         self.processes = Processes(self.accelerator)
-        self.processes.check(problem.model, self.identity)
         optimizer = torch.optim.AdamW(
             problem.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )

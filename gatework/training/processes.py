@@ -7,7 +7,8 @@ alone would make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from gatework.errors import GateworkError, TrainingError
+from gatework.training.batch_norm import BatchNorm
 
 Made = TypeVar("Made")
 
@@ -30,16 +32,30 @@ class Processes:
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.count, self.own = accelerator.num_processes, accelerator.process_index
+        self.norms: list[BatchNorm] = []
 
-    def check(self, model: nn.Module, identity: dict[str, Any]) -> None:
-        """Refuse what several processes cannot train.
+    @contextmanager
+    def training(self, model: nn.Module, identity: dict[str, Any]) -> Iterator[None]:
+        """As long as they train a model: what its batches share over all processes is shared.
 
         Raises:
             TrainingError: they were given different data or arguments, or the model has batch
-                normalisation, whose means would be those of a share.
+                normalisation of another kind than ours, whose means would be those of a share.
         """
         if self.count == 1:
+            yield
             return
+        self._check(model, identity)
+        self.norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
+        for norm in self.norms:
+            norm.shared = True
+        try:
+            yield
+        finally:
+            for norm in self.norms:
+                norm.shared = norm.idle = False
+
+    def _check(self, model: nn.Module, identity: dict[str, Any]) -> None:
         first = self.from_main(lambda: identity)
         different = [key for key in identity if identity[key] != first.get(key)]
         told = gather_object([f"{key}: {identity[key]!r} and {first[key]!r}" for key in different])
@@ -48,10 +64,12 @@ class Processes:
                 f"The processes must train on the same data with the same arguments; they differ "
                 f"in {told[0]}."
             )
-        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+        kinds = nn.modules.batchnorm._BatchNorm, BatchNorm
+        if any(isinstance(p, kinds[0]) and not isinstance(p, kinds[1]) for p in model.modules()):
             raise TrainingError(
-                "A model with batch normalisation trains in one process: in several each would "
-                "normalise by its own share of a batch. Run it without torchrun."
+                "A model with torch's batch normalisation trains in one process: in several each "
+                "would normalise by its own share of a batch. Run it without torchrun, or use "
+                "gatework.training.batch_norm.BatchNorm."
             )
 
     def share(self, index: Tensor) -> tuple[Tensor, float]:
@@ -61,6 +79,8 @@ class Processes:
         counts nothing then: so all have gradients of the same parameters.
         """
         own = index[self.own :: self.count]
+        for norm in self.norms:
+            norm.idle = not len(own)
         return (own, len(own) / len(index)) if len(own) else (index[:1], 0.0)
 
     def add_up(self, value: float, parameters: Iterable[nn.Parameter] = ()) -> float:
