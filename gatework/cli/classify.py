@@ -15,6 +15,7 @@ from gatework.cli.runs import (
     SUMMARY,
     fit_and_save,
     plain_console,
+    print_found,
     stoppable,
     write_table,
 )
@@ -91,6 +92,7 @@ def fit(
             folder, model, training, lambda: summarise(model, training, scored), resume
         )
     if summary is not None:
+        print_found(console, summary, (*training.cube.notes, *scored.cube.notes))
         print_result(console, summary["evaluation"], out)
 
 

@@ -16,6 +16,7 @@ from gatework.cli.runs import (
     SUMMARY,
     fit_and_save,
     plain_console,
+    print_found,
     stoppable,
     write_table,
 )
@@ -97,6 +98,7 @@ def fit(
             folder, model, past, lambda: summarise(model, cube, ends, name), resume
         )
     if summary is not None:
+        print_found(console, summary, cube.notes)
         _print_result(console, summary, out)
 
 

@@ -26,6 +26,7 @@ from gatework.cli.runs import (
     SUMMARY,
     fit_and_save,
     plain_console,
+    print_found,
     stoppable,
     write_table,
 )
@@ -101,6 +102,7 @@ def fit(
     from gatework.inspect.report import summarise
     from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
+    from gatework.tasks.forecast_model import check_scored
     from gatework.training.run_folder import RunFolder
 
     if test is not None and test < horizon:
@@ -121,7 +123,9 @@ def fit(
     training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
     print_data(console, cube, short)
-    if stream is not None:
+    if stream is None:
+        check_scored(model.get_params(deep=False), training, cube)  # not only after the training
+    else:
         console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
     name = Path(data).name
@@ -130,6 +134,7 @@ def fit(
             folder, model, training, lambda: summarise(model, cube, begin, name), resume
         )
     if summary is not None:
+        print_found(console, summary, (*cube.notes, *short))
         print_result(console, summary["evaluation"], out)
 
 
