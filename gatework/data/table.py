@@ -225,9 +225,10 @@ def number_like(table: Table, name: str) -> str | None:
     text = sum(not _advice(values[row]) for row in odd)
     if not odd or 2 * text >= len(present):
         return None
-    value = values[odd[0]].strip()
+    row = next((row for row in odd if _advice(values[row])), odd[0])
+    value = values[row].strip()
     return (
-        f"Column {name!r} looks like numbers, but {table.place(odd[0])} holds {value!r}."
+        f"Column {name!r} looks like numbers, but {table.place(row)} holds {value!r}."
         f"{_advice(value)}"
     )
 
