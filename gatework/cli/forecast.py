@@ -89,6 +89,7 @@ def prepare(
     from gatework.data.splits import check_plan, held_out
     from gatework.inspect.report import summarise
     from gatework.tasks.forecast import Forecaster
+    from gatework.tasks.forecast_model import check_scored
 
     if test is not None and test < horizon:
         raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
@@ -106,7 +107,9 @@ def prepare(
     training = cube.until(begin) if stream is None else stream.without(test, horizon)
     read, short = check_plan(cube, horizon, context, season, begin)
     plan = [f"note: {note}" for note in short]
-    if stream is not None:
+    if stream is None:
+        check_scored(model.get_params(deep=False), training, cube)  # not only after the training
+    else:
         plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     return Job(
         model,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, stoppable
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, print_found, stoppable
 
 if TYPE_CHECKING:
     from gatework.tasks.estimator import Estimator
@@ -66,6 +66,7 @@ def fit_command(prepare: Prepare) -> Callable[..., None]:
                 folder, job.model, job.data, lambda: job.summarise(job.model), resume
             )
         if summary is not None:
+            print_found(console, summary, (*job.says, *job.plan))
             job.print_result(console, summary, out)
 
     fit.__doc__ = prepare.__doc__

@@ -105,7 +105,10 @@ def _registry(home: Path) -> dict[str, Published]:
 
 
 def _print_list(figures: dict[str, Published]) -> None:
-    table = Table("name", "what", "page", "minutes", "data", box=None, pad_edge=False)
+    table = Table("name", "what", box=None, pad_edge=False)
+    table.add_column("page", no_wrap=True)  # to be found by its whole name
+    table.add_column("minutes")
+    table.add_column("data")
     for name, figure in figures.items():
         where = figure.data or "bundled"
         table.add_row(name, figure.section, figure.page, f"{figure.minutes:g}", where)

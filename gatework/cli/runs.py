@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,6 +100,13 @@ def write_table(table: pa.Table, out: Path | None, what: str) -> None:
         return
     write_whole(out, written)
     typer.echo(f"{table.num_rows} {what} written to {out}")
+
+
+def print_found(console: Console, summary: dict[str, Any], said: Iterable[str]) -> None:
+    """What the fit has found beyond the lines that were printed before it."""
+    for line in (f"note: {note}" for note in summary["data"]["notes"]):
+        if line not in said:
+            console.print(line)
 
 
 def plain_console() -> Console:

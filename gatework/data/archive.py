@@ -101,14 +101,20 @@ def _text(path: Path) -> str:
 def _read_arff(text: str, name: str) -> tuple[list[NDArray[Any]], NDArray[Any], list[str]]:
     try:
         table, about = arff.loadarff(io.StringIO(text))
-    except (arff.ArffError, ValueError, NotImplementedError, StopIteration) as error:
-        raise DataError(f"{name} cannot be read as ARFF: {error or 'it is empty'}.") from error
+    except StopIteration as error:
+        raise DataError(f"{name} cannot be read as ARFF: it ends before its cases.") from error
+    except (arff.ArffError, ValueError, LookupError, NotImplementedError) as error:
+        raise DataError(
+            f"{name} cannot be read as ARFF: {error}. Is the whole file there?"
+        ) from error
     *values, label = about.names()
     if about[label][0] != "nominal" or not values:
         raise DataError(
             f"{name}: the last attribute is the class, of the form {{a,b}}, and values stand "
             f"before it; got {label!r} of the kind {about[label][0]} after {len(values)} others."
         )
+    if not len(table):
+        raise DataError(f"{name} holds no case behind @data.")
     labels = np.array([v.decode() for v in table[label]])
     relational = about[values[0]][0] == "relational"
     if relational and len(values) > 1:
@@ -140,7 +146,24 @@ def _read_npz(path: Path, part: str, name: str) -> Labelled:
             f"{path}: y{suffix} is one class for each of {len(series)} sequences, got "
             f"{labels.shape}."
         )
-    return cases_of(series, None if labels is None else labels.astype(str), name)
+    return cases_of(series, None if labels is None else _classes(labels, path, suffix), name)
+
+
+def _classes(labels: NDArray[Any], path: Path, suffix: str) -> NDArray[np.str_]:
+    """Classes as text; whole numbers are the same class in every kind of number.
+
+    Raises:
+        DataError: one is missing, or a number with a fraction, which is no class.
+    """
+    if labels.dtype.kind == "f":
+        odd = labels[labels != np.round(labels)]  # NaN is not equal to itself
+        if len(odd):
+            raise DataError(
+                f"{path}: y{suffix} is one class for each sequence, as text or a whole number, "
+                f"got {odd[0]}."
+            )
+        labels = labels.astype(np.int64)
+    return labels.astype(str)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -149,17 +172,24 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return {key.lower(): stored[key] for key in stored}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {_why(error)}") from error
 
 
 def _load(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read: {error} Arrays of objects (sequences of different lengths) "
-            f"are pickles and refused; pad them with NaN."
-        ) from error
+        raise DataError(f"{path} cannot be read: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    words = f"{str(error).rstrip('.')}."
+    if "pickle" not in words:
+        return words
+    return (
+        f"{words} Arrays of objects (sequences of different lengths) are pickles and refused; pad "
+        f"them with NaN."
+    )
 
 
 def _series(values: NDArray[Any], path: Path) -> list[NDArray[np.float64]]:

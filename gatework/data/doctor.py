@@ -12,11 +12,12 @@ from gatework.data.csv_file import is_number
 from gatework.data.cube import Cube
 from gatework.data.load import load_cube
 from gatework.data.splits import check_plan, held_out
-from gatework.data.table import Table, is_numeric, number_like, numbers, read_table
+from gatework.data.table import Table, counted, is_numeric, number_like, numbers, read_table
 from gatework.data.times import looks_like_times, read_times, spoilt_times
 from gatework.errors import DataError
 
 OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
+FAR = 1000  # distances of the quartiles: a lost decimal sign, or a code for a missing value
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def check(
 
 def _columns(table: Table, columns: Columns) -> list[Finding]:
     rows = table.arrow.num_rows
-    findings = [Finding(OK, f"{table.name}: {rows} rows, {len(table.columns)} columns.")]
+    size = f"{counted(rows, 'row')}, {counted(len(table.columns), 'column')}"
+    findings = [Finding(OK, f"{table.name}: {size}.")]
     for name in table.columns:
         if is_numeric(table, name) and name not in (columns.time, columns.id):
             values = numbers(table, name)
@@ -118,8 +120,8 @@ def overview(cube: Cube) -> str:
     """What the series are, in one sentence: how many, how long, how far apart, since when."""
     count = len(cube.ids)
     low, high = int(cube.lengths.min()), int(cube.lengths.max())
-    steps = f"{low}" if low == high else f"{low} to {high}"
-    text = f"{count} series of {steps} steps" if count > 1 else f"One series of {steps} steps"
+    steps = counted(low, "step") if low == high else f"{low} to {high} steps"
+    text = f"{count} series of {steps}" if count > 1 else f"One series of {steps}"
     if cube.has_times and cube.step.kind != "rows" and high > 1:
         begin = np.array([0])
         first = min(cube.times(i, begin).astype("datetime64[D]")[0] for i in range(count))
@@ -135,9 +137,9 @@ def overview(cube: Cube) -> str:
 
 
 def _series(cube: Cube) -> list[Finding]:
-    """What is wrong with single series: constant ones, long gaps, all missing."""
+    """What is wrong with single series: constant ones, long gaps, all missing, wild values."""
     findings = []
-    constant, empty, gappy = [], [], []
+    constant, empty, gappy, wild = [], [], [], []
     for position, name in enumerate(cube.ids):
         target = cube.series(position)[:, 0]
         seen = target[~np.isnan(target)]
@@ -148,15 +150,31 @@ def _series(cube: Cube) -> list[Finding]:
         longest = _longest_run(np.isnan(target))
         if len(seen) and longest > max(2, len(target) // 10):
             gappy.append(f"{name!r} ({longest} steps)")
+        if far := _far(seen):
+            wild.append(f"{name!r} ({far})")
     for names, what in ((constant, "Constant series"), (empty, "Series without any value")):
         if names:
-            shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
-            counted = f"{len(names)} of {len(cube.ids)}"
-            findings.append(Finding(WARNING, f"{what} ({counted}): {shown}."))
+            of = f"{len(names)} of {len(cube.ids)}"
+            findings.append(Finding(WARNING, f"{what} ({of}): {_first(list(map(repr, names)))}."))
     if gappy:
-        shown = ", ".join(gappy[:5]) + (" ..." if len(gappy) > 5 else "")
-        findings.append(Finding(WARNING, f"Long runs of missing values: {shown}."))
+        findings.append(Finding(WARNING, f"Long runs of missing values: {_first(gappy)}."))
+    if wild:
+        text = f"Values far from all others, are they right? {_first(wild)}."
+        findings.append(Finding(WARNING, text))
     return findings
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _far(seen: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    """What is far from all other values, and where half of them lie; nothing: no value is."""
+    low, middle, high = np.quantile(seen, [0.25, 0.5, 0.75]) if len(seen) else np.zeros(3)
+    away = np.abs(seen - middle)
+    if not low < high or away.max() <= FAR * (high - low):
+        return ""
+    return f"{seen[away.argmax()]:g}, where half of them lie between {low:g} and {high:g}"
 
 
 def _windows(cube: Cube, horizon: int, context: int | None) -> list[Finding]:

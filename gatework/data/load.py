@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gatework.data.bundled import SERIES
 from gatework.data.columns import Columns, as_list
 from gatework.data.cube import Cube
+from gatework.data.epochs import like_dates
 from gatework.data.grid import Grid, make_grid
 from gatework.data.series import (
     ELAPSED,
@@ -236,7 +237,12 @@ class _TableReader:
             name = found[0]
             self.columns = replace(self.columns, time=name)
             self.notes.append(f"Column {name!r} is taken as the time, the only one with dates.")
-        return read_times(self.table, name)
+        stamps = read_times(self.table, name)
+        if dates := like_dates(stamps.times):
+            self.notes.append(
+                f"Column {name!r} holds whole numbers, which are counted as they stand. {dates}"
+            )
+        return stamps
 
     def parts(
         self, ids: NDArray[np.str_] | None, times: NDArray[Any] | None

@@ -148,20 +148,34 @@ class Scaler:
             self.per,
         )
 
-    def scaled(self, cube: Cube) -> NDArray[np.float32]:
-        """The cube in the model's units, (N, T, F); NaN stays NaN."""
+    def scaled(self, cube: Cube, cut: bool = False) -> NDArray[np.float32]:
+        """The cube in the model's units, (N, T, F); NaN stays NaN.
+
+        Args:
+            cube: the series.
+            cut: have what is further from the centre than a model can read as far as it can.
+
+        Raises:
+            DataError: a value is too far from the centre, and it is not cut.
+        """
         values = _logged(cube, cube.values, self.method)
         moments = [self.of(cube, position) for position in range(len(cube.ids))]
         center, spread = (np.stack(part)[:, None] for part in zip(*moments, strict=True))
-        scaled: Array = (values - center) / spread
+        with np.errstate(over="ignore"):
+            scaled: Array = (values - center) / spread
+        if cut:
+            scaled = scaled.clip(-LARGEST, LARGEST)
         large = (np.abs(scaled) > LARGEST).any(axis=(1, 2))
         if large.any():
             first = int(large.argmax())
+            what, do = (
+                ("without scaling", "Use scaling 'standard', or another unit.")
+                if self.method == "none"
+                else ("of its scale", "Is that value right? If not, leave it empty.")
+            )
             raise DataError(
                 f"Series {cube.ids[first]!r} reaches {np.nanmax(np.abs(values[first])):.3g}, which "
-                f"is too large for a model "
-                f"{'without scaling' if self.method == 'none' else 'of its scale'}. Use scaling "
-                f"'standard', or another unit."
+                f"is too large for a model {what}. {do}"
             )
         return scaled.astype(np.float32)
 

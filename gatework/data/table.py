@@ -219,14 +219,16 @@ def number_like(table: Table, name: str) -> str | None:
     column = table.column(name)
     if not is_text(column.type):
         return None
-    values = column.to_pylist()
-    odd = [row for row, value in enumerate(values) if value is not None and _advice(value)]
-    present = [v for v in values if v is not None and v.strip().lower() not in MISSING]
-    if not odd or 2 * (len(odd) + sum(map(is_number, present))) <= len(present):
+    values = [value or "" for value in column.to_pylist()]
+    present = [row for row, value in enumerate(values) if value.strip().lower() not in MISSING]
+    odd = [row for row in present if not is_number(values[row])]
+    text = sum(not _advice(values[row]) for row in odd)
+    if not odd or 2 * text >= len(present):
         return None
-    value = values[odd[0]].strip()
+    row = next((row for row in odd if _advice(values[row])), odd[0])
+    value = values[row].strip()
     return (
-        f"Column {name!r} looks like numbers, but {table.place(odd[0])} holds {value!r}."
+        f"Column {name!r} looks like numbers, but {table.place(row)} holds {value!r}."
         f"{_advice(value)}"
     )
 

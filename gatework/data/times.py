@@ -49,7 +49,7 @@ LONGEST_SEASON = 400
 # Dates written as plain numbers. Counted as they stand, 202001 would follow 201912 by 89 steps.
 YEARS, MONTHS = r"(1[5-9]|20|21)\d\d", r"(1[5-9]|20|21)\d\d(0[1-9]|1[0-2])"
 OFFSET = r"([Zz]|[+-]\d\d(:?\d\d){0,2}(\.\d+)?)$"
-WHOLE = r"-?\d+(\.0*)?"
+WHOLE, NUMBER = r"-?\d+(\.0*)?", r"-?\d+(\.\d*)?"
 
 Times = NDArray[np.datetime64] | NDArray[np.int64]
 
@@ -167,7 +167,7 @@ def read_times(table: Table, name: str) -> Stamps:
         raise DataError(
             f"{where} is empty in {place(values.index(''))}; fill it or leave that row out."
         )
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or _all(WHOLE, values):
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or _all(NUMBER, values):
         return Stamps(_from_numbers(where, place, values)[codes])
     read = _parsed(where, place, values)
     clock = None if read.clock is None else read.clock[codes]
@@ -270,7 +270,8 @@ def _from_numbers(where: str, place: Callable[[int], str], values: list[str]) ->
     for row, value in enumerate(values):
         if not re.fullmatch(WHOLE, value) or abs(int(value.partition(".")[0])) >= 2**63:
             raise DataError(
-                f"{where} holds numbers; {place(row)} holds {value}, expected a whole number."
+                f"{where} holds numbers; {place(row)} holds {value}, expected a whole number, or "
+                f"all of them as YYYY-MM-DD HH:MM:SS."
             )
     digits = [v.partition(".")[0] for v in values]
     if _all(YEARS, digits):

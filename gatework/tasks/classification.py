@@ -57,11 +57,12 @@ class Classification:
         found = precision_recall_fscore_support(
             self.truth, self.told, labels=self.all_classes(), zero_division=0.0
         )
-        keys = ("precision", "recall", "f1", "count")
+        keys = ("precision", "recall", "f1")
         rows = zip(*(part.tolist() for part in found), strict=True)
         return {
-            str(name): dict(zip(keys, row, strict=True))
-            for name, row in zip(self.all_classes(), rows, strict=True)
+            # scikit-learn counts in floats where a class has no sequence.
+            str(name): dict(zip(keys, row, strict=True)) | {"count": int(count)}
+            for name, (*row, count) in zip(self.all_classes(), rows, strict=True)
         }
 
     def balanced_accuracy(self) -> float:

@@ -82,8 +82,11 @@ class DetectModel:
         return cube
 
     def scaled(self, cube: Cube) -> Array:
-        """A cube in the units of the network, (N, T, F), as the network gets it."""
-        return self.scaler.scaled(cube).astype(np.float64)
+        """A cube in the units of the network, (N, T, F), as the network gets it.
+
+        A value that no model could read is as far away as can be: it is not to stop a detector.
+        """
+        return self.scaler.scaled(cube, cut=True).astype(np.float64)
 
     def judge(self, name: str) -> Judge:
         """A judge that begins with what is known of a series, or of all of them."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatework.data.scaling import COMMON
+from gatework.data.scaling import COMMON, LARGEST
 from gatework.errors import DataError, ModelError
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import NextStep, observed
@@ -115,8 +115,9 @@ class DetectStream:
             raise DataError(f"A step has one value of each feature, target first; got {count}.")
         row = np.where(np.isfinite(row), row, np.nan)
         # As the whole series is scaled, whose network reads float32.
-        scaled: Array = ((row - self._center) / self._spread).astype(np.float32).astype(np.float64)
-        return scaled
+        with np.errstate(over="ignore"):
+            scaled: Array = ((row - self._center) / self._spread).clip(-LARGEST, LARGEST)
+        return scaled.astype(np.float32).astype(np.float64)
 
     def _forecast(self, row: Array) -> Array:
         errors: Array = (row - self._expected)[None]

@@ -17,6 +17,7 @@ from gatework.data.cube import Cube
 from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
+from gatework.data.splits import split
 from gatework.data.times import Step
 from gatework.data.windows import Batch, Windows
 from gatework.equations import Spec
@@ -315,6 +316,21 @@ def layout_of(encoding: Encoding, reads_target: bool = True) -> Layout:
         categories=tuple((p, 1 + len(names)) for p, names in encoding.categories.items()),
         ahead=(*encoding.ahead, *(calendar if encoding.regular else ())),
     )
+
+
+def check_scored(given: Mapping[str, Any], training: Cube, cube: Cube) -> None:
+    """Find a value behind the training part that no model of its scale could read.
+
+    Args:
+        given: the arguments of a forecaster.
+        training: what it is to be fitted on.
+        cube: what it is to be scored on, the same series.
+
+    Raises:
+        DataError: there is one.
+    """
+    ends = split(training, given["horizon"], given["validation"]).train
+    Scaler.fit(training, ends, given["scaling"], given["relative"], given["per"]).scaled(cube)
 
 
 def new_model(
