@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +9,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gatework.cli.options import (
+    BatchSize,
+    Cell,
+    Device,
+    Epochs,
+    HiddenSize,
+    Layers,
+    LearningRate,
+    Out,
+    Overwrite,
+    Patience,
+    Resume,
+    Seed,
+)
 from gatework.cli.runs import (
-    PAGE,
-    SUMMARY,
-    fit_and_save,
+    fit_in,
     plain_console,
-    stoppable,
+    print_notes,
+    print_place,
+    run_folder,
     write_table,
 )
 from gatework.errors import DataError
@@ -32,14 +45,14 @@ def fit(
         Path,
         typer.Argument(help="Labelled sequences: a .ts, .arff or .npz file, or a folder of them."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
+    out: Out,
     test: Annotated[
         Path | None,
         typer.Option(help="Sequences to score on. (default: NAME_TEST beside NAME_TRAIN)"),
     ] = None,
-    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 64,
-    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    cell: Cell = "lstm",
+    hidden_size: HiddenSize = 64,
+    layers: Layers = 1,
     bidirectional: Annotated[
         bool, typer.Option("--bidirectional", help="Read in both directions.")
     ] = False,
@@ -55,28 +68,20 @@ def fit(
     ] = False,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
     dropout: Annotated[float, typer.Option(min=0.0, help="Behind every layer.")] = 0.0,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the data, at most.")
-    ] = Settings.epochs,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = CASES_A_STEP,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Of AdamW.")
-    ] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
+    epochs: Epochs = Settings.epochs,
+    patience: Patience = Settings.patience,
+    batch_size: BatchSize = CASES_A_STEP,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    device: Device = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit a classifier of sequences, score it on a test file, write a report."""
     from gatework.inspect.class_report import summarise
-    from gatework.tasks import saving
     from gatework.tasks.classify import Classifier
-    from gatework.training.run_folder import RunFolder
 
-    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
+    place = run_folder(out, resume, overwrite)
     model = Classifier(
         cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
         pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
@@ -86,10 +91,7 @@ def fit(
     training, scored = read_both(data, test, shuffle)
     console = plain_console()
     print_data(console, training, scored)
-    with stoppable(place) as folder:
-        summary = fit_and_save(
-            folder, model, training, lambda: summarise(model, training, scored), resume
-        )
+    summary = fit_in(place, model, training, lambda: summarise(model, training, scored))
     if summary is not None:
         print_result(console, summary["evaluation"], out)
 
@@ -112,8 +114,7 @@ def print_data(console: Console, training: Labelled, scored: Labelled) -> None:
     from gatework.tasks.classify import overview
 
     console.print(f"{training.name}: {overview(training)}\nScored on {overview(scored)}")
-    for note in dict.fromkeys((*training.cube.notes, *scored.cube.notes)):
-        console.print(f"note: {note}")
+    print_notes(console, (*training.cube.notes, *scored.cube.notes))
 
 
 def predict(model: Path, data: str, out: Path | None) -> None:
@@ -126,8 +127,7 @@ def predict(model: Path, data: str, out: Path | None) -> None:
 
     classifier = Classifier.load(model)
     cases = read_archive(data)
-    for note in cases.cube.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(plain_console(stderr=True), cases.cube.notes)
     probabilities = classifier.predict_proba(cases)
     told = classifier.classes_[probabilities.argmax(axis=1)]
     table = {"sequence": np.arange(1, len(cases) + 1), "class": told.astype(str)}
@@ -144,4 +144,4 @@ def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> Non
     console.print()
     console.print(table)
     console.print(f"\n{evaluation['verdict']}")
-    console.print(f"model:  {out}\nreport: {out / PAGE}")
+    print_place(console, out)

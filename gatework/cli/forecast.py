@@ -1,4 +1,4 @@
-"""``gatework fit forecast``, ``predict`` and ``report``."""
+"""``gatework fit forecast`` and ``backtest``, and ``predict`` with what it fitted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,26 @@ from gatework.cli.data import (
     Time,
     one_or_many,
 )
+from gatework.cli.options import (
+    BatchSize,
+    Cell,
+    Device,
+    Epochs,
+    HiddenSize,
+    Layers,
+    LearningRate,
+    Out,
+    Overwrite,
+    Patience,
+    Resume,
+    Seed,
+)
 from gatework.cli.runs import (
-    PAGE,
-    SUMMARY,
-    fit_and_save,
+    fit_in,
     plain_console,
-    stoppable,
+    print_notes,
+    print_place,
+    run_folder,
     write_table,
 )
 from gatework.errors import DataError
@@ -45,7 +59,7 @@ BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refi
 
 def fit(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")],
+    out: Out,
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
     target: Target = None,
     time: Time = None,
@@ -61,9 +75,9 @@ def fit(
     context: Annotated[
         int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
     ] = None,
-    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
-    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    cell: Cell = "lstm",
+    hidden_size: HiddenSize = 32,
+    layers: Layers = 1,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
     form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
@@ -77,35 +91,27 @@ def fit(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the data, at most.")
-    ] = Settings.epochs,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = Settings.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Of AdamW.")
-    ] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    epochs: Epochs = Settings.epochs,
+    patience: Patience = Settings.patience,
+    batch_size: BatchSize = Settings.batch_size,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    device: Device = None,
     buffer: Annotated[
         int | None,
         typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.splits import check_plan, held_out
     from gatework.inspect.report import summarise
-    from gatework.tasks import saving
     from gatework.tasks.forecast import Forecaster
-    from gatework.training.run_folder import RunFolder
 
     if test is not None and test < horizon:
         raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
-    place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
+    place = run_folder(out, resume, overwrite)
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
@@ -125,10 +131,7 @@ def fit(
         console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
     name = Path(data).name
-    with stoppable(place) as folder:
-        summary = fit_and_save(
-            folder, model, training, lambda: summarise(model, cube, begin, name), resume
-        )
+    summary = fit_in(place, model, training, lambda: summarise(model, cube, begin, name))
     if summary is not None:
         print_result(console, summary["evaluation"], out)
 
@@ -140,8 +143,7 @@ def predict(model: Path, data: str, out: Path | None, coverage: float | None = N
     forecaster = Forecaster.load(model)
     cube = forecaster.model_.load(data)
     table = forecaster.predict_table(cube, coverage)
-    for note in cube.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(plain_console(stderr=True), cube.notes)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "
@@ -175,7 +177,7 @@ def backtest(
 def print_result(console: Console, evaluation: dict[str, Any], out: Path) -> None:
     """The figures of a run, and where it is."""
     _print_evaluation(console, evaluation)
-    console.print(f"model:  {out}\nreport: {out / PAGE}")
+    print_place(console, out)
 
 
 def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
@@ -193,5 +195,4 @@ def print_data(console: Console, cube: Cube, short: list[str]) -> None:
     from gatework.data.doctor import overview
 
     console.print(overview(cube))
-    for note in (*cube.notes, *short):
-        console.print(f"note: {note}")
+    print_notes(console, (*cube.notes, *short))

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, detect, forecast, reproduce, runs, tune
+from gatework.cli import bench, classify, data, detect, forecast, predict, reproduce, tune
 from gatework.errors import GateworkError
 from gatework.training.files import is_main
 
@@ -38,9 +38,9 @@ search = typer.Typer(help="Search for the best arguments of a model.", no_args_i
 app.add_typer(search, name="tune")
 search.command("forecast", epilog=tune.FORECAST_EXAMPLE)(tune.forecast)
 search.command("classify", epilog=tune.CLASSIFY_EXAMPLE)(tune.classify)
-app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
+app.command("predict", epilog=predict.PREDICT_EXAMPLE)(predict.predict)
 app.command("backtest", epilog=forecast.BACKTEST_EXAMPLE)(forecast.backtest)
-app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
+app.command("report", epilog=predict.REPORT_EXAMPLE)(predict.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
 app.command(
     "reproduce",
