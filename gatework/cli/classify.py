@@ -35,7 +35,7 @@ from gatework.errors import DataError
 from gatework.training.settings import CASES_A_STEP, Settings
 
 if TYPE_CHECKING:
-    from gatework.data.labelled import Labelled
+    from gatework.data.cases import Labelled
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -43,7 +43,9 @@ FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_
 def fit(
     data: Annotated[
         Path,
-        typer.Argument(help="Labelled sequences: a .ts, .arff or .npz file, or a folder of them."),
+        typer.Argument(
+            help="Labelled sequences: a .ts, .arff, .npz or IDX file (images), or a folder of them."
+        ),
     ],
     out: Out,
     test: Annotated[
@@ -102,6 +104,11 @@ def read_both(data: Path, test: Path | None, shuffle: bool = False) -> tuple[Lab
     from gatework.tasks.classify import check_scored
 
     training, scored = read_split(data)
+    if training.labels is None:
+        raise DataError(
+            f"{data} has no classes to learn from; name a file that has. Those of images are "
+            f"looked for beside them, in the file with labels for images in its name."
+        )
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")

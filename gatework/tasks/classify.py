@@ -16,7 +16,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of
-from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.cases import Labelled
+from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.table import counted
 from gatework.data.words import check_choice

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.cases import Labelled
+from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.table import counted
 from gatework.equations import Spec
