@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,6 @@ from gatework.data.doctor import overview
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import Split, split
-from gatework.data.times import plain
 from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
@@ -193,7 +192,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         behind = np.isnan(scores)
         told = {
             "id": np.repeat(np.array(cube.ids), cube.lengths),
-            "time": _times(cube),
+            "time": cube.all_times(),
             "score": scores[~behind],
             "anomaly": scores[~behind] > model.threshold,
         }
@@ -245,21 +244,6 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
     ) -> Self:
         self.threshold_, self.offset_ = model.threshold, -model.threshold
         return super()._keep(model, history, best_epoch, notes)
-
-
-def _times(cube: Cube) -> pa.Array:
-    """The time stamp of each step of each series, one series behind the other.
-
-    Where the steps are not regular it is what the clock showed.
-    """
-    if cube.stamps is not None:
-        each = zip(cube.stamps, cube.lengths, strict=True)
-        return pa.array(plain(np.concatenate([shown[:steps] for shown, steps in each])))
-    parts = [
-        replace(cube, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
-        for start, steps in zip(cube.starts, cube.lengths, strict=True)
-    ]
-    return pa.chunked_array(parts)
 
 
 def _short(cube: Cube, cut: Split, context: int) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.cells import name_of
+from gatework.data import uneven
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.encoding import Encoding
@@ -90,7 +91,11 @@ class ForecastModel:
             DataError: it cannot be read, or has other features or steps.
         """
         cube = load_same(data, self.columns, self.names, self.step)
-        return replace(cube, notes=(*cube.notes, *self.encoding.notes(cube, self.horizon)))
+        notes = [*cube.notes, *self.encoding.notes(cube, self.horizon)]
+        if cube.stamps is not None:
+            coming = uneven.known(cube.stamps).sum(axis=1) - cube.lengths
+            notes += [uneven.words(cube.stamps)] if (coming < self.horizon).any() else []
+        return replace(cube, notes=tuple(notes))
 
     def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
         """Windows of a cube in the units of the network."""
