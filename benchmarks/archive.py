@@ -27,7 +27,8 @@ from sklearn.model_selection import StratifiedKFold
 
 import gatework as gw
 from gatework.data.archive import read_split
-from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.cases import Labelled
+from gatework.data.labelled import load_labelled
 from gatework.tasks.classify import overview
 
 HERE = Path(__file__).parent

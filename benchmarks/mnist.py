@@ -11,7 +11,6 @@ A run that is stopped goes on where it was. The four files of MNIST lie in GATEW
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import time
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 import gatework as gw
+from gatework.data.idx_file import read_idx
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "mnist"
@@ -36,14 +36,6 @@ CNN = {
     "hidden_size": 64, "pool": "mean", "convolution": "before", "batch_size": 128,
     "learning_rate": 2e-3, "epochs": 6,
 }  # fmt: skip
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An array in the IDX form, packed with gzip: two zeros, kind, axes, their sizes, values."""
-    content = gzip.decompress(path.read_bytes())
-    axes = content[3]
-    shape = np.frombuffer(content, ">u4", axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def images(part: str) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +10,23 @@ from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.jobs import Job
-from gatework.cli.runs import PAGE, write_table
+from gatework.cli.options import (
+    BatchSize,
+    Cell,
+    Device,
+    Epochs,
+    HiddenSize,
+    Layers,
+    LearningRate,
+    Patience,
+    Seed,
+)
+from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.errors import DataError
 from gatework.training.settings import CASES_A_STEP, Settings
 
 if TYPE_CHECKING:
-    from gatework.data.labelled import Labelled
+    from gatework.data.cases import Labelled
 
 FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_TEST.ts --out run"
 
@@ -24,15 +34,17 @@ FIT_EXAMPLE = "Example: gatework fit classify GunPoint_TRAIN.ts --test GunPoint_
 def prepare(
     data: Annotated[
         Path,
-        typer.Argument(help="Labelled sequences: a .ts, .arff or .npz file, or a folder of them."),
+        typer.Argument(
+            help="Labelled sequences: a .ts, .arff, .npz or IDX file (images), or a folder of them."
+        ),
     ],
     test: Annotated[
         Path | None,
         typer.Option(help="Sequences to score on. (default: NAME_TEST beside NAME_TRAIN)"),
     ] = None,
-    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 64,
-    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    cell: Cell = "lstm",
+    hidden_size: HiddenSize = 64,
+    layers: Layers = 1,
     bidirectional: Annotated[
         bool, typer.Option("--bidirectional", help="Read in both directions.")
     ] = False,
@@ -48,18 +60,12 @@ def prepare(
     ] = False,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
     dropout: Annotated[float, typer.Option(min=0.0, help="Behind every layer.")] = 0.0,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the data, at most.")
-    ] = Settings.epochs,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases per step.")] = CASES_A_STEP,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Of AdamW.")
-    ] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    epochs: Epochs = Settings.epochs,
+    patience: Patience = Settings.patience,
+    batch_size: BatchSize = CASES_A_STEP,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    device: Device = None,
 ) -> Job:
     """Fit a classifier of sequences, score it on a test file, write a report."""
     from gatework.inspect.class_report import summarise
@@ -93,6 +99,11 @@ def _read_both(data: Path, test: Path | None, shuffle: bool) -> tuple[Labelled, 
     from gatework.tasks.classify import check_scored
 
     training, scored = read_split(data)
+    if training.labels is None:
+        raise DataError(
+            f"{data} has no classes to learn from; name a file that has. Those of images are "
+            f"looked for beside them, in the file with labels for images in its name."
+        )
     scored = scored if test is None else read_archive(test)
     if scored is None:
         raise DataError(f"Say by --test on which file to score; {data} has no NAME_TEST beside it.")
@@ -110,8 +121,7 @@ def predict(model: Path, data: str, out: Path | None) -> None:
 
     classifier = Classifier.load(model)
     cases = read_archive(data)
-    for note in cases.cube.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(plain_console(stderr=True), cases.cube.notes)
     probabilities = classifier.predict_proba(cases)
     told = classifier.classes_[probabilities.argmax(axis=1)]
     table = {"sequence": np.arange(1, len(cases) + 1), "class": told.astype(str)}
@@ -119,7 +129,7 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     write_table(pa.table(table | {f"p({name})": p for name, p in columns}), out, "classes")
 
 
-def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+def _print_result(console: Console, summary: dict[str, Any]) -> None:
     evaluation = summary["evaluation"]
     table = Table("class", "precision", "recall", "F1", "sequences", box=None, pad_edge=False)
     for name, row in evaluation["by_class"].items():
@@ -128,4 +138,3 @@ def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
     console.print()
     console.print(table)
     console.print(f"\n{evaluation['verdict']}")
-    console.print(f"model:  {out}\nreport: {out / PAGE}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,18 @@ from rich.table import Table
 
 from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
 from gatework.cli.jobs import Job
-from gatework.cli.runs import PAGE, write_table
+from gatework.cli.options import (
+    BatchSize,
+    Cell,
+    Device,
+    Epochs,
+    HiddenSize,
+    Layers,
+    LearningRate,
+    Patience,
+    Seed,
+)
+from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.training.settings import Settings
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
@@ -32,9 +42,9 @@ def prepare(
     ] = 0.5,
     kind: Annotated[str, typer.Option(help="forecast or autoencoder.")] = "forecast",
     context: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 64,
-    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
-    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    cell: Cell = "lstm",
+    hidden_size: HiddenSize = 32,
+    layers: Layers = 1,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
     memory: Annotated[int, typer.Option(min=1, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
@@ -45,18 +55,12 @@ def prepare(
         typer.Option(help="Share of the steps learnt from to call anomalous. (default: by chance)"),
     ] = None,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the data, at most.")
-    ] = Settings.epochs,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = Settings.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Of AdamW.")
-    ] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    epochs: Epochs = Settings.epochs,
+    patience: Patience = Settings.patience,
+    batch_size: BatchSize = Settings.batch_size,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    device: Device = None,
 ) -> Job:
     """Learn how series go, score each of their steps, write a report of the anomalies."""
     import numpy as np
@@ -95,12 +99,11 @@ def predict(model: Path, data: str, out: Path | None) -> None:
     detector = Detector.load(model)
     cube = detector.model_.load(data)
     table = detector.predict_table(cube)
-    for note in cube.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(plain_console(stderr=True), cube.notes)
     write_table(table, out, "steps")
 
 
-def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+def _print_result(console: Console, summary: dict[str, Any]) -> None:
     table = Table("series", "step", "value", "score", box=None, pad_edge=False)
     for row in summary["anomalies"]:
         value = "–" if row["value"] is None else f"{row['value']:.5g}"
@@ -109,4 +112,3 @@ def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
         console.print()
         console.print(table)
     console.print(f"\n{summary['verdict']}")
-    console.print(f"model:  {out}\nreport: {out / PAGE}")

@@ -22,7 +22,18 @@ from gatework.cli.data import (
     one_or_many,
 )
 from gatework.cli.jobs import Job
-from gatework.cli.runs import PAGE, plain_console, write_table
+from gatework.cli.options import (
+    BatchSize,
+    Cell,
+    Device,
+    Epochs,
+    HiddenSize,
+    Layers,
+    LearningRate,
+    Patience,
+    Seed,
+)
+from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.errors import DataError
 from gatework.training.settings import Settings
 
@@ -51,9 +62,9 @@ def prepare(
     context: Annotated[
         int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
     ] = None,
-    cell: Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 32,
-    layers: Annotated[int, typer.Option(min=1, help="Layers on top of each other.")] = 1,
+    cell: Cell = "lstm",
+    hidden_size: HiddenSize = 32,
+    layers: Layers = 1,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
     form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
@@ -67,18 +78,12 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the data, at most.")
-    ] = Settings.epochs,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows per step.")] = Settings.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Of AdamW.")
-    ] = Settings.learning_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = Settings.seed,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")] = None,
+    epochs: Epochs = Settings.epochs,
+    patience: Patience = Settings.patience,
+    batch_size: BatchSize = Settings.batch_size,
+    learning_rate: LearningRate = Settings.learning_rate,
+    seed: Seed = Settings.seed,
+    device: Device = None,
     buffer: Annotated[
         int | None,
         typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
@@ -104,16 +109,16 @@ def prepare(
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
-    training = cube.until(begin) if stream is None else stream.without(test, horizon)
+    known = cube.until(begin)
     read, short = check_plan(cube, horizon, context, season, begin)
     plan = [f"note: {note}" for note in short]
     if stream is None:
-        check_scored(model.get_params(deep=False), training, cube)  # not only after the training
+        check_scored(model.get_params(deep=False), known, cube)  # not only after the training
     else:
         plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     return Job(
         model,
-        training,
+        known if stream is None else stream.without(test, horizon),
         [overview(cube), *(f"note: {note}" for note in cube.notes)],
         [*plan, f"Reads {read} steps, forecasts {horizon}."],
         lambda fitted: summarise(fitted, cube, begin, Path(data).name),
@@ -128,8 +133,7 @@ def predict(model: Path, data: str, out: Path | None, coverage: float | None = N
     forecaster = Forecaster.load(model)
     cube = forecaster.model_.load(data)
     table = forecaster.predict_table(cube, coverage)
-    for note in cube.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(plain_console(stderr=True), cube.notes)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "
@@ -160,9 +164,8 @@ def backtest(
     _print_evaluation(plain_console(), evaluation.to_dict())
 
 
-def _print_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+def _print_result(console: Console, summary: dict[str, Any]) -> None:
     _print_evaluation(console, summary["evaluation"])
-    console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
 def _print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:

@@ -10,20 +10,15 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, print_found, stoppable
+from gatework.cli.options import Out, Overwrite, Resume
+from gatework.cli.runs import fit_in, plain_console, print_found, print_place, run_folder
 
 if TYPE_CHECKING:
     from gatework.tasks.estimator import Estimator
-
-Out = Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")]
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Job:
         says: what that is, in lines.
         plan: what the model will do with it, in lines.
         summarise: what the report of a fitted model shows.
-        print_result: prints the figures of that, and where the run is.
+        print_result: prints the figures of that.
     """
 
     model: Estimator
@@ -44,7 +39,7 @@ class Job:
     says: list[str]
     plan: list[str]
     summarise: Callable[[Any], dict[str, Any]]
-    print_result: Callable[[Console, dict[str, Any], Path], None]
+    print_result: Callable[[Console, dict[str, Any]], None]
 
 
 Prepare = Callable[..., Job]
@@ -54,20 +49,15 @@ def fit_command(prepare: Prepare) -> Callable[..., None]:
     """The command that does a task's job."""
 
     def fit(out: Out, resume: Resume = False, overwrite: Overwrite = False, **given: Any) -> None:
-        from gatework.tasks import saving
-        from gatework.training.run_folder import RunFolder
-
-        place = RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
+        place = run_folder(out, resume, overwrite)
         job, console = prepare(**given), plain_console()
         for line in (*job.says, *job.plan):
             console.print(line)
-        with stoppable(place) as folder:
-            summary = fit_and_save(
-                folder, job.model, job.data, lambda: job.summarise(job.model), resume
-            )
+        summary = fit_in(place, job.model, job.data, lambda: job.summarise(job.model))
         if summary is not None:
             print_found(console, summary, (*job.says, *job.plan))
-            job.print_result(console, summary, out)
+            job.print_result(console, summary)
+            print_place(console, out)
 
     fit.__doc__ = prepare.__doc__
     return with_options(fit, options_of(prepare).values())

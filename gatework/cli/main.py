@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gatework import __version__
-from gatework.cli import bench, classify, data, detect, forecast, reproduce, runs, tune
+from gatework.cli import bench, classify, data, detect, forecast, predict, reproduce, tune
 from gatework.cli.jobs import fit_command
 from gatework.errors import GateworkError
 from gatework.training.files import is_main
@@ -41,9 +41,9 @@ for task, of, example in (
 ):
     fit.command(task, epilog=of.FIT_EXAMPLE)(fit_command(of.prepare))
     search.command(task, epilog=example)(tune.tune_command(of.prepare, task))
-app.command("predict", epilog=runs.PREDICT_EXAMPLE)(runs.predict)
+app.command("predict", epilog=predict.PREDICT_EXAMPLE)(predict.predict)
 app.command("backtest", epilog=forecast.BACKTEST_EXAMPLE)(forecast.backtest)
-app.command("report", epilog=runs.REPORT_EXAMPLE)(runs.report)
+app.command("report", epilog=predict.REPORT_EXAMPLE)(predict.report)
 app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
 app.command(
     "reproduce",

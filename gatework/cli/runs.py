@@ -1,4 +1,4 @@
-"""``gatework predict`` and ``report``, for a fitted model of any task."""
+"""What the commands around a fitted model share: its folder, its tables, what is printed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-
-from gatework.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,68 +17,7 @@ if TYPE_CHECKING:
     from gatework.tasks.estimator import Estimator
     from gatework.training.run_folder import RunFolder
 
-PREDICT_EXAMPLE = (
-    "Example: gatework predict run sales.csv --out forecast.csv. Or, with a model of "
-    "`gatework fit classify`: gatework predict run new.ts --out classes.csv"
-)
-REPORT_EXAMPLE = "Example: gatework report run --out report.html"
 SUMMARY, PAGE = "summary.json", "report.html"
-
-Model = Annotated[Path, typer.Argument(help="The folder that `gatework fit` wrote.")]
-
-
-def predict(
-    model: Model,
-    data: Annotated[
-        str, typer.Argument(help="Data like that which the model was fitted to: a file's path.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file. (default: CSV on the terminal)")
-    ] = None,
-    coverage: Annotated[
-        float | None,
-        typer.Option(help="Share of the values that intervals shall hold, as 0.9: low and high."),
-    ] = None,
-) -> None:
-    """Forecast what follows each series, tell the class of each sequence, or score each step."""
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise DataError(f"--out {out} ends in {out.suffix!r}; use .csv or .parquet.")
-    from gatework.cli import classify, detect, forecast
-    from gatework.tasks.saving import task_of
-
-    commands: dict[str, Callable[..., None]] = {
-        "forecast": forecast.predict,
-        "classify": classify.predict,
-        "detect": detect.predict,
-    }
-    task = task_of(model)
-    if task not in commands:
-        raise ModelError(f"{model} holds a model for {task!r}, expected {' or '.join(commands)}.")
-    if coverage is not None and task != "forecast":
-        raise DataError(f"--coverage is for forecasts; {model} holds a model for {task!r}.")
-    commands[task](model, data, out, *([] if coverage is None else [coverage]))
-
-
-def report(
-    model: Model,
-    out: Annotated[Path | None, typer.Option(help="HTML file. (default: in the folder)")] = None,
-) -> None:
-    """Write the report of a fitted model again: one HTML file that needs no network."""
-    from jinja2 import TemplateError
-
-    from gatework.inspect.report import render
-    from gatework.tasks.saving import read_json
-    from gatework.training.files import write_whole
-
-    if not (model / SUMMARY).is_file():
-        raise ModelError(f"{model} holds no finished run ({SUMMARY} is missing).")
-    page = out or model / PAGE
-    try:
-        content = render(read_json(model / SUMMARY))
-    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
-        raise ModelError(f"{model / SUMMARY} is damaged: {error}") from error
-    write_whole(page, content)
-    typer.echo(f"report: {page}")
 
 
 def write_table(table: pa.Table, out: Path | None, what: str) -> None:
@@ -109,9 +46,36 @@ def print_found(console: Console, summary: dict[str, Any], said: Iterable[str]) 
             console.print(line)
 
 
-def plain_console() -> Console:
+def plain_console(stderr: bool = False) -> Console:
     """Where a command prints; names are the user's, so brackets and colons mean nothing."""
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """What was found and done about it, each said once."""
+    for note in dict.fromkeys(notes):
+        console.print(f"note: {note}")
+
+
+def run_folder(out: Path, resume: bool, overwrite: bool) -> RunFolder:
+    """The folder of a run of one fit."""
+    from gatework.tasks import saving
+    from gatework.training.run_folder import RunFolder
+
+    return RunFolder(out, (*saving.FILES, SUMMARY, PAGE), resume, overwrite)
+
+
+def fit_in(
+    place: RunFolder, model: Estimator, data: Any, summarise: Callable[[], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """``fit_and_save`` in the folder of a run, which may be stopped and gone on with."""
+    with stoppable(place) as folder:
+        return fit_and_save(folder, model, data, summarise, place.resume)
+
+
+def print_place(console: Console, out: Path) -> None:
+    """Where a run is."""
+    console.print(f"model:  {out}\nreport: {out / PAGE}")
 
 
 def fit_and_save(

@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from gatework.cli.jobs import (
-    Job,
-    Out,
-    Overwrite,
-    Prepare,
-    Resume,
-    options_of,
-    typed,
-    with_options,
-)
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, stoppable
+from gatework.cli.jobs import Job, Prepare, options_of, typed, with_options
+from gatework.cli.options import Out, Overwrite, Resume
+from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, print_place, stoppable
 from gatework.errors import DataError, TrainingError
 from gatework.tasks.search_space import SEARCHED, Argument, Range
 
@@ -122,7 +114,8 @@ def _run(
         fitted = clone(job.model).set_params(**best.arguments)
         summary = fit_and_save(folder, fitted, job.data, summarise)
     if summary is not None:
-        job.print_result(console, summary, place.out)
+        job.print_result(console, summary)
+        print_place(console, place.out)
         console.print(f"by hand: {by_hand}")
 
 

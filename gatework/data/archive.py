@@ -1,21 +1,20 @@
-"""Files of the UCR/UEA archives of labelled series: ``.ts``, ``.arff``, ``.npz`` and ``.npy``.
+"""Files of labelled series: ``.ts``, ``.arff``, ``.npz``, ``.npy`` and IDX.
 
-A text file may be packed with gzip (``NAME_TRAIN.ts.gz``). The official split of a problem is
-found by its names: ``NAME_TRAIN.ts`` and ``NAME_TEST.ts`` side by side, or the arrays
+A file of text or IDX may be packed with gzip (``NAME_TRAIN.ts.gz``). The official split of a
+problem is found by its names: ``NAME_TRAIN.ts`` and ``NAME_TEST.ts`` side by side, or the arrays
 ``X_train, y_train, X_test, y_test`` in one ``.npz``.
 
 ``.ts`` (www.timeseriesclassification.com): lines ``@key values``, then after ``@data`` one case a
 line, its dimensions divided by ``:`` and their steps by ``,``, with ``?`` where a value is missing
 and the class as the last part. ``.arff``: the same cases as attributes, of several dimensions as
-one relational attribute; SciPy reads it.
+one relational attribute; SciPy reads it. IDX, of MNIST and its like (see ``data.idx_file``):
+images, each read as a sequence of its rows, with the file of classes and the test part beside.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import arff
 
-from gatework.data.labelled import Labelled, cases_of
+from gatework.data.cases import Labelled, cases_of
+from gatework.data.idx_file import is_idx, labels_beside, part_beside, read_idx
+from gatework.data.packed import PACKED, beside, content_of
 from gatework.data.ts_file import read_ts
 from gatework.errors import DataError
 
-ENDINGS = (".ts", ".arff", ".npz", ".npy")
+ENDINGS, IDX = (".ts", ".arff", ".npz", ".npy"), "-idx3-ubyte"
 TRAIN, TEST = "_TRAIN", "_TEST"
 
 
@@ -44,6 +45,8 @@ def read_archive(path: str | Path, part: str = "") -> Labelled:
     """
     path = Path(path)
     ending = _ending(path)
+    if ending == IDX:
+        return _read_images(path)
     name = path.name.partition(".")[0].removesuffix(TRAIN).removesuffix(TEST)
     if ending == ".npz":
         return _read_npz(path, part, name)
@@ -58,44 +61,45 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
     """The official split: training cases, and test cases where they are found.
 
     Args:
-        path: ``NAME_TRAIN.ts`` (or another ending), the folder in which it lies, or an ``.npz``
-            with both parts.
+        path: ``NAME_TRAIN.ts`` (or another ending), ``train-images-idx3-ubyte``, the folder in
+            which it lies, or an ``.npz`` with both parts.
 
     Raises:
         DataError: as ``read_archive``; or a folder that holds no training file.
     """
     path = Path(path)
     if path.is_dir():
-        endings = [f"{e}{z}" for e in ENDINGS for z in ("", ".gz")]
+        endings = [f"{e}{z}" for e in ENDINGS for z in ("", PACKED)]
         found = [f for e in endings for f in sorted(path.glob(f"*{TRAIN}{e}"))]
         found += sorted(path.glob("*.npz"))
+        found += [f for f in sorted(path.glob("*train*images*")) if is_idx(f)]
         if not found:
-            raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join(ENDINGS)}).")
+            raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join((*ENDINGS, IDX))}).")
         path = found[0]
     if _ending(path) == ".npz" and "x_train" in _arrays(path):
         return read_archive(path, "train"), read_archive(path, "test")
-    other = path.with_name(path.name.replace(TRAIN, TEST))
-    test = read_archive(other) if other != path and other.is_file() else None
-    return read_archive(path), test
+    if is_idx(path):
+        other = part_beside(path)
+    else:
+        other = beside(path, path.name.replace(TRAIN, TEST)) if TRAIN in path.name else None
+    return read_archive(path), None if other is None else read_archive(other)
 
 
 def _ending(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"There is no file {path}.")
-    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if is_idx(path):
+        return IDX
+    ending = Path(path.name.removesuffix(PACKED)).suffix.lower()
     if ending not in ENDINGS:
-        raise DataError(f"{path} ends in {ending!r}; labelled series are {', '.join(ENDINGS)}.")
+        known = ", ".join((*ENDINGS, IDX))
+        raise DataError(f"{path} ends in {ending!r}; labelled series are {known}.")
     return ending
 
 
 def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
     # Comments come in any encoding; numbers and names of classes are the same in all of them.
-    return content.decode("utf-8-sig", errors="replace")
+    return content_of(path).decode("utf-8-sig", errors="replace")
 
 
 def _read_arff(text: str, name: str) -> tuple[list[NDArray[Any]], NDArray[Any], list[str]]:
@@ -125,6 +129,19 @@ def _read_arff(text: str, name: str) -> tuple[list[NDArray[Any]], NDArray[Any], 
     except (TypeError, ValueError) as error:
         raise DataError(f"{name}: a value is no number: {error}.") from error
     return [s.T if relational else s[:, None] for s in series], labels, []
+
+
+def _read_images(path: Path) -> Labelled:
+    """Images (N, T, F), read row by row, and the classes that stand in the file beside."""
+    series, classes = _series(read_idx(path), path), labels_beside(path)
+    labels = None if classes is None else read_idx(classes)
+    if labels is not None and labels.shape != (len(series),):
+        raise DataError(
+            f"{classes} is to hold one class for each of the {len(series)} images of {path.name}, "
+            f"it holds {labels.shape}."
+        )
+    name = path.name.partition("images")[0].rstrip("-_.") or path.name
+    return cases_of(series, None if labels is None else labels.astype(str), name)
 
 
 def _read_npz(path: Path, part: str, name: str) -> Labelled:

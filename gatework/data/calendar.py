@@ -70,7 +70,9 @@ def chosen_parts(
 
 def has_stamps(cube: Cube) -> bool:
     """Whether the steps of the series have dates."""
-    return cube.stamps is not None or isinstance(cube.starts[0], np.datetime64)
+    if cube.stamps is not None:
+        return cube.stamps.dtype.kind == "M"
+    return isinstance(cube.starts[0], np.datetime64)
 
 
 def angles(cube: Cube, parts: Sequence[str], steps: int) -> NDArray[np.float32]:

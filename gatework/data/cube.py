@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gatework.data import uneven
 from gatework.data.columns import Columns
 from gatework.data.times import Step, plain
 from gatework.data.zones import Zone
@@ -36,7 +37,8 @@ class Cube:
             are known for the steps behind its end; these alone may have values there.
         levels: of each feature that is a category, by its place, the names of its values, which
             stand as 0, 1, 2 ... in ``values``.
-        stamps: (N, T) what the clock showed at each step, where the steps are not regular.
+        stamps: (N, T) what the clock showed at each step, or its number, where the steps are not
+            regular (see ``data.uneven``).
     """
 
     values: NDArray[np.float64]
@@ -53,13 +55,17 @@ class Cube:
     static: tuple[int, ...] = ()
     ahead: tuple[int, ...] = ()
     levels: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    stamps: NDArray[np.datetime64] | None = None
+    stamps: NDArray[Any] | None = None
 
     def times(self, series: int, index: NDArray[np.int64]) -> NDArray[Any]:
         """The time stamps of some steps of one series, also of steps behind its end.
 
-        Where the table has a zone, they are what its clock shows; an array holds no zone.
+        Where the table has a zone, they are what its clock shows; an array holds no zone. Behind
+        the end of rows that are not regular they are a guess, the usual distance from each other.
         """
+        if self.stamps is not None:
+            distance = uneven.usual(self.stamps)
+            return plain(uneven.at(self.stamps[series], index, distance))
         moved = self.step.add(self.starts[series], index)
         if self.zone is not None and not self.step.whole_days:
             moved = self.zone.clock(moved)
@@ -68,11 +74,30 @@ class Cube:
     def times_after(self, steps: int) -> pa.Array:
         """The time stamps of the ``steps`` steps after each end, (N * steps,), as the table's."""
         ahead = np.arange(steps)
+        if self.stamps is not None:
+            return self._shown([end + ahead for end in self.lengths])
         parts = zip(self.starts, self.lengths, strict=True)
         moved = np.concatenate([self.step.add(start, end + ahead) for start, end in parts])
         if self.zone is None:
             return pa.array(plain(moved))
         return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
+
+    def all_times(self) -> pa.Array:
+        """The time stamps of all steps, one series behind the other, as the table's."""
+        if self.stamps is not None:
+            return self._shown([np.arange(steps) for steps in self.lengths])
+        parts = [
+            replace(self, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
+            for start, steps in zip(self.starts, self.lengths, strict=True)
+        ]
+        return pa.chunked_array(parts)
+
+    def _shown(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
+        """Stamps of irregular rows, of some steps of each series; empty where not known."""
+        assert self.stamps is not None
+        each, distance = zip(self.stamps, index, strict=True), uneven.usual(self.stamps)
+        found = np.concatenate([uneven.at(row, steps, distance) for row, steps in each])
+        return pa.array(plain(found), mask=~uneven.known(found))
 
     def until(self, ends: NDArray[np.int64]) -> Cube:
         """The first ``ends[n]`` steps of each series; nothing of the rest is in it."""
@@ -82,7 +107,7 @@ class Cube:
         values[behind] = np.nan
         stamps = None
         if self.stamps is not None:
-            stamps = np.where(behind, np.datetime64("NaT"), self.stamps[:, :longest])
+            stamps = uneven.without(self.stamps[:, :longest], behind)
         return replace(self, values=values, lengths=ends.astype(np.int64), stamps=stamps)
 
     def at(self, rows: Sequence[int]) -> Cube:

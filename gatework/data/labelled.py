@@ -1,40 +1,19 @@
-"""Sequences with a class each: what a classifier learns from.
-
-``load_labelled`` makes them of files of the UCR/UEA archives, of arrays and of lists of arrays.
-"""
+"""Labelled cases of anything: files of the archives, images, arrays and lists of arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
+from gatework.data.archive import read_archive
+from gatework.data.cases import Labelled, cases_of
 from gatework.data.cube import Cube
-from gatework.data.series import floats, from_series
+from gatework.data.series import floats
 from gatework.errors import DataError
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Cases: N sequences of T steps and F features, and the class of each.
-
-    Attributes:
-        cube: the sequences; ``values`` (N, T, F) with NaN where missing, ``lengths`` (N,).
-        labels: (N,) the class of each, text where they come from a file; ``None``: not known.
-        name: what the data is called.
-    """
-
-    cube: Cube
-    labels: NDArray[Any] | None = None
-    name: str = "the data"
-
-    def __len__(self) -> int:
-        return len(self.cube.ids)
 
 
 def load_labelled(data: Any, labels: Any = None) -> Labelled:
@@ -44,10 +23,10 @@ def load_labelled(data: Any, labels: Any = None) -> Labelled:
     sequence that is padded with NaN is the same as one that is shorter.
 
     Args:
-        data: the path of a ``.ts``, ``.arff``, ``.npz`` or ``.npy`` file (see ``data.archive``);
-            an array (N, T, F), or (N, T) of one feature; a list of N arrays (T, F) or (T,) of
-            different lengths; a cube; or labelled cases. Time comes before features: packages
-            that write (N, F, T) want ``X.transpose(0, 2, 1)``.
+        data: the path of a ``.ts``, ``.arff``, ``.npz``, ``.npy`` or IDX file (see
+            ``data.archive``); an array (N, T, F), or (N, T) of one feature; a list of N arrays
+            (T, F) or (T,) of different lengths; a cube; or labelled cases. Time comes before
+            features: packages that write (N, F, T) want ``X.transpose(0, 2, 1)``.
         labels: (N,) the class of each, if the data does not bring it.
 
     Raises:
@@ -65,30 +44,12 @@ def load_labelled(data: Any, labels: Any = None) -> Labelled:
     return replace(cases, labels=given)
 
 
-def cases_of(
-    series: Sequence[NDArray[np.float64]],
-    labels: NDArray[Any] | None = None,
-    name: str = "the data",
-    notes: Sequence[str] = (),
-) -> Labelled:
-    """Cases of arrays (T, F), their padding cut off.
-
-    Raises:
-        DataError: a sequence without steps or features, or of other features than the first.
-    """
-    features = series[0].shape[1] if series and series[0].ndim == 2 else 0
-    names = [f"feature {i}" for i in range(1, features + 1)]
-    return Labelled(from_series([_trimmed(s) for s in series], names, notes), labels, name)
-
-
 def _cases(data: Any) -> Labelled:
     if isinstance(data, Labelled):
         return data
     if isinstance(data, Cube):
         return Labelled(data)
     if isinstance(data, (str, Path)):
-        from gatework.data.archive import read_archive  # noqa: PLC0415  (which makes cases too)
-
         return read_archive(data)
     if _is_ragged(data):
         parts = [floats(part) for part in data]
@@ -125,11 +86,3 @@ def _is_ragged(data: Any) -> bool:
         return False
     shapes = {np.shape(part) for part in data}
     return () not in shapes and (is_objects or len(shapes) > 1)
-
-
-def _trimmed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without the steps at the end that hold nothing; the first step stays."""
-    if values.ndim != 2:
-        return values  # refused by the cube, in its words
-    seen = np.flatnonzero(~np.isnan(values).all(axis=1))
-    return values[: int(seen[-1]) + 1 if len(seen) else 1]

@@ -16,7 +16,7 @@ from gatework.data.bundled import SERIES
 from gatework.data.columns import Columns, as_list
 from gatework.data.cube import Cube
 from gatework.data.epochs import like_dates
-from gatework.data.grid import Grid, make_grid
+from gatework.data.grid import make_grid
 from gatework.data.series import (
     ELAPSED,
     floats,
@@ -38,6 +38,7 @@ from gatework.data.table import (
     texts,
 )
 from gatework.data.times import SECOND, Stamps, looks_like_times, read_times, spoilt_times
+from gatework.data.uneven import side_by_side
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
@@ -105,8 +106,6 @@ class _TableReader:
         ids = None if self.columns.id is None else texts(self.table, self.columns.id)
         parts = self.parts(ids, None if stamps is None else stamps.times)
         grid = make_grid([rows for _, rows in parts], stamps, self.columns.elapsed)
-        # Dates without a regular step cannot be continued; such rows are just counted.
-        counted = [grid.step.kind == "rows" and t.dtype.kind == "M" for t in grid.times]
         elapsed = grid.uneven and (self.columns.elapsed or not self.columns.settled)
         names, starts = [], []
         series, present = [], []
@@ -124,7 +123,7 @@ class _TableReader:
                 names.append(
                     label if len(targets) == 1 else f"{label}/{target}" if label else target
                 )
-                starts.append(0 if counted[number] else grid.times[number][0])
+                starts.append(0 if grid.uneven else grid.times[number][0])
         first = targets[0] if len(targets) == 1 else "value"
         found = [inputs[place - 1] for place in levels]
         cube = Cube(
@@ -139,7 +138,7 @@ class _TableReader:
             columns=self.columns.settle(targets, found, elapsed),
             zone=grid.zone,
             levels=levels,
-            stamps=self.shown(grid, len(targets)) if any(counted) else None,
+            stamps=side_by_side([t for t in grid.shown for _ in targets]) if grid.uneven else None,
         )
         cube = with_roles(cube, as_list(self.columns.future), as_list(self.columns.static))
         return self.with_missing(cube, targets, _padded(present))
@@ -160,11 +159,6 @@ class _TableReader:
                 f"Column {name!r} is read as a category, of {len(levels[place])} different values."
             )
         return data, levels
-
-    def shown(self, grid: Grid, targets: int) -> NDArray[np.datetime64]:
-        """What the clock showed at each step of each series, (N, T)."""
-        clocks: NDArray[np.datetime64] = stacked([t for t in grid.shown for _ in range(targets)])
-        return clocks
 
     def targets(self) -> list[str]:
         asked = self.columns.target

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatework.data.cube import Cube
+from gatework.data.words import check_choice
 from gatework.errors import DataError
 
 METHODS = ("standard", "robust", "log", "none")
@@ -65,10 +66,8 @@ class Scaler:
         Raises:
             DataError: an unknown method, or values that have no logarithm or are too large.
         """
-        for name, value, known in (("scaling", method, METHODS), ("per", per, PER)):
-            if value not in known:
-                shown = ", ".join(known)
-                raise DataError(f"There is no {name} {value!r}; choose one of {shown}.")
+        check_choice("scaling", method, METHODS)
+        check_choice("per", per, PER)
         before = _before(cube, ends, method)
         center, spread = np.zeros(before.shape[2]), np.ones(before.shape[2])
         for feature in _scaled_places(cube, method):

@@ -75,10 +75,9 @@ def floats(part: Any) -> Array:
 
 
 def stacked(series: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Series (T, ...) of different lengths as one array (N, T, ...); NaN or NaT behind the ends."""
-    missing = np.datetime64("NaT") if series[0].dtype.kind == "M" else np.nan
+    """Series (T, ...) of different lengths as one array (N, T, ...), NaN behind the ends."""
     shape = len(series), max(map(len, series)), *series[0].shape[1:]
-    values = np.full(shape, missing, dtype=series[0].dtype)
+    values = np.full(shape, np.nan, dtype=series[0].dtype)
     for row, part in zip(values, series, strict=True):
         row[: len(part)] = part
     return values
@@ -95,6 +94,8 @@ def with_roles(cube: Cube, ahead: Sequence[str], static: Sequence[str]) -> Cube:
         DataError: there is no such feature.
     """
     places, fixed = _places(cube, ahead), _places(cube, static)
+    if not places and not fixed:
+        return cube
     values, notes = cube.values.copy(), list(cube.notes)
     steps = np.arange(values.shape[1])
     for place in fixed:

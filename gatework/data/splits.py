@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatework.data.cube import Cube
+from gatework.data.words import some
 from gatework.errors import DataError
 
 VALIDATION, TEST = 0.2, 0.15  # shares of each series, where the user does not say
@@ -84,10 +85,9 @@ def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> lis
         )
     if not short:
         return []
-    names = ", ".join(repr(cube.ids[i]) for i in short[:5]) + (" ..." if len(short) > 5 else "")
     return [
         f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and are "
-        f"not trained on: {names}."
+        f"not trained on: {some([cube.ids[i] for i in short])}."
     ]
 
 

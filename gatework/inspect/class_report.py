@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatework.data.labelled import Labelled
+from gatework.data.cases import Labelled
 from gatework.inspect import figures
 from gatework.inspect.maps import maps, plain
 from gatework.inspect.page import about_model

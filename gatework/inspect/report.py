@@ -129,7 +129,7 @@ def _interval(evaluation: Evaluation, window: int) -> dict[str, Any]:
 
 def _when(cube: Cube, row: int, origin: int) -> str:
     name = figures.short(cube.ids[row])
-    if not cube.has_times or cube.step.kind == "rows":
+    if not cube.has_times or (cube.step.kind == "rows" and cube.stamps is None):
         return f"{name}, forecast from step {origin + 1}"
     stamp = cube.times(row, np.array([origin]))
     if cube.step.kind == "months" and stamp == stamp.astype("datetime64[M]"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,21 +16,21 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of
-from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.cases import Labelled
+from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
-from gatework.data.splits import VALIDATION
 from gatework.data.table import counted
+from gatework.data.words import check_choice
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification
 from gatework.tasks.classify_model import ClassifyModel, check_readable, make_network
 from gatework.tasks.classify_network import ClassifyNetwork
 from gatework.tasks.classify_problem import ClassifyProblem, stratified
-from gatework.tasks.estimator import Estimator
-from gatework.training.loop import Watcher, fit
-from gatework.training.settings import CASES_A_STEP, Settings
+from gatework.tasks.estimator import SCALINGS, Estimator
+from gatework.training.loop import Watcher
+from gatework.training.settings import CASES_A_STEP
 
-SCALINGS = ("standard", "none")
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "hidden_size", "num_layers", "bidirectional", "pool", "convolution", "shuffle", "class_weight",
@@ -37,6 +38,7 @@ SHAPES_A_RUN = (
 )  # fmt: skip
 
 
+@dataclass(eq=False, repr=False)
 class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Tells the class of a sequence.
 
@@ -79,52 +81,18 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """
 
     task = "classify"
-    network_: ClassifyNetwork
+    network_: ClassifyNetwork = field(init=False)
 
-    def __init__(
-        self,
-        cell: CellLike = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        *,
-        bidirectional: bool = False,
-        pool: str = "last",
-        convolution: str = "beside",
-        shuffle: bool = False,
-        class_weight: str | Mapping[Any, float] | None = None,
-        scaling: str = "standard",
-        dropout: float = 0.0,
-        forget_bias: float | None = None,
-        epochs: int = Settings.epochs,
-        batch_size: int = CASES_A_STEP,
-        learning_rate: float = Settings.learning_rate,
-        weight_decay: float = Settings.weight_decay,
-        clip: float = Settings.clip,
-        patience: int = Settings.patience,
-        validation: float = VALIDATION,
-        seed: int = Settings.seed,
-        device: str | None = Settings.device,
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.pool = pool
-        self.convolution = convolution
-        self.shuffle = shuffle
-        self.class_weight = class_weight
-        self.scaling = scaling
-        self.dropout = dropout
-        self.forget_bias = forget_bias
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.clip = clip
-        self.patience = patience
-        self.validation = validation
-        self.seed = seed
-        self.device = device
+    cell: CellLike = "lstm"
+    hidden_size: int = 64
+    num_layers: int = 1
+    _: KW_ONLY
+    bidirectional: bool = False
+    pool: str = "last"
+    convolution: str = "beside"
+    shuffle: bool = False
+    class_weight: str | Mapping[Any, float] | None = None
+    batch_size: int = CASES_A_STEP
 
     def fit(
         self,
@@ -177,21 +145,9 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             [repr(str(name)) for name in classes],
         )
         notes = [*data.cube.notes, *self._notes(classes, targets, validation)]
-        progress = fit(
-            problem,
-            self._settings(),
-            None if folder is None else Path(folder),
-            resume,
-            self._identity(
-                cell,
-                {key: str(getattr(self, key)) for key in SHAPES_A_RUN},
-                overview(data),
-                cases.inputs.numpy(),
-                targets,
-            ),
-            watcher,
-        )
-        network.eval()
+        shape = {key: str(getattr(self, key)) for key in SHAPES_A_RUN}
+        identity = self._identity(cell, shape, overview(data), cases.inputs.numpy(), targets)
+        progress = self._run(problem, identity, folder, resume, watcher)
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(model, progress.history, progress.best_epoch, notes)
 
@@ -259,7 +215,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         best_epoch: int,
         notes: list[str],
     ) -> Self:
-        self.scaler_, self.cell_, self.classes_ = model.scaler, model.cell, model.classes
+        self.classes_ = model.classes
         return super()._keep(model, history, best_epoch, notes)
 
     def _check(self) -> None:
@@ -269,10 +225,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 "With shuffle the stack reads features as steps, and convolution='before' has it "
                 "read convolved steps; choose one, or convolution='beside'."
             )
-        if self.scaling not in SCALINGS:
-            raise DataError(
-                f"There is no scaling {self.scaling!r}; choose one of {', '.join(SCALINGS)}."
-            )
+        check_choice("scaling", self.scaling, SCALINGS)
         given = self.class_weight
         if given is not None and given != "balanced" and not isinstance(given, Mapping):
             raise DataError(

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatework.data.labelled import Labelled, load_labelled
+from gatework.data.cases import Labelled
+from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
 from gatework.data.table import counted
 from gatework.equations import Spec
@@ -19,6 +20,7 @@ from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.classify_network import ClassifyNetwork
+from gatework.tasks.stacks import seeded
 
 AT_ONCE = 256  # sequences that are classified together
 
@@ -173,8 +175,7 @@ def make_network(
     cell: Spec, features: int, steps: int, classes: int, parameters: Mapping[str, Any]
 ) -> ClassifyNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(parameters["seed"])
+    with seeded(parameters["seed"]):
         return ClassifyNetwork(
             cell,
             features,

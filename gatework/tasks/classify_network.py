@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gatework.equations import Spec
-from gatework.layers import Pool, Recurrent
+from gatework.layers import Pool
 from gatework.paths.call import inside
+from gatework.tasks.stacks import stack
 from gatework.training.batch_norm import BatchNorm
 
 # Karim et al. 2017: filters and kernel sizes of the three blocks.
@@ -60,15 +61,9 @@ class ClassifyNetwork(nn.Module):
         self.features, self.steps, self.shuffle = features, steps, shuffle
         self.is_before, filters = convolution == "before", BLOCKS[-1][0]
         read = 2 * (steps if shuffle else features)  # each value with its mask
-        self.recurrent = Recurrent(
-            cell,
-            filters if self.is_before else read,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout if num_layers > 1 else 0.0,
-            proj_size=max(1, hidden_size // 2) if "P" in cell.sizes else 0,
-            forget_bias=forget_bias,
+        inputs = filters if self.is_before else read
+        self.recurrent = stack(
+            cell, inputs, hidden_size, num_layers, dropout, forget_bias, bidirectional
         )
         self.pool = Pool.after(self.recurrent, pool)
         self.dropout = nn.Dropout(dropout)

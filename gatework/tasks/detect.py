@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,19 +18,17 @@ from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
-from gatework.data.splits import VALIDATION, Split, split
-from gatework.data.times import plain
+from gatework.data.splits import Split, split
+from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
 from gatework.tasks.detect_problem import DetectProblem
 from gatework.tasks.detect_stream import DetectStream
-from gatework.tasks.estimator import Estimator
-from gatework.training.loop import Watcher, fit
-from gatework.training.settings import Settings
+from gatework.tasks.estimator import SCALINGS, Estimator
+from gatework.training.loop import Watcher
 
-SCALINGS = ("standard", "none")
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
@@ -39,6 +37,7 @@ SHAPES_A_RUN = (
 )  # fmt: skip
 
 
+@dataclass(eq=False, repr=False)
 class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
     """Finds the steps in which a series is not as it was before.
 
@@ -84,60 +83,20 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     task = "detect"
 
-    def __init__(
-        self,
-        kind: str = "forecast",
-        cell: CellLike = "lstm",
-        hidden_size: int = 32,
-        num_layers: int = 1,
-        context: int = 64,
-        *,
-        target: str | Sequence[str] | None = None,
-        time: str | None = None,
-        id: str | None = None,
-        features: str | Sequence[str] = (),
-        short: int = 20,
-        memory: int = 8000,
-        quiet: int = 0,
-        contamination: str | float = "auto",
-        scaling: str = "standard",
-        dropout: float = 0.0,
-        forget_bias: float | None = None,
-        epochs: int = Settings.epochs,
-        batch_size: int = Settings.batch_size,
-        learning_rate: float = Settings.learning_rate,
-        weight_decay: float = Settings.weight_decay,
-        clip: float = Settings.clip,
-        patience: int = Settings.patience,
-        validation: float = VALIDATION,
-        seed: int = Settings.seed,
-        device: str | None = Settings.device,
-    ) -> None:
-        self.kind = kind
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.context = context
-        self.target = target
-        self.time = time
-        self.id = id
-        self.features = features
-        self.short = short
-        self.memory = memory
-        self.quiet = quiet
-        self.contamination = contamination
-        self.scaling = scaling
-        self.dropout = dropout
-        self.forget_bias = forget_bias
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.clip = clip
-        self.patience = patience
-        self.validation = validation
-        self.seed = seed
-        self.device = device
+    kind: str = "forecast"
+    cell: CellLike = "lstm"
+    hidden_size: int = 32
+    num_layers: int = 1
+    context: int = 64
+    _: KW_ONLY
+    target: str | Sequence[str] | None = None
+    time: str | None = None
+    id: str | None = None
+    features: str | Sequence[str] = ()
+    short: int = 20
+    memory: int = 8000
+    quiet: int = 0
+    contamination: str | float = "auto"
 
     def fit(
         self,
@@ -185,20 +144,9 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
                 "data are needed."
             )
         notes = [*cube.notes, *scaler.notes(cube, cut.train), *_short(cube, cut, self.context)]
-        progress = fit(
-            problem,
-            self._settings(),
-            None if folder is None else Path(folder),
-            resume,
-            self._identity(
-                cell,
-                {key: getattr(self, key) for key in SHAPES_A_RUN},
-                overview(cube),
-                problem.values.cpu().numpy(),
-            ),
-            watcher,
-        )
-        model.network.eval()
+        shape = {key: getattr(self, key) for key in SHAPES_A_RUN}
+        identity = self._identity(cell, shape, overview(cube), problem.values.cpu().numpy())
+        progress = self._run(problem, identity, folder, resume, watcher)
         model = model.calibrated(cube, cut.train if problem.validation_size else cut.train * 0)
         if self.contamination != "auto":
             model = model.at_most(cube, float(self.contamination))
@@ -244,7 +192,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         behind = np.isnan(scores)
         told = {
             "id": np.repeat(np.array(cube.ids), cube.lengths),
-            "time": _times(cube),
+            "time": cube.all_times(),
             "score": scores[~behind],
             "anomaly": scores[~behind] > model.threshold,
         }
@@ -284,9 +232,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         check_arguments(self.get_params(deep=False))
-        for name, known in (("kind", tuple(KINDS)), ("scaling", SCALINGS)):
-            if (given := getattr(self, name)) not in known:
-                raise DataError(f"There is no {name} {given!r}; choose one of {', '.join(known)}.")
+        check_choice("kind", self.kind, KINDS)
+        check_choice("scaling", self.scaling, SCALINGS)
 
     def _keep(
         self,
@@ -295,24 +242,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         best_epoch: int,
         notes: list[str],
     ) -> Self:
-        self.scaler_, self.cell_ = model.scaler, model.cell
         self.threshold_, self.offset_ = model.threshold, -model.threshold
         return super()._keep(model, history, best_epoch, notes)
-
-
-def _times(cube: Cube) -> pa.Array:
-    """The time stamp of each step of each series, one series behind the other.
-
-    Where the steps are not regular it is what the clock showed.
-    """
-    if cube.stamps is not None:
-        each = zip(cube.stamps, cube.lengths, strict=True)
-        return pa.array(plain(np.concatenate([shown[:steps] for shown, steps in each])))
-    parts = [
-        replace(cube, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
-        for start, steps in zip(cube.starts, cube.lengths, strict=True)
-    ]
-    return pa.chunked_array(parts)
 
 
 def _short(cube: Cube, cut: Split, context: int) -> list[str]:
@@ -320,8 +251,7 @@ def _short(cube: Cube, cut: Split, context: int) -> list[str]:
     short = [name for name, end in zip(cube.ids, cut.train, strict=True) if end < context]
     if not short:
         return []
-    names = ", ".join(map(repr, short[:5])) + (" ..." if len(short) > 5 else "")
     return [
         f"{len(short)} of {len(cube.ids)} series have fewer than {context} steps for training "
-        f"(context): {names}."
+        f"(context): {some(short)}."
     ]

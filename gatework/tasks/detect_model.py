@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
-from gatework.data.load import load_cube
 from gatework.data.scaling import COMMON, Scaler
 from gatework.data.times import Step
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
-from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
 from gatework.tasks.detect_network import NextStep, Rebuild, make_network, observed
+from gatework.tasks.same_kind import load_same
 from gatework.tasks.surprise import FLOOR, Begin, Judge
 
 AT_ONCE = 1024  # windows that are rebuilt together
@@ -67,19 +66,7 @@ class DetectModel:
         Raises:
             DataError: it cannot be read, or has other features or steps.
         """
-        cube = load_cube(data, self.columns)
-        if len(cube.names) != len(self.names):
-            raise DataError(
-                f"The model was fitted on {len(self.names)} features {list(self.names)}, the "
-                f"data has {len(cube.names)}: {list(cube.names)}."
-            )
-        regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
-        if regular and cube.lengths.max() > 1 and cube.step != self.step:
-            raise DataError(
-                f"The model was fitted on steps of {self.step.words()}, the data has steps of "
-                f"{cube.step.words()}."
-            )
-        return cube
+        return load_same(data, self.columns, self.names, self.step)
 
     def scaled(self, cube: Cube) -> Array:
         """A cube in the units of the network, (N, T, F), as the network gets it.

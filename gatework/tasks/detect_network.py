@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatework.equations import Spec
-from gatework.layers import Recurrent
+from gatework.tasks.stacks import seeded, stack
 
 REACH = 10.0  # spreads; what an input is further away the networks need not tell apart
 PART = 4096  # steps of a long series that are read at once
@@ -38,7 +38,7 @@ class NextStep(nn.Module):
     ) -> None:
         super().__init__()
         self.features = features
-        self.recurrent = _stack(cell, 3 * features, hidden_size, num_layers, **options)
+        self.recurrent = stack(cell, 3 * features, hidden_size, num_layers, **options)
         self.head = nn.Linear(self.recurrent.output_size, features)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -78,9 +78,9 @@ class Rebuild(nn.Module):
         self, cell: Spec, features: int, hidden_size: int, num_layers: int, **options: Any
     ) -> None:
         super().__init__()
-        self.recurrent = _stack(cell, 3 * features, hidden_size, num_layers, **options)
+        self.recurrent = stack(cell, 3 * features, hidden_size, num_layers, **options)
         size = self.recurrent.output_size
-        self.decoder = _stack(cell, size, hidden_size, num_layers, **options)
+        self.decoder = stack(cell, size, hidden_size, num_layers, **options)
         self.head = nn.Linear(self.decoder.output_size, features)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -96,8 +96,7 @@ KINDS: Mapping[str, type[NextStep] | type[Rebuild]] = {"forecast": NextStep, "au
 
 def make_network(cell: Spec, features: int, parameters: Mapping[str, Any]) -> NextStep | Rebuild:
     """The untrained network of an estimator's arguments; the same for the same seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(parameters["seed"])
+    with seeded(parameters["seed"]):
         return KINDS[parameters["kind"]](
             cell,
             features,
@@ -126,22 +125,3 @@ def observed(values: Array, before: Array | None = None) -> Array:
     neighbours = seen & np.concatenate([there[None] > 0, seen[:-1]])
     change = np.diff(filled, axis=0, prepend=start[None]) * neighbours
     return np.concatenate([filled, change, seen], axis=1)
-
-
-def _stack(
-    cell: Spec,
-    inputs: int,
-    hidden_size: int,
-    num_layers: int,
-    dropout: float,
-    forget_bias: float | None,
-) -> Recurrent:
-    return Recurrent(
-        cell,
-        inputs,
-        hidden_size,
-        num_layers,
-        dropout=dropout if num_layers > 1 else 0.0,
-        proj_size=max(1, hidden_size // 2) if "P" in cell.sizes else 0,
-        forget_bias=forget_bias,
-    )

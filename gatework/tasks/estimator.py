@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -16,11 +16,17 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from gatework.cells import CellLike, all_cells, name_of
+from gatework.data.scaling import Scaler
+from gatework.data.splits import VALIDATION
 from gatework.equations import Spec
 from gatework.equations.spec import to_dict
 from gatework.errors import ModelError
 from gatework.tasks import saving
+from gatework.training.checkpoint import Progress
+from gatework.training.loop import Problem, Watcher, fit
 from gatework.training.settings import Settings
+
+SCALINGS = ("standard", "none")  # where no logarithm makes sense, nor quartiles
 
 
 class UnfittedError(ModelError, NotFittedError):  # type: ignore[misc]
@@ -39,6 +45,10 @@ class FittedModel(Protocol):
         """The equations."""
 
     @property
+    def scaler(self) -> Scaler:
+        """Fitted on the training part."""
+
+    @property
     def network(self) -> nn.Module:
         """Of these equations, trained."""
 
@@ -46,19 +56,36 @@ class FittedModel(Protocol):
         """Everything but the weights, JSON-ready."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A task as an estimator: arguments are kept as given, what is fitted ends in an underscore.
 
     A task says its name and what ``_check``, ``_keep`` and ``_from_config`` do; one that fits more
-    than a network, which arrays that are.
+    than a network, which arrays that are. Here stand the arguments that all of them have; each
+    task adds its own.
     """
 
     task: ClassVar[str]
-    model_: Any
-    network_: Any
-    history_: list[dict[str, float]]
-    best_epoch_: int
-    notes_: list[str]
+    scaling: str = "standard"
+    dropout: float = 0.0
+    forget_bias: float | None = None
+    epochs: int = Settings.epochs
+    batch_size: int = Settings.batch_size
+    learning_rate: float = Settings.learning_rate
+    weight_decay: float = Settings.weight_decay
+    clip: float = Settings.clip
+    patience: int = Settings.patience
+    validation: float = VALIDATION
+    seed: int = Settings.seed
+    device: str | None = Settings.device
+
+    model_: Any = field(init=False)
+    network_: Any = field(init=False)
+    scaler_: Scaler = field(init=False)
+    cell_: Spec = field(init=False)
+    history_: list[dict[str, float]] = field(init=False)
+    best_epoch_: int = field(init=False)
+    notes_: list[str] = field(init=False)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as a folder: model.safetensors and config.json, no pickle."""
@@ -126,11 +153,24 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Take over what was fitted."""
         self.model_, self.network_ = model, model.network
+        self.scaler_, self.cell_ = model.scaler, model.cell
         self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
         return self
 
-    def _settings(self) -> Settings:
-        return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
+    def _run(
+        self,
+        problem: Problem,
+        identity: dict[str, Any],
+        folder: str | Path | None,
+        resume: bool,
+        watcher: Watcher | None,
+    ) -> Progress:
+        """Train; the network ends with the weights of the best epoch, and is to be used."""
+        settings = Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
+        place = None if folder is None else Path(folder)
+        progress = fit(problem, settings, place, resume, identity, watcher)
+        problem.model.eval()
+        return progress
 
     def _identity(
         self, cell: Spec, arguments: Mapping[str, Any], overview: str, *data: NDArray[Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +18,9 @@ from gatework.data.doctor import overview
 from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
-from gatework.data.splits import VALIDATION, Split, check_long_enough, default_context, split
+from gatework.data.splits import Split, check_long_enough, default_context, split
 from gatework.data.stream import BUFFER, Stream
+from gatework.data.words import some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.backtest import backtest
@@ -32,8 +33,7 @@ from gatework.tasks.network import check_form
 from gatework.tasks.predictions import Predictions
 from gatework.tasks.problem import ForecastProblem, mean_loss, problem_of
 from gatework.tasks.streaming import fit_stream
-from gatework.training.loop import Watcher, fit
-from gatework.training.settings import Settings
+from gatework.training.loop import Watcher
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
@@ -42,6 +42,7 @@ SHAPES_A_RUN = (
 )  # fmt: skip
 
 
+@dataclass(eq=False, repr=False)
 class Forecaster(Predictions):
     """Forecasts the next ``horizon`` steps of a series from its last ``context`` steps.
 
@@ -101,76 +102,28 @@ class Forecaster(Predictions):
 
     task = "forecast"
 
-    def __init__(
-        self,
-        cell: CellLike = "lstm",
-        hidden_size: int = 32,
-        num_layers: int = 1,
-        horizon: int = 12,
-        context: int | None = None,
-        *,
-        target: str | Sequence[str] | None = None,
-        time: str | None = None,
-        id: str | None = None,
-        features: str | Sequence[str] = (),
-        future: str | Sequence[str] = (),
-        static: str | Sequence[str] = (),
-        categories: str | Sequence[str] = (),
-        calendar: bool | str | Sequence[str] = False,
-        season: int | None = None,
-        scaling: str = "standard",
-        per: str = "series",
-        relative: bool = True,
-        reads_target: bool = True,
-        dropout: float = 0.0,
-        forget_bias: float | None = None,
-        form: str = "direct",
-        head: str = "point",
-        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
-        loss: str = "mae",
-        epochs: int = Settings.epochs,
-        batch_size: int = Settings.batch_size,
-        learning_rate: float = Settings.learning_rate,
-        weight_decay: float = Settings.weight_decay,
-        clip: float = Settings.clip,
-        patience: int = Settings.patience,
-        validation: float = VALIDATION,
-        seed: int = Settings.seed,
-        device: str | None = Settings.device,
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.horizon = horizon
-        self.context = context
-        self.target = target
-        self.time = time
-        self.id = id
-        self.features = features
-        self.future = future
-        self.static = static
-        self.categories = categories
-        self.calendar = calendar
-        self.season = season
-        self.scaling = scaling
-        self.per = per
-        self.relative = relative
-        self.reads_target = reads_target
-        self.dropout = dropout
-        self.forget_bias = forget_bias
-        self.form = form
-        self.head = head
-        self.quantiles = quantiles
-        self.loss = loss
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.clip = clip
-        self.patience = patience
-        self.validation = validation
-        self.seed = seed
-        self.device = device
+    cell: CellLike = "lstm"
+    hidden_size: int = 32
+    num_layers: int = 1
+    horizon: int = 12
+    context: int | None = None
+    _: KW_ONLY
+    target: str | Sequence[str] | None = None
+    time: str | None = None
+    id: str | None = None
+    features: str | Sequence[str] = ()
+    future: str | Sequence[str] = ()
+    static: str | Sequence[str] = ()
+    categories: str | Sequence[str] = ()
+    calendar: bool | str | Sequence[str] = False
+    season: int | None = None
+    per: str = "series"
+    relative: bool = True
+    reads_target: bool = True
+    form: str = "direct"
+    head: str = "point"
+    quantiles: Sequence[float] = (0.1, 0.5, 0.9)
+    loss: str = "mae"
 
     def fit(
         self,
@@ -282,8 +235,7 @@ class Forecaster(Predictions):
             overview(cube),
             problem.parts["train"].scaled.cpu().numpy(),
         )
-        place = None if folder is None else Path(folder)
-        progress = fit(problem, self._settings(), place, resume, identity, watcher)
+        progress = self._run(problem, identity, folder, resume, watcher)
         best, done = progress.best_epoch, len(earlier)
         if np.isfinite(loss):
             better = progress.best_loss < loss
@@ -293,7 +245,6 @@ class Forecaster(Predictions):
                 model.network.load_state_dict(before)
                 notes[-1] = f"No epoch made it better on the new data ({found}); it is as it was."
                 best = 0
-        model.network.eval()
         if len(validation):
             model = model.calibrated(cube, validation)
             notes += diagnose(model.network, validation, model.units(cube, model.scaler))
@@ -363,7 +314,6 @@ class Forecaster(Predictions):
         best_epoch: int,
         notes: list[str],
     ) -> Self:
-        self.scaler_, self.cell_ = model.scaler, model.cell
         self.context_, self.season_, self.horizon_ = model.context, model.season, model.horizon
         return super()._keep(model, history, best_epoch, notes)
 
@@ -409,5 +359,4 @@ class Forecaster(Predictions):
 def _listed_new(names: list[str]) -> str:
     if not names:
         return ""
-    shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
-    return f", {len(names)} of them new ({shown})"
+    return f", {len(names)} of them new ({some(names)})"

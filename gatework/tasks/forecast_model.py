@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.cells import name_of
+from gatework.data import uneven
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.encoding import Encoding
-from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import split
 from gatework.data.times import Step
@@ -36,6 +36,8 @@ from gatework.tasks.heads import make_head
 from gatework.tasks.inputs import Layout
 from gatework.tasks.intervals import Calibration
 from gatework.tasks.network import FORMS, ForecastNetwork
+from gatework.tasks.same_kind import load_same
+from gatework.tasks.stacks import seeded
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -102,21 +104,12 @@ class ForecastModel:
         Raises:
             DataError: it cannot be read, or has other features or steps.
         """
-        cube = load_cube(data, self.columns)
-        if len(cube.names) != len(self.names):
-            raise DataError(
-                f"The model was fitted on {len(self.names)} features {list(self.names)}, the "
-                f"data has {len(cube.names)}: {list(cube.names)}."
-            )
-        regular = {"rows"}.isdisjoint((cube.step.kind, self.step.kind))
-        if regular and cube.lengths.max() == 1:  # single rows say nothing of their step
-            cube = replace(cube, step=self.step)
-        if regular and cube.step != self.step:
-            raise DataError(
-                f"The model was fitted on steps of {self.step.words()}, the data has steps of "
-                f"{cube.step.words()}."
-            )
-        return replace(cube, notes=(*cube.notes, *self.encoding.notes(cube, self.horizon)))
+        cube = load_same(data, self.columns, self.names, self.step)
+        notes = [*cube.notes, *self.encoding.notes(cube, self.horizon)]
+        if cube.stamps is not None:
+            coming = uneven.known(cube.stamps).sum(axis=1) - cube.lengths
+            notes += [uneven.words(cube.stamps)] if (coming < self.horizon).any() else []
+        return replace(cube, notes=tuple(notes))
 
     def windows(self, cube: Cube, rows: Places, origins: Places) -> Windows:
         """Windows of a cube in the units of the network."""
@@ -139,8 +132,7 @@ class ForecastModel:
         self, cube: Cube, rows: Places, origins: Places, levels: Sequence[float]
     ) -> Array:
         """Quantiles (M, H, Q) from some places, in the user's units; NaN where nothing is seen."""
-        with torch.random.fork_rng():  # some are drawn
-            torch.manual_seed(self.parameters["seed"])
+        with seeded(self.parameters["seed"]):  # some are drawn
             return self._told(
                 cube, rows, origins, lambda b, u: self.network.quantiles(b, u, levels), FEW
             )
@@ -358,8 +350,7 @@ def new_model(
 
 def make_network(cell: Spec, layout: Layout, parameters: Mapping[str, Any]) -> ForecastNetwork:
     """The untrained network of an estimator's arguments; the same for the same seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(parameters["seed"])
+    with seeded(parameters["seed"]):
         return FORMS[parameters["form"]](
             cell,
             layout,

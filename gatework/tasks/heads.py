@@ -19,6 +19,7 @@ from torch import Tensor, distributions
 from torch.nn.functional import softplus
 
 from gatework.data.cube import Cube
+from gatework.data.words import check_choice
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
@@ -281,10 +282,8 @@ def check_head(name: str, loss: str, quantiles: Any, scaling: str) -> None:
     Raises:
         DataError: in one line, which and why.
     """
-    if name not in HEADS:
-        raise DataError(f"There is no head {name!r}; choose one of {', '.join(HEADS)}.")
-    if loss not in LOSSES:
-        raise DataError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+    check_choice("head", name, HEADS)
+    check_choice("loss", loss, LOSSES)
     if name != "point" and loss != "mae":
         raise DataError(
             f"loss={loss!r} is for the head 'point'; the head {name!r} has a loss of its own. "

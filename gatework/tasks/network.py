@@ -10,18 +10,20 @@ with, and is fed its own forecasts in training too, so that it learns what it wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gatework.data.windows import Batch
+from gatework.data.words import check_choice
 from gatework.equations import Spec
 from gatework.errors import DataError
 from gatework.layers import Recurrent
 from gatework.tasks.heads import COUNTS, Head
 from gatework.tasks.inputs import Inputs, Layout, last_seen
+from gatework.tasks.stacks import stack
 
 PATHS = 200  # futures that are drawn of each window
 
@@ -51,19 +53,11 @@ class ForecastNetwork(nn.Module, ABC):
         self.horizon, self.outcome = horizon, outcome
         inputs = Inputs(layout, relative)
 
-        def stack(size: int) -> Recurrent:
-            return Recurrent(
-                cell,
-                size,
-                hidden_size,
-                num_layers,
-                dropout=dropout if num_layers > 1 else 0.0,
-                proj_size=max(1, hidden_size // 2) if "P" in cell.sizes else 0,
-                forget_bias=forget_bias,
-            )
+        def layers(size: int) -> Recurrent:
+            return stack(cell, size, hidden_size, num_layers, dropout, forget_bias)
 
-        self.recurrent = stack(self.input_size(inputs))
-        self._add_parts(stack, inputs)
+        self.recurrent = layers(self.input_size(inputs))
+        self._add_parts(layers, inputs)
         self.inputs = inputs
 
     @abstractmethod
@@ -71,7 +65,7 @@ class ForecastNetwork(nn.Module, ABC):
         """Numbers that the stack reads at each step."""
 
     @abstractmethod
-    def _add_parts(self, stack: Any, inputs: Inputs) -> None: ...
+    def _add_parts(self, layers: Callable[[int], Recurrent], inputs: Inputs) -> None: ...
 
     @abstractmethod
     def forward(self, batch: Batch, units: Tensor) -> Tensor:
@@ -107,7 +101,7 @@ class Direct(ForecastNetwork):
         """Those of the context."""
         return inputs.context_size
 
-    def _add_parts(self, stack: Any, inputs: Inputs) -> None:
+    def _add_parts(self, layers: Callable[[int], Recurrent], inputs: Inputs) -> None:
         read = self.recurrent.output_size + self.horizon * inputs.future_size
         self.head = nn.Linear(read, self.horizon * self.outcome.size)
 
@@ -127,8 +121,8 @@ class EncoderDecoder(ForecastNetwork):
         """Those of the context; the decoder reads a value and the future."""
         return inputs.context_size
 
-    def _add_parts(self, stack: Any, inputs: Inputs) -> None:
-        self.decoder = stack(1 + inputs.future_size)
+    def _add_parts(self, layers: Callable[[int], Recurrent], inputs: Inputs) -> None:
+        self.decoder = layers(1 + inputs.future_size)
         self.head = nn.Linear(self.decoder.output_size, self.outcome.size)
 
     def forward(self, batch: Batch, units: Tensor) -> Tensor:
@@ -151,7 +145,7 @@ class Recursive(ForecastNetwork):
         """Those of the context, and what is known of the next step."""
         return inputs.context_size + inputs.future_size
 
-    def _add_parts(self, stack: Any, inputs: Inputs) -> None:
+    def _add_parts(self, layers: Callable[[int], Recurrent], inputs: Inputs) -> None:
         self.head = nn.Linear(self.recurrent.output_size, self.outcome.size)
 
     def reads(self, batch: Batch) -> Tensor:
@@ -245,8 +239,7 @@ def check_form(form: str, head: str, reads_target: bool = True) -> None:
     Raises:
         DataError: in one line, why.
     """
-    if form not in FORMS:
-        raise DataError(f"There is no form {form!r}; choose one of {', '.join(FORMS)}.")
+    check_choice("form", form, FORMS)
     if (form, head) == ("recursive", "quantile"):
         raise DataError(
             "The form 'recursive' draws futures step by step, and from quantiles nothing can be "

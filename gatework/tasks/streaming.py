@@ -27,7 +27,7 @@ from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts
 from gatework.tasks.network import ForecastNetwork
 from gatework.tasks.problem import ForecastProblem, problem_of
-from gatework.training.loop import Watcher, fit
+from gatework.training.loop import Watcher
 
 if TYPE_CHECKING:
     from gatework.tasks.forecast import Forecaster
@@ -157,9 +157,7 @@ def fit_stream(
     identity = forecaster._identity(
         model.cell, arguments, overview(survey.first), windows.scaled.cpu().numpy()
     )
-    place = None if folder is None else Path(folder)
-    progress = fit(problem, forecaster._settings(), place, resume, identity, watcher)
-    model.network.eval()
+    progress = forecaster._run(problem, identity, folder, resume, watcher)
     notes = [
         f"{stream.path} is read in {len(stream)} pieces of at most {stream.buffer} rows.",
         *survey.notes,

@@ -1,0 +1,28 @@
+"""Options that several commands have, each with its type and its words once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Where, and with what that was there before.
+Out = Annotated[Path, typer.Option(help="Folder for model, checkpoint and report.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")]
+
+# The network.
+Cell = Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")]
+HiddenSize = Annotated[int, typer.Option(min=1, help="Units of each layer.")]
+Layers = Annotated[int, typer.Option(min=1, help="Layers on top of each other.")]
+
+# Training, as in ``gatework.training.settings.Settings``.
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
+Patience = Annotated[
+    int, typer.Option(min=0, help="Epochs without progress before stopping; 0: never.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Examples per step.")]
+LearningRate = Annotated[float, typer.Option(min=0.0, help="Of AdamW.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")]

@@ -1,0 +1,80 @@
+"""Rows without a regular step: their own stamps in what is told of them, and likely ones behind."""
+
+import numpy as np
+import pandas as pd
+from cli_tools import done
+from data_tools import quick
+
+import gatework as gw
+from gatework.data import Columns, load_cube
+from gatework.data.uneven import usual
+
+HOURS = np.array([0, 3, 6, 10, 12, 15, 19, 21, 24, 27, 31, 33, 36, 40, 42, 45.0])
+TIMES = pd.Timestamp("2024-05-01") + pd.to_timedelta(HOURS, unit="h")
+
+
+def table(times=TIMES, shops=("a", "b")):
+    """Two shops, the second of which ends four rows earlier."""
+    parts = [
+        pd.DataFrame({"time": times[: len(times) - 4 * i], "shop": s, "y": np.arange(16.0 - 4 * i)})
+        for i, s in enumerate(shops)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def after(last, count, distance="3h"):
+    return [last + (k + 1) * pd.Timedelta(distance) for k in range(count)]
+
+
+def test_forecasts_are_dated_by_the_usual_distance():
+    model = quick(target="y", id="shop").fit(table())
+    told = model.predict_table(table())
+    assert told["time"].to_pylist() == [*after(TIMES[15], 3), *after(TIMES[11], 3)]
+    assert told["id"].to_pylist() == ["a"] * 3 + ["b"] * 3
+    says = model.model_.load(table()).notes[-1]
+    assert says.endswith("they are dated by the usual distance, 3 hours.")
+
+
+def test_stamps_that_are_known_ahead_are_kept():
+    future = table().assign(price=1.0)
+    future.loc[13:15, "y"] = np.nan
+    future.loc[26:, "y"] = np.nan  # two rows, one fewer than the horizon
+    model = quick(target="y", id="shop", future="price").fit(future)
+    told = model.predict_table(future)["time"].to_pylist()
+    assert told == [*TIMES[13:16], *TIMES[10:12], *after(TIMES[11], 1)]
+    whole = future[future["shop"] == "a"]
+    assert not any("dated" in note for note in model.model_.load(whole).notes)
+
+
+def test_whole_numbers_go_on_by_whole_numbers():
+    numbers = table(np.array([1, 5, 9, 12, 16, 20, 24, 27, 31, 35, 39, 43, 47, 51, 55, 59]))
+    cube = load_cube(numbers, Columns("y", "time", "shop"))
+    assert cube.times_after(2).to_pylist() == [63, 67, 47, 51]
+    assert cube.all_times().to_pylist() == numbers["time"].to_list()
+    assert cube.until(np.array([2, 3])).times_after(1).to_pylist() == [9, 13]
+    detector = gw.Detector(hidden_size=4, context=4, epochs=1, time="time", id="shop")
+    told = detector.fit(numbers).predict_table(numbers)
+    assert told["time"].to_pylist() == numbers["time"].to_list()
+
+
+def test_distances_are_rounded_and_single_rows_have_none():
+    def of(*seconds):
+        return usual(np.array([seconds], "datetime64[s]").astype("datetime64[us]"))
+
+    assert of(0, 5431, 10862) == 91 * 60_000_000
+    assert of(0, 25 * 3600, 50 * 3600 + 100) == 25 * 3600 * 1_000_000
+    assert of(7) is None
+    cube = load_cube(table(), Columns("y", "time", "shop")).until(np.array([1, 1]))
+    assert cube.times_after(2).to_pylist() == [None] * 4
+    assert cube.times(0, np.array([0]))[0] == TIMES[0]
+
+
+def test_the_command_line_says_how_it_dates(tmp_path):
+    path, run = tmp_path / "shops.csv", tmp_path / "run"
+    table().to_csv(path, index=False)
+    done("fit", "forecast", path, "--target", "y", "--id", "shop", "--horizon", 2, "--context", 3,
+         "--epochs", 1, "--hidden-size", 4, "--out", run)  # fmt: skip
+    told = done("predict", run, path)
+    assert "a,2024-05-03 00:00:00,1," in told.out.replace('"', "").replace("T", " ")
+    assert "dated by the usual distance, 3 hours." in told.err
+    assert "forecast from 2024-05-0" in (run / "report.html").read_text()
