@@ -147,12 +147,14 @@ def standing(horizon: int, runs: list[dict[str, Any]]) -> str:
     )
 
 
-def words(name: str, data: Data, seeds: int, text: str, standings: list[str]) -> str:
+def words(name: str, horizons: list[int], seeds: int, text: str, standings: list[str]) -> str:
     """The section of docs/results_forecast.md."""
+    data = SETS[name]
+    some = "" if len(horizons) == len(HORIZONS) else f" --horizons {' '.join(map(str, horizons))}"
     month, shown = MONTH * data.hour, " and ".join(map(str, data.relative))
     return (
-        f"Measured by `python benchmarks/ett.py --data {name} --write docs/results_forecast.md`, "
-        f"seeds 0 to {seeds - 1}, mean ± standard deviation, seconds of processor time of a fit on "
+        f"Measured by `python benchmarks/ett.py --data {name}{some} --write "
+        f"docs/results_forecast.md`, seeds 0 to {seeds - 1}, mean ± standard deviation, seconds of processor time of a fit on "
         f"one thread. The Informer's split: {TRAIN * month} rows for training, "
         f"{VALIDATION * month} for validation, {TEST * month} for the test, of which every window "
         f"counts (targets within the test rows, the context may lie before). Each column is "
@@ -161,7 +163,7 @@ def words(name: str, data: Data, seeds: int, text: str, standings: list[str]) ->
         f"columns, each by itself (the published ones read all columns at once): {data.context} "
         f"steps read, all forecast at once, every training window, {BATCH} a step, squared error, "
         f"learning rate 0.001, {data.epochs} epochs, of which the one with the smallest validation "
-        f"loss is kept. {shown} steps ahead the values are read and forecast relative to the last "
+        f"loss is kept (a budget of time: that loss still fell). {shown} steps ahead the values are read and forecast relative to the last "
         f"one, which the validation part decided. The linear model is a ridge regression on the "
         f"same windows, of at most 20,000 of them. {data.remark}\n\n{text}\n\n"
         f"{' '.join(standings)}"
@@ -193,7 +195,8 @@ def main() -> None:
         standings.append(standing(horizon, runs))
         print("\n".join([*found, standings[-1]]), flush=True)
     if options.write:
-        text = words(options.data, data, options.seeds, "\n".join(lines), standings)
+        given = options.data, options.horizons, options.seeds
+        text = words(*given, "\n".join(lines), standings)
         write_section(options.write, f"{options.data}, multivariate", text)
 
 
