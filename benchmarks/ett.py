@@ -147,24 +147,26 @@ def standing(horizon: int, runs: list[dict[str, Any]]) -> str:
     )
 
 
-def words(name: str, data: Data, seeds: int, text: str, standings: list[str]) -> str:
+def words(name: str, horizons: list[int], seeds: int, text: str, standings: list[str]) -> str:
     """The section of docs/results_forecast.md."""
+    data = SETS[name]
+    some = "" if len(horizons) == len(HORIZONS) else f" --horizons {' '.join(map(str, horizons))}"
     month, shown = MONTH * data.hour, " and ".join(map(str, data.relative))
     return (
-        f"Measured by `python benchmarks/ett.py --data {name} --write docs/results_forecast.md`, "
-        f"seeds 0 to {seeds - 1}, mean ± standard deviation, seconds of processor time of a fit on "
-        f"one thread. The Informer's split: {TRAIN * month} rows for training, "
-        f"{VALIDATION * month} for validation, {TEST * month} for the test, of which every window "
-        f"counts (targets within the test rows, the context may lie before). Each column is "
-        f"scaled by mean and deviation of its training rows; MSE and MAE are means over windows, "
-        f"steps and all seven columns in these units. Ours is one LSTM of {HIDDEN} units for all "
-        f"columns, each by itself (the published ones read all columns at once): {data.context} "
-        f"steps read, all forecast at once, every training window, {BATCH} a step, squared error, "
-        f"learning rate 0.001, {data.epochs} epochs, of which the one with the smallest validation "
-        f"loss is kept. {shown} steps ahead the values are read and forecast relative to the last "
-        f"one, which the validation part decided. The linear model is a ridge regression on the "
-        f"same windows, of at most 20,000 of them. {data.remark}\n\n{text}\n\n"
-        f"{' '.join(standings)}"
+        f"Measured by `python benchmarks/ett.py --data {name}{some} --write "
+        f"docs/results_forecast.md`, seeds 0 to {seeds - 1}, mean ± standard deviation, seconds of "
+        f"processor time of a fit on one thread. The Informer's split: {TRAIN * month} rows for "
+        f"training, {VALIDATION * month} for validation, {TEST * month} for the test, of which "
+        f"every window counts (targets within the test rows, the context may lie before). Each "
+        f"column is scaled by mean and deviation of its training rows; MSE and MAE are means over "
+        f"windows, steps and all seven columns in these units. Ours is one LSTM of {HIDDEN} units "
+        f"for all columns, each by itself (the published ones read all columns at once): "
+        f"{data.context} steps read, all forecast at once, every training window, {BATCH} a step, "
+        f"squared error, learning rate 0.001, {data.epochs} epochs (a budget of time, not the end "
+        f"of what it can learn), of which the one with the smallest validation loss is kept. "
+        f"{shown} steps ahead the values are read and forecast relative to the last one, which the "
+        f"validation part decided. The linear model is a ridge regression on the same windows, of "
+        f"at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}"
     )
 
 
@@ -193,7 +195,8 @@ def main() -> None:
         standings.append(standing(horizon, runs))
         print("\n".join([*found, standings[-1]]), flush=True)
     if options.write:
-        text = words(options.data, data, options.seeds, "\n".join(lines), standings)
+        given = options.data, options.horizons, options.seeds
+        text = words(*given, "\n".join(lines), standings)
         write_section(options.write, f"{options.data}, multivariate", text)
 
 

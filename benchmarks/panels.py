@@ -198,7 +198,7 @@ def standing(panel: Panel, measured: Mapping[str, list[dict[str, Any]]]) -> str:
             [next(iter(r["scores"][name].values())) for r in runs] for name in (own, "linear")
         )
         better = np.mean(mine) < its[0] if panel.smaller_is_better else np.mean(mine) > its[0]
-        how = "is ahead of" if better else "falls behind"
+        how = "is ahead of" if better else "is not ahead of"
         said.append(
             f"With {variant} the {own} {how} the linear model: {np.mean(mine):.{panel.digits}f} "
             f"against {its[0]:.{panel.digits}f}."
