@@ -60,9 +60,16 @@ class CutError(Exception):
     """As a kill would, in the middle of a trial."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing has stopped."""
+    return searched(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("done_before", [0, 2])
-def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(tmp_path, monkeypatch, done_before):
-    whole = searched(tmp_path / "whole")
+def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(
+    tmp_path, monkeypatch, whole, done_before
+):
     epoch = tuning._Judge.epoch
 
     def stop(judge, record):

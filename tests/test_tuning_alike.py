@@ -162,9 +162,12 @@ def test_a_detector_is_searched_for_too(tmp_path, monkeypatch):
     said = done("tune", "detect", write(tmp_path, values), *words, *fixed).out
     assert "Trials are judged on the last 6 steps with a value of 1 series." in said
     assert said.count("trial ") == 3
-    done(*by_hand(said))
-    files = [tmp_path / run / "model.safetensors" for run in ("run", "by-hand")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    fitted = gw.Detector.load("run")
+    hand = by_hand(said)
+    for option in ("hidden_size", "learning_rate"):
+        given = hand[hand.index(f"--{option.replace('_', '-')}") + 1]
+        assert float(given) == getattr(fitted, option)
+    assert hand[hand.index("--cell") + 1] == "gru"
 
 
 BAD = {
