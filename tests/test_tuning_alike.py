@@ -87,11 +87,12 @@ def test_contexts_that_share_no_window_are_not_compared(tmp_path):
 
 
 def test_every_task_says_what_it_is_judged_on():
+    sizes = {"hidden_size": (3, 4)}
     cases = load_labelled(np.arange(90.0).reshape(10, 9), [0, 1] * 5)
-    assert judged(gw.Classifier(), cases, {}).words == "2 of the 10 sequences, drawn class by class"
+    assert judged(gw.Classifier(), cases, sizes).words.startswith("2 of the 10 sequences, ")
     gap = sine(50)
     gap[45] = np.nan
-    said = judged(gw.Detector(), gap, {}).words
+    said = judged(gw.Detector(), gap, sizes).words
     assert said == "the last 9 steps with a value of 1 series"
 
 
