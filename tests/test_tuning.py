@@ -15,7 +15,7 @@ from data_tools import quick, sine
 import gatework as gw
 from gatework.data.labelled import load_labelled
 from gatework.errors import DataError, TrainingError
-from gatework.inspect import search_figure
+from gatework.inspect import report, search_figure
 from gatework.tasks import tuning
 from gatework.tasks.search_space import Range
 from gatework.tasks.tuning import best, search, trials_done
@@ -171,7 +171,8 @@ def test_a_killed_search_goes_on_to_the_same_model(tmp_path):
     assert call("predict", path, "airpassengers").status == 0
 
 
-def test_a_classifier_is_searched_for_too(tmp_path):
+def test_a_classifier_is_searched_for_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn in test_report_browser
     random = np.random.default_rng(0)
     y = np.arange(24) % 2
     x = random.normal(size=(24, 9)) + y[:, None]

@@ -13,6 +13,7 @@ from gatework.cli import classify, detect, forecast
 from gatework.cli.tune import NOT_HERE, tune_command
 from gatework.data.labelled import load_labelled
 from gatework.errors import DataError
+from gatework.inspect import report
 from gatework.tasks import forecast as estimator
 from gatework.tasks import tuning
 from gatework.tasks.judging import contexts_to_try, judged
@@ -146,6 +147,7 @@ def test_the_command_that_is_told_fits_the_same_model(tmp_path, monkeypatch):
     assert "the same for every context from 4 to 8 steps" in said.out
     hand = by_hand(said.out)
     assert {"--form", "--context", "--learning-rate", "my shops.csv"} <= {*hand, hand[2][-12:]}
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn once
     done(*hand)
     files = [tmp_path / run / "model.safetensors" for run in ("run", "by-hand")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -157,6 +159,7 @@ def test_the_command_that_is_told_fits_the_same_model(tmp_path, monkeypatch):
 
 def test_a_detector_is_searched_for_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn in test_detect_cli
     values = "y\n" + "".join(f"{v:.3f}\n" for v in sine(60, noise=0.2))
     words = ("--trials", "2", "--epochs", "1", "--context", "8", "--hidden-size", "2:5")
     fixed = ("--cell", "gru", "--layers", "1", "--device", "cpu", "--out", "run")
