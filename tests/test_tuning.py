@@ -208,3 +208,20 @@ def test_the_picture_of_one_trial_and_of_names_that_look_like_markup(loss):
     svg = search_figure.parallel({"trials": trials, "best": 0})
     assert svg.count("<svg") == 2
     assert "a&lt;b&gt;&amp;" in svg
+
+
+def test_axes_are_in_the_scale_that_was_searched_and_choices_have_names():
+    ranks = np.array([0.0, 1.0])
+    factors = {"low": 8, "high": 128, "log": True, "whole": True}
+    sizes = search_figure.Scale([32, 128], factors, ranks)
+    assert sizes.places == pytest.approx([0.5, 1.0])
+    assert [text for _, text in sizes.ticks] == ["8", "16", "32", "64", "128"]
+    steps = factors | {"low": 0.0, "high": 0.5, "log": False, "whole": False}
+    assert search_figure.Scale([0.125, 0.5], steps, ranks).places == pytest.approx([0.25, 1.0])
+    one = search_figure.Scale([3.0, 3.0], factors | {"low": 3.0, "high": 3.0}, ranks)
+    assert np.isfinite(one.places).all()
+    layers = search_figure.Scale([1, 3], factors | {"low": 1, "high": 3}, ranks)
+    assert [text for _, text in layers.ticks] == ["1", "2", "3"]
+    names = search_figure.Scale([True, False], [False, True], ranks)
+    assert [text for _, text in names.ticks] == ["no", "yes"]
+    assert names.places[0] > 0.5 > names.places[1]
