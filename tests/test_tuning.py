@@ -15,7 +15,7 @@ from data_tools import quick, sine
 import gatework as gw
 from gatework.data.labelled import load_labelled
 from gatework.errors import DataError, TrainingError
-from gatework.inspect import search_figure
+from gatework.inspect import report, search_figure
 from gatework.tasks import tuning
 from gatework.tasks.search_space import Range
 from gatework.tasks.tuning import best, search, trials_done
@@ -60,9 +60,16 @@ class CutError(Exception):
     """As a kill would, in the middle of a trial."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing has stopped."""
+    return searched(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("done_before", [0, 2])
-def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(tmp_path, monkeypatch, done_before):
-    whole = searched(tmp_path / "whole")
+def test_a_search_that_was_cut_short_goes_on_to_the_same_trials(
+    tmp_path, monkeypatch, whole, done_before
+):
     epoch = tuning._Judge.epoch
 
     def stop(judge, record):
@@ -164,7 +171,8 @@ def test_a_killed_search_goes_on_to_the_same_model(tmp_path):
     assert call("predict", path, "airpassengers").status == 0
 
 
-def test_a_classifier_is_searched_for_too(tmp_path):
+def test_a_classifier_is_searched_for_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn in test_report_browser
     random = np.random.default_rng(0)
     y = np.arange(24) % 2
     x = random.normal(size=(24, 9)) + y[:, None]
@@ -200,3 +208,20 @@ def test_the_picture_of_one_trial_and_of_names_that_look_like_markup(loss):
     svg = search_figure.parallel({"trials": trials, "best": 0})
     assert svg.count("<svg") == 2
     assert "a&lt;b&gt;&amp;" in svg
+
+
+def test_axes_are_in_the_scale_that_was_searched_and_choices_have_names():
+    ranks = np.array([0.0, 1.0])
+    factors = {"low": 8, "high": 128, "log": True, "whole": True}
+    sizes = search_figure.Scale([32, 128], factors, ranks)
+    assert sizes.places == pytest.approx([0.5, 1.0])
+    assert [text for _, text in sizes.ticks] == ["8", "16", "32", "64", "128"]
+    steps = factors | {"low": 0.0, "high": 0.5, "log": False, "whole": False}
+    assert search_figure.Scale([0.125, 0.5], steps, ranks).places == pytest.approx([0.25, 1.0])
+    one = search_figure.Scale([3.0, 3.0], factors | {"low": 3.0, "high": 3.0}, ranks)
+    assert np.isfinite(one.places).all()
+    layers = search_figure.Scale([1, 3], factors | {"low": 1, "high": 3}, ranks)
+    assert [text for _, text in layers.ticks] == ["1", "2", "3"]
+    names = search_figure.Scale([True, False], [False, True], ranks)
+    assert [text for _, text in names.ticks] == ["no", "yes"]
+    assert names.places[0] > 0.5 > names.places[1]

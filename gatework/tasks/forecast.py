@@ -31,7 +31,7 @@ from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
 from gatework.tasks.network import check_form
 from gatework.tasks.predictions import Predictions
-from gatework.tasks.problem import ForecastProblem, mean_loss, problem_of
+from gatework.tasks.problem import Contexts, ForecastProblem, mean_loss, problem_of
 from gatework.tasks.streaming import fit_stream
 from gatework.training.loop import Watcher
 
@@ -133,7 +133,7 @@ class Forecaster(Predictions):
         folder: str | Path | None = None,
         resume: bool = False,
         watcher: Watcher | None = None,
-        contexts: tuple[int, int] | None = None,
+        contexts: Contexts = None,
     ) -> Self:
         """Train on all of ``X`` but its validation part, which lies at the end of each series.
 
@@ -144,8 +144,8 @@ class Forecaster(Predictions):
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
             watcher: told of every batch and epoch.
-            contexts: the shortest and the longest context of models that are compared: validated
-                is on the windows that all of them have.
+            contexts: the shortest and the longest context of models that are compared: they are
+                validated on the windows that all of them have (not of a stream).
 
         Raises:
             DataError: the data cannot be used, or no series is long enough.
@@ -339,11 +339,7 @@ class Forecaster(Predictions):
         }
 
     def _problem(
-        self,
-        model: ForecastModel,
-        cube: Cube,
-        cut: Split,
-        contexts: tuple[int, int] | None = None,
+        self, model: ForecastModel, cube: Cube, cut: Split, contexts: Contexts = None
     ) -> ForecastProblem:
         if model.parameters["head"] == COUNTS:
             check_counts(cube)

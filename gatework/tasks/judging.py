@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
@@ -17,10 +18,11 @@ from gatework.data.stream import Stream
 from gatework.data.table import counted
 from gatework.errors import DataError
 from gatework.tasks import classify
+from gatework.tasks.arguments import cell_of
 from gatework.tasks.classify_problem import stratified
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.problem import validated
-from gatework.tasks.search_space import Kind, Range, Space
+from gatework.tasks.search_space import SEARCHED, Kind, Range, Space
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ def judged(model: Estimator, data: Any, space: Space) -> Judged:
         space: the arguments that are.
 
     Raises:
-        DataError: the data cannot be used, or leaves nothing to judge by.
+        CellError, DataError: something cannot be searched for, the data cannot be used, or leaves
+            nothing to judge by.
     """
+    _check(model, space)
     if not model.get_params()["validation"]:
         raise DataError("A search judges by the validation part; validation=0 leaves none.")
     found, count = JUDGED[model.task](model, data, space)
@@ -79,6 +83,28 @@ def contexts_to_try(model: Any, data: Any) -> tuple[int, ...]:
     is_trained = bool((cut.train >= double + model.horizon).any())
     longer = [double] if is_trained and 2 * windows(double) >= windows(read) else []
     return tuple(dict.fromkeys((read, half, *longer)))
+
+
+def _check(model: Estimator, space: Space) -> None:
+    """Refuse what cannot be searched for, before anything is fitted.
+
+    Raises:
+        CellError, DataError: says what.
+    """
+    known = SEARCHED[model.task]
+    model._check()
+    if not space:
+        raise DataError(f"Nothing is searched for; give a range of one of {', '.join(known)}.")
+    for name, kind in space.items():
+        if name not in known:
+            raise DataError(
+                f"{name} cannot be searched for: its trials would not be judged by one measure, or "
+                f"it is nothing to learn with. Search for {', '.join(known)}."
+            )
+        for value in (kind.low, kind.high) if isinstance(kind, Range) else kind:
+            if name == "cell":
+                cell_of(value)
+            clone(model).set_params(**{name: value})._check()
 
 
 def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:

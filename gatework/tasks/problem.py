@@ -15,6 +15,8 @@ from gatework.data.windows import Batch, Windows, places
 from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
 
+Contexts = tuple[int, int] | None  # the shortest and the longest of models that are compared
+
 
 @dataclass
 class ForecastProblem:
@@ -69,7 +71,7 @@ class ForecastProblem:
 
 
 def problem_of(
-    model: ForecastModel, cube: Cube, cut: Split, contexts: tuple[int, int] | None = None
+    model: ForecastModel, cube: Cube, cut: Split, contexts: Contexts = None
 ) -> ForecastProblem:
     """The windows of a cube that a model is trained and validated on.
 

@@ -20,7 +20,6 @@ from sklearn.base import clone
 
 from gatework.cells import all_cells, name_of, resolve
 from gatework.errors import DataError, GateworkError, TrainingError
-from gatework.tasks.arguments import cell_of
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.judging import Judged, contexts_to_try, judged
 from gatework.tasks.search_space import SEARCHED, Kind, Range, Space
@@ -128,7 +127,6 @@ def search(
     optuna = _optuna()
     if trials < 1:
         raise DataError(f"A search has one trial or more, got {trials}.")
-    _check(model, space)
     by = judged(model, data, space)
     warmup = max(1, model.get_params()["epochs"] // 10)
     study = _study(optuna, folder, resume, _identity(model, space, by), warmup)
@@ -222,30 +220,6 @@ def _try(
     else:
         study.tell(trial, fitted.history_[fitted.best_epoch_ - 1]["validation"])
     return None
-
-
-def _check(model: Estimator, space: Space) -> None:
-    """Refuse what cannot be searched for, before anything is fitted.
-
-    Raises:
-        CellError, DataError: says what.
-    """
-    known = SEARCHED[model.task]
-    model._check()
-    if not space:
-        raise DataError(f"Nothing is searched for; give a range of one of {', '.join(known)}.")
-    for name, kind in space.items():
-        if name not in known:
-            raise DataError(
-                f"{name} cannot be searched for: its trials would not be judged by one measure, or "
-                f"it is nothing to learn with. Search for {', '.join(known)}."
-            )
-        for value in (kind.low, kind.high) if isinstance(kind, Range) else kind:
-            if name == "cell":
-                cell_of(value)
-            whole = isinstance(kind, Range) and kind.whole
-            given = int(value) if whole else value
-            clone(model).set_params(**{name: given})._check()
 
 
 def _nearest(kind: Kind, given: Any) -> Any:
