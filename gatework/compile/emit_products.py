@@ -49,13 +49,8 @@ class Products:
     def tile(self, index: int, number: int, segment: Segment, tile: Tile) -> list[str]:
         """The sums ``s<index>`` of a tile, the ``number``-th one of the function."""
         count, repeat, most = len(tile.products), segment.repeat, self.most_rows(segment)
-        each_row = "for (int r = 0; r < rows; r++)"
-        if not self.tiles:
-            each_row = f'_Pragma("GCC unroll {most}") {each_row}'
-        each = (
-            f'_Pragma("GCC unroll {count}") for (int p = 0; p < {count}; p++) '
-            f'_Pragma("GCC unroll {repeat}") for (int q = 0; q < {repeat}; q++)'
-        )
+        each_row = _loop("r", "rows", 1 if self.tiles else most)
+        each = f"{_loop('p', count, count)} {_loop('q', repeat, repeat)}"
         zero = f"{each_row} {each} s{index}[r][p][q] = vec_all(0);"
         lines = [
             f"    /* {'; '.join(map(str, tile.products))} */",
@@ -87,8 +82,7 @@ class Products:
         for p, product in enumerate(tile.products):
             begin = address("ready", self.places.kernel.ready, product.name, "row", "j")
             lines.append(
-                f'            _Pragma("GCC unroll {segment.repeat}") '
-                f"for (int q = 0; q < {segment.repeat}; q++) "
+                f"            {_loop('q', segment.repeat, segment.repeat)} "
                 f"s{index}[r][{p}][q] = vec_load({begin} + q * LANES);"
             )
         return lines
@@ -224,6 +218,12 @@ class Products:
             lines += [f"TILE_STORE({c - begin}, {sums} + {c} * LANES, {apart});" for c in group]
         indented = [lines[0], *(f"            {line}" for line in lines[1:])]
         return [*indented, f"            w_{index} += k * {columns} * LANES;", "        }"]
+
+
+def _loop(index: str, end: int | str, unrolled: int) -> str:
+    """The head of a loop that the compiler writes out so many times."""
+    head = f"for (int {index} = 0; {index} < {end}; {index}++)"
+    return f'_Pragma("GCC unroll {unrolled}") {head}' if unrolled > 1 else head
 
 
 def _parts(count: int) -> list[tuple[int, int]]:

@@ -1,3 +1,9 @@
+/* GRUResetBefore, made from its equations:
+   r      = sigmoid(W_r @ x + U_r @ h + b_r)
+   z      = sigmoid(W_z @ x + U_z @ h + b_z)
+   n      = tanh(W_n @ x + U_n @ (r * h) + b_n)
+   h_next = (1 - z) * n + z * h */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
@@ -32,8 +38,8 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
     } else {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
             const long row = (t - e->from) * e->B + b + r;
-            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (0) + j + q * LANES);
-            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + j + q * LANES);
+            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * 3 * e->Hp + j + q * LANES);
+            _Pragma("GCC unroll 2") for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * 3 * e->Hp + e->Hp + j + q * LANES);
         }
     }
     if (e->fused) {
@@ -72,23 +78,25 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Hp) break;
             const vec v_p__0 = s0[r][0][q];
             const vec v_p__1 = s0[r][1][q];
-            const vec v_b_r = vec_load(e->vectors + (0) + u);
+            const vec v_b_r = vec_load(e->vectors + u);
             const vec v_t__0 = v_p__0 + v_b_r;
+            /* r = sigmoid(W_r @ x + U_r @ h + b_r) */
             const vec v_r = op_sigmoid(v_t__0);
-            const vec v_b_z = vec_load(e->vectors + (e->Hp) + u);
+            const vec v_b_z = vec_load(e->vectors + e->Hp + u);
             const vec v_t__2 = v_p__1 + v_b_z;
+            /* z = sigmoid(W_z @ x + U_z @ h + b_z) */
             const vec v_z = op_sigmoid(v_t__2);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__4 = v_r * v_h;
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_t__9 = v_z * v_h;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_t__7);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_t__9);
+            vec_store(e->scratch + row * 3 * e->Hp + u, v_t__4);
+            vec_store(e->scratch + row * 3 * e->Hp + e->Hp + u, v_t__7);
+            vec_store(e->scratch + row * 3 * e->Hp + 2 * e->Hp + u, v_t__9);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_t__4);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_z);
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_r);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + u, v_t__4);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u, v_z);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + 3 * e->Hp + u, v_r);
             }
             (void)live;
         }
@@ -101,11 +109,11 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
     /* p__2 = W_n @ x + U_n @ t__4 */
     vec s0[6][1][4];
     if (e->fused) {
-        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     } else {
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
             const long row = (t - e->from) * e->B + b + r;
-            _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + j + q * LANES);
+            _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * 3 * e->Hp + 2 * e->Hp + j + q * LANES);
         }
     }
     if (e->fused) {
@@ -114,25 +122,25 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
         const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
     {
-        const long stride = (e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (0)) + b * stride;
+        const long stride = 3 * e->Hp, depth = e->H;
+        const real *a = (e->scratch) + b * stride;
         const real *w_0 = e->w1_1 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -143,17 +151,19 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_p__2 = s0[r][0][q];
-            const vec v_b_n = vec_load(e->vectors + (e->Hp + e->Hp) + u);
+            const vec v_b_n = vec_load(e->vectors + 2 * e->Hp + u);
             const vec v_t__5 = v_p__2 + v_b_n;
+            /* n = tanh(W_n @ x + U_n @ (r * h) + b_n) */
             const vec v_n = op_tanh(v_t__5);
-            const vec v_t__7 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_t__7 = vec_load(e->scratch + row * 3 * e->Hp + e->Hp + u);
             const vec v_t__8 = v_t__7 * v_n;
-            const vec v_t__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_t__9 = vec_load(e->scratch + row * 3 * e->Hp + 2 * e->Hp + u);
+            /* h_next = (1 - z) * n + z * h */
             const vec v_h_next = v_t__8 + v_t__9;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_n);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + e->Hp + u, v_n);
             }
             (void)live;
         }
@@ -270,17 +280,17 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_n = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u);
+            const vec v_n = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + e->Hp + u);
             const vec v_g__0 = v_d__h_next * v_n;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u);
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_g__1 = v_d__h_next * v_t__7;
             const vec v_g__2 = v_n * v_n;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u, v_g__0);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp) + u, v_g__4);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->scratch + row * 6 * e->Hp + u, v_g__0);
+            vec_store(e->scratch + row * 6 * e->Hp + e->Hp + u, v_g__4);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + 2 * e->Hp + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
@@ -291,18 +301,18 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
 {
     /* back__t__4 = U_n.T @ g__4 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp)) + b * stride;
+        const long stride = 6 * e->Hp, depth = e->H;
+        const real *a = (e->scratch + e->Hp) + b * stride;
         const real *w_0 = e->w0_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -316,12 +326,12 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__5 = v_d__h_next * v_h;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u);
             const vec v_g__6 = v_d__h_next * v_z;
-            const vec v_g__0 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (0) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * 6 * e->Hp + u);
             const vec v_g__7 = -v_g__0;
             const vec v_g__8 = v_back__t__4 * v_h;
-            const vec v_r = vec_load(e->saved + (t * e->B + row) * (e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u);
+            const vec v_r = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 3 * e->Hp + u);
             const vec v_g__9 = v_back__t__4 * v_r;
             const vec v_d__z = v_g__5 + v_g__7;
             const vec v_t__7 = (real)1.0 - v_z;
@@ -330,12 +340,12 @@ INLINE void backward_1(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__13 = (real)1.0 - v_r;
             const vec v_g__14 = v_r * v_g__13;
             const vec v_g__15 = v_g__8 * v_g__14;
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp) + u, v_g__12);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp) + u, v_g__15);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__6);
-            vec_store(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u, v_g__9);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (0) + u, live ? v_g__15 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Hp + e->Hp) + (e->Hp) + u, live ? v_g__12 : vec_all(0));
+            vec_store(e->scratch + row * 6 * e->Hp + 2 * e->Hp + u, v_g__12);
+            vec_store(e->scratch + row * 6 * e->Hp + 3 * e->Hp + u, v_g__15);
+            vec_store(e->scratch + row * 6 * e->Hp + 4 * e->Hp + u, v_g__6);
+            vec_store(e->scratch + row * 6 * e->Hp + 5 * e->Hp + u, v_g__9);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + u, live ? v_g__15 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + e->Hp + u, live ? v_g__12 : vec_all(0));
             (void)live;
         }
     }
@@ -346,32 +356,32 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
 {
     /* back__h = U_r.T @ g__15 + U_z.T @ g__12 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Hp + e->Hp)) + b * stride;
+        const long stride = 6 * e->Hp, depth = e->H;
+        const real *a = (e->scratch + 3 * e->Hp) + b * stride;
         const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
     {
-        const long stride = (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Hp)) + b * stride;
+        const long stride = 6 * e->Hp, depth = e->H;
+        const real *a = (e->scratch + 2 * e->Hp) + b * stride;
         const real *w_0 = e->w1_1 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -382,8 +392,8 @@ INLINE void backward_2(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__h = s0[r][0][q];
-            const vec v_g__6 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp) + u);
-            const vec v_g__9 = vec_load(e->scratch + row * (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + (e->Hp + e->Hp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_g__6 = vec_load(e->scratch + row * 6 * e->Hp + 4 * e->Hp + u);
+            const vec v_g__9 = vec_load(e->scratch + row * 6 * e->Hp + 5 * e->Hp + u);
             const vec v_g__16 = v_g__6 + v_g__9;
             const vec v_d__h = v_g__16 + v_back__h;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);

@@ -1,3 +1,10 @@
+/* Masked, made from its equations:
+   g      = tanh(W @ (x * seen - mean(x)) + U @ (h * keep) + b)
+   k      = mean(g) * sigmoid(mean(c))
+   new    = 0.5 * c + g * drop + k
+   c_next = late * c + (1 - late) * new
+   h_next = V @ c_next + 0.5 * h * tanh(mean(h)) */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left, 0); }
@@ -41,12 +48,12 @@ INLINE void forward_0(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
             const vec v_x = vec_load(e->x + (t * e->B + row) * e->Fp + u);
-            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + e->Pp + u);
             const vec v_t__0 = v_x * v_seen;
             const vec v_t__2 = v_t__0 - v_t__1;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp) + u, v_t__2);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + e->Hp + u, v_t__2);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (0) + u, v_t__2);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + u, v_t__2);
             }
             (void)live;
         }
@@ -69,16 +76,16 @@ INLINE void forward_1(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
-            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + u);
             const vec v_t__3 = v_h * v_keep;
             const vec v_t__18 = (real)0.5 * v_h;
             const vec v_t__20 = op_tanh(v_t__19);
             const vec v_t__21 = v_t__18 * v_t__20;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp) + u, v_t__3);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u, v_t__21);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp) + u, v_t__3);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u, v_t__21);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp) + u, v_t__3);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0, v_t__20);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + e->Fp + u, v_t__3);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp), v_t__20);
             }
             (void)live;
         }
@@ -103,15 +110,15 @@ INLINE void forward_2(forward_env *e, long t, long b, long j, const int rows)
             const vec v_t__8 = op_sigmoid(v_t__7);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__10 = (real)0.5 * v_c;
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_t__14 = v_late * v_c;
             const vec v_t__15 = (real)1.0 - v_late;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u, v_t__10);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u, v_t__14);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u, v_t__15);
-            if (u == 0) vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0, v_t__8);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + u, v_t__10);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u, v_t__14);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u, v_t__15);
+            if (u == 0) vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp), v_t__8);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0, v_t__8);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp), v_t__8);
             }
             (void)live;
         }
@@ -123,32 +130,32 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
 {
     /* p__0 = W @ t__2 + U @ t__3 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->F;
-        const real *a = (e->scratch + (e->Hp)) + b * stride;
+        const long stride = (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), depth = e->F;
+        const real *a = (e->scratch + e->Hp) + b * stride;
         const real *w_0 = e->w0_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
     {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->P;
+        const long stride = (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), depth = e->P;
         const real *a = (e->scratch + (e->Hp + e->Fp)) + b * stride;
         const real *w_0 = e->w0_1 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -159,17 +166,18 @@ INLINE void forward_3(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_p__0 = s0[r][0][q];
-            const vec v_b = vec_load(e->vectors + (0) + u);
+            const vec v_b = vec_load(e->vectors + u);
             const vec v_t__4 = v_p__0 + v_b;
+            /* g = tanh(W @ (x * seen - mean(x)) + U @ (h * keep) + b) */
             const vec v_g = op_tanh(v_t__4);
-            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + u);
             const vec v_t__11 = v_g * v_drop;
-            const vec v_t__10 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (0) + u);
+            const vec v_t__10 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + u);
             const vec v_t__12 = v_t__10 + v_t__11;
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u, v_g);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u, v_t__12);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp + e->Pp) + u, v_g);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u, v_t__12);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u, v_g);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u, v_g);
             }
             (void)live;
         }
@@ -184,26 +192,29 @@ INLINE void forward_4(forward_env *e, long t, long b, long j, const int rows)
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp) + u);
+            const vec v_g = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp + e->Pp) + u);
             v_t__6 = op_mean_join(v_t__6, v_g, e->H - u);
         }
         v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp) + 0);
+            const vec v_t__8 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp));
+            /* k = mean(g) * sigmoid(mean(c)) */
             const vec v_k = v_t__6 * v_t__8;
-            const vec v_t__12 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp) + u);
+            const vec v_t__12 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u);
+            /* new = 0.5 * c + g * drop + k */
             const vec v_new = v_t__12 + v_k;
-            const vec v_t__15 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp) + u);
+            const vec v_t__15 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u);
             const vec v_t__16 = v_t__15 * v_new;
-            const vec v_t__14 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp) + u);
+            const vec v_t__14 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u);
+            /* c_next = late * c + (1 - late) * new */
             const vec v_c_next = v_t__14 + v_t__16;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
-            vec_store(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES) + u, v_c_next);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp + LANES) + u, v_c_next);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0, v_t__6);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES), v_t__6);
             }
             (void)live;
         }
@@ -215,18 +226,18 @@ INLINE void forward_5(forward_env *e, long t, long b, long j, const int rows)
 {
     /* V__c_next = V @ c_next */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp), depth = e->H;
-        const real *a = (e->scratch + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES)) + b * stride;
+        const long stride = (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), depth = e->H;
+        const real *a = (e->scratch + (5 * e->Hp + e->Fp + e->Pp + LANES)) + b * stride;
         const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -237,7 +248,8 @@ INLINE void forward_5(forward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_V__c_next = s0[r][0][q];
-            const vec v_t__21 = vec_load(e->scratch + row * (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp + e->Pp) + (e->Hp + e->Fp + e->Pp + e->Hp + e->Hp + e->Hp + e->Hp + LANES + e->Hp) + u);
+            const vec v_t__21 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u);
+            /* h_next = V @ c_next + 0.5 * h * tanh(mean(h)) */
             const vec v_h_next = v_V__c_next + v_t__21;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             vec_store(e->seq_h + (t) * e->B * e->Pp + row * e->Pp + u, live ? v_h_next : v_h);
@@ -409,8 +421,8 @@ INLINE void backward_0(backward_env *e, long t, long b, long j, const int rows)
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (0) + u, v_d__h_next);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (e->Hp) + u, live ? v_d__h_next : vec_all(0));
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + u, v_d__h_next);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + e->Hp + u, live ? v_d__h_next : vec_all(0));
             (void)live;
         }
     }
@@ -449,18 +461,18 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
 {
     /* back__c_next = V.T @ d__h_next */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->P;
-        const real *a = (e->scratch + (0)) + b * stride;
+        const long stride = (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), depth = e->P;
+        const real *a = (e->scratch) + b * stride;
         const real *w_0 = e->w0_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -473,11 +485,11 @@ INLINE void backward_3(backward_env *e, long t, long b, long j, const int rows)
             const vec v_back__c_next = s0[r][0][q];
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__0 = v_d__c_next + v_back__c_next;
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_t__15 = (real)1.0 - v_late;
             const vec v_g__2 = v_g__0 * v_t__15;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u, v_g__2);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u, v_g__0);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u, v_g__2);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u, v_g__0);
             (void)live;
         }
     }
@@ -491,19 +503,19 @@ INLINE void backward_4(backward_env *e, long t, long b, long j, const int rows)
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__3 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
             v_g__3 = op_mean_join(v_g__3, v_g__2, e->H - u);
         }
         v_g__3 = op_mean_end(v_g__3, v_g__3, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp));
             const vec v_g__4 = v_g__3 * v_t__8;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES));
             const vec v_g__5 = v_g__3 * v_t__6;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0, v_g__5);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp), v_g__4);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES), v_g__5);
             (void)live;
         }
     }
@@ -518,17 +530,17 @@ INLINE void backward_5(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
-            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + u);
             const vec v_g__6 = v_g__2 * v_drop;
-            const vec v_g__4 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp) + 0);
+            const vec v_g__4 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp));
             const vec v_d__g = v_g__4 + v_g__6;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES) + u);
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u);
             const vec v_g__8 = v_g * v_g;
             const vec v_g__9 = (real)1.0 - v_g__8;
             const vec v_g__10 = v_d__g * v_g__9;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (0) + u, live ? v_g__10 : vec_all(0));
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + u, live ? v_g__10 : vec_all(0));
             (void)live;
         }
     }
@@ -539,18 +551,18 @@ INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
 {
     /* back__t__2 = W.T @ g__10 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
+        const long stride = (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), depth = e->H;
         const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
         const real *w_0 = e->w1_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -562,10 +574,10 @@ INLINE void backward_6(backward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Fp) break;
             const vec v_back__t__2 = s0[r][0][q];
             const vec v_g__24 = -v_back__t__2;
-            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + e->Pp + u);
             const vec v_g__26 = v_back__t__2 * v_seen;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u, v_g__24);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u, v_g__26);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES) + u, v_g__24);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u, v_g__26);
             (void)live;
         }
     }
@@ -576,18 +588,18 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
 {
     /* back__t__3 = U.T @ g__10 */
     vec s0[6][1][4];
-    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     {
-        const long stride = (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp), depth = e->H;
+        const long stride = (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), depth = e->H;
         const real *a = (e->scratch + (e->Pp + e->Hp + LANES)) + b * stride;
         const real *w_0 = e->w2_0 + j * 1 * depth;
         for (long k = 0; k < depth; k++) {
             vec w[1][4];
-            _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
+            for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) w[p][q] = vec_load(w_0 + (p * 4 + q) * LANES);
             w_0 += 4 * LANES;
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
                 const real n = a[r * stride + k];
-                _Pragma("GCC unroll 1") for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
+                for (int p = 0; p < 1; p++) _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) s0[r][p][q] += n * w[p][q];
             }
         }
     }
@@ -599,7 +611,7 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             if (u >= e->Pp) break;
             const vec v_back__t__3 = s0[r][0][q];
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp + LANES + LANES + e->Hp) + 0);
+            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp));
             const vec v_g__11 = v_d__h_next * v_t__20;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             const vec v_t__18 = (real)0.5 * v_h;
@@ -607,12 +619,12 @@ INLINE void backward_7(backward_env *e, long t, long b, long j, const int rows)
             const vec v_g__14 = v_t__20 * v_t__20;
             const vec v_g__15 = (real)1.0 - v_g__14;
             const vec v_g__17 = v_g__11 * (real)0.5;
-            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + u);
             const vec v_g__23 = v_back__t__3 * v_keep;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u, v_g__12);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0, v_g__15);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u, v_g__17);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u, v_g__23);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + 2 * LANES) + u, v_g__12);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES), v_g__15);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__17);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__23);
             (void)live;
         }
     }
@@ -627,19 +639,19 @@ INLINE void backward_8(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__0 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp) + u);
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_g__18 = v_g__0 * v_late;
-            const vec v_g__2 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
             const vec v_g__19 = v_g__2 * (real)0.5;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + LANES + LANES + e->Hp + LANES) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp));
             const vec v_g__20 = (real)1.0 - v_t__8;
             const vec v_g__21 = v_t__8 * v_g__20;
-            const vec v_g__5 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp) + 0);
+            const vec v_g__5 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES));
             const vec v_g__22 = v_g__5 * v_g__21;
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u, v_g__18);
-            vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u, v_g__19);
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0, v_g__22);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__18);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u, v_g__19);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp), v_g__22);
             (void)live;
         }
     }
@@ -653,16 +665,16 @@ INLINE void backward_9(backward_env *e, long t, long b, long j, const int rows)
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__13 = vec_all(0);
         for (long u = 0; u < e->Pp; u += LANES) {
-            const vec v_g__12 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES) + u);
+            const vec v_g__12 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + 2 * LANES) + u);
             v_g__13 = op_mean_join(v_g__13, v_g__12, e->P - u);
         }
         v_g__13 = op_mean_end(v_g__13, v_g__13, 0, e->P);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__15 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp) + 0);
+            const vec v_g__15 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES));
             const vec v_g__16 = v_g__13 * v_g__15;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0, v_g__16);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp), v_g__16);
             (void)live;
         }
     }
@@ -676,14 +688,14 @@ INLINE void backward_10(backward_env *e, long t, long b, long j, const int rows)
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__25 = vec_all(0);
         for (long u = 0; u < e->Fp; u += LANES) {
-            const vec v_g__24 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES) + u);
+            const vec v_g__24 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES) + u);
             v_g__25 = op_mean_join(v_g__25, v_g__24, e->F - u);
         }
         v_g__25 = op_mean_end(v_g__25, v_g__25, 0, e->F);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            if (u == 0) vec_store(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0, v_g__25);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp), v_g__25);
             (void)live;
         }
     }
@@ -698,10 +710,10 @@ INLINE void backward_11(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__16 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp) + 0);
-            const vec v_g__17 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES) + u);
+            const vec v_g__16 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp));
+            const vec v_g__17 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__27 = v_g__16 + v_g__17;
-            const vec v_g__23 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp) + u);
+            const vec v_g__23 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_d__h = v_g__27 + v_g__23;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
             vec_store(((e->T - t) % 2 == 0 ? e->run_h : e->spare_h) + row * e->Pp + u, live ? v_d__h : v_d__h_next);
@@ -719,10 +731,10 @@ INLINE void backward_12(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__18 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp) + u);
-            const vec v_g__19 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp) + u);
+            const vec v_g__18 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
+            const vec v_g__19 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__29 = v_g__18 + v_g__19;
-            const vec v_g__22 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp) + 0);
+            const vec v_g__22 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp));
             const vec v_d__c = v_g__29 + v_g__22;
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
@@ -740,8 +752,8 @@ INLINE void backward_13(backward_env *e, long t, long b, long j, const int rows)
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            const vec v_g__25 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES) + 0);
-            const vec v_g__26 = vec_load(e->scratch + row * (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES + e->Fp) + (e->Pp + e->Hp + LANES + e->Hp + e->Hp + LANES + e->Pp + LANES + e->Fp + LANES + e->Pp + e->Pp + e->Hp + e->Hp + LANES + LANES) + u);
+            const vec v_g__25 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp));
+            const vec v_g__26 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u);
             const vec v_d__x = v_g__25 + v_g__26;
             vec_store(e->by_x + (t * e->B + row) * e->Fp + u, live ? v_d__x : vec_all(0));
             (void)live;
