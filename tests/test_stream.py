@@ -106,7 +106,7 @@ def test_what_a_stream_gives_is_the_callers_own():
         (torch.zeros(3), r"got \(1, 3\)"),
         (torch.zeros(4, dtype=torch.float64), "is torch.float32, got torch.float64"),
         (torch.zeros(4, device="meta"), "plain tensor on the CPU, got one on meta"),
-        (Tagged(torch.zeros(4)), "plain tensor on the CPU, got a Tagged"),
+        (Tagged(torch.zeros(4)), "plain tensor on the CPU, got a stand-in, Tagged"),
         ([0.0] * 4, "is a tensor, got list"),
     ],
 )

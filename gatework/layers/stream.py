@@ -149,7 +149,7 @@ def _evaluating(layer: StackForward) -> Iterator[None]:
 
 
 def _kind(x: Tensor) -> str:
-    return f"one on {x.device}" if type(x) is Tensor else f"a {type(x).__name__}"
+    return f"a stand-in, {type(x).__name__}" if x.is_cpu else f"one on {x.device}"
 
 
 def _versions(layer: StackForward) -> list[tuple[int, int]]:
