@@ -426,7 +426,8 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_numbers(gatework, tmp_path)
     assert [p.name for p in (tmp_path / "run").iterdir()] == [checkpoint.NAME]
     epochs = checkpoint.epochs_done(path) + 2
     for out, more in (("run", ["--resume"]), ("whole", [])):
-        assert gatework(*words, "--epochs", epochs, "--out", out, *more)[0] == 0
+        got = gatework(*words, "--epochs", epochs, "--out", out, *more)
+        assert got[0] == 0, got
     for name in ("model.safetensors", "summary.json", "report.html"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -26,6 +26,7 @@ from gatework.equations import (
 )
 from gatework.equations.sizes import width_of
 from gatework.equations.spec import NEXT
+from gatework.errors import PlanError
 from gatework.read import reference
 
 T, B, F, H, P = 5, 3, 4, 6, 2
@@ -122,3 +123,30 @@ def test_stages_and_what_is_saved():
     assert set(by_name["LSTM"].saved) > {"i", "f", "g", "o"}
     assert len(by_name["LSTM"].saved) == 5
     assert by_name["RNN"].saved == ()
+
+
+class Idle(Cell):
+    """Some of it is multiplied by nought, so it is computed nowhere."""
+
+    x, h = Input(), State()
+    W, U, V, b = Matrix(x), Matrix(h), Matrix(x), Vector()
+    a = tanh(V @ x)
+    h_next = tanh(W @ x + U @ h) + 0 * (V @ x + b) * a
+
+
+class Constantly(Cell):
+    """An equation that is nought whatever comes."""
+
+    x, h = Input(), State()
+    W, U = Matrix(x), Matrix(h)
+    a = 0 * (W @ x)
+    h_next = tanh(U @ h) + a
+
+
+def test_what_nobody_reads_is_left_out():
+    plan = make_plan(Idle.spec)
+    assert [let.op for let in plan.stages[0].lets] == ["tanh", "tanh"]  # a is an equation
+    assert plan.saved == ()
+    assert plan.vector_gradients == {"b": 0.0}
+    with pytest.raises(PlanError, match="Constantly: a is 0 whatever its input"):
+        make_plan(Constantly.spec)

@@ -1,6 +1,6 @@
 """The checker of plans: what is ill-formed is refused, by name; what is not is let through."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from shared import EveryPrimitive, LayerNormPeephole, Masked
@@ -109,6 +109,14 @@ def test_every_plan_is_well_formed_with_and_without_its_backward_half(spec):
     plan = make_plan(spec)
     check(plan)
     check(replace(plan, backward=(), saved=(), recomputed=()))
+
+
+def test_a_plan_that_was_checked_stays_as_it_is():
+    with pytest.raises(FrozenInstanceError):
+        LSTM.saved = ()
+    for found in (LSTM.values, LSTM.state_gradients, LSTM.vector_gradients):
+        with pytest.raises(TypeError):
+            found["h_next"] = "c"
 
 
 # Every plan that differs from a good one in one place, where that can be told from the plan alone.

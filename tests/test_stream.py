@@ -7,8 +7,10 @@ from shared import CELLS, EveryPrimitive
 from tolerances import SINGLE
 
 import gatework as gw
+from gatework.compile.emit_c import NUMBERS
 from gatework.equations import Cell, Input, Matrix, State, Vector, tanh
 from gatework.errors import ShapeError
+from gatework.paths import kernel_shape
 
 
 class Skip(Cell):
@@ -18,6 +20,10 @@ class Skip(Cell):
     W, U = Matrix(x), Matrix(h)
     v = Vector("F")
     h_next = tanh(W @ (v * x) + U @ h)
+
+
+class Tagged(torch.Tensor):
+    """What may stand for something else."""
 
 
 def layer_of(cell, **options):
@@ -99,11 +105,30 @@ def test_what_a_stream_gives_is_the_callers_own():
         (torch.zeros(2, 4), r"is \(1, 4\) = \(B, F\), got \(2, 4\)"),
         (torch.zeros(3), r"got \(1, 3\)"),
         (torch.zeros(4, dtype=torch.float64), "is torch.float32, got torch.float64"),
+        (torch.zeros(4, device="meta"), "plain tensor on the CPU, got one on meta"),
+        (Tagged(torch.zeros(4)), "plain tensor on the CPU, got a stand-in, Tagged"),
+        ([0.0] * 4, "is a tensor, got list"),
     ],
 )
 def test_a_wrong_step_is_refused(x, reason):
     with pytest.raises(ShapeError, match=reason):
         gw.Recurrent("peephole_lstm", 4, 16).stream().step(x)
+
+
+def test_the_threads_are_torch_s_of_now(monkeypatch):
+    monkeypatch.setattr(kernel_shape, "WORTH_A_THREAD", 1)
+    layer, x, before = gw.LSTM(4, 200), torch.randn(6, 1, 4), torch.get_num_threads()
+    with torch.no_grad():
+        want, _ = layer(x)
+    stream = layer.stream()
+    try:
+        for one, expected, threads in zip(x, want, (1, 3, 1, 2, 2, 1), strict=True):
+            torch.set_num_threads(threads)
+            torch.testing.assert_close(stream.step(one), expected, **SINGLE)
+            (step,) = stream._steps
+            assert dict(zip(NUMBERS, step.numbers, strict=True))["C"] == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_cannot_stream_says_so():

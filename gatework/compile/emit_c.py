@@ -27,6 +27,7 @@ from gatework.compile.kernel import Kernel, Segment, make_kernel
 from gatework.compile.plan import Let, Operand, Plan
 from gatework.equations.ops import PRIMITIVES, Across, Primitive
 from gatework.equations.sizes import VECTORS
+from gatework.read.table import equations
 
 # The numbers that a kernel is called with: steps, rows, plain and padded sizes, steps that the
 # states (but for the first one) are kept for, whether values are saved and the input is multiplied
@@ -61,8 +62,9 @@ def emit(
     cases = [writer.products.columns() for writer in writers]
     columns = {n: max(c.get(n, []) for c in cases) for n in sorted(cases[0] | cases[1])}
     sections = [
-        f"/* {plan.spec.name}: made from its equations, see gatework/compile. */",
         *map(_header, names),
+        "\n   ".join([f"/* {plan.spec.name}, made from its equations:", *_texts(plan).values()])
+        + " */",
         "\n".join(helpers),
         *("\n".join(adding(n, rows, tiles)) for n, rows in columns.items()),
         *(writer.text() for writer in writers),
@@ -79,6 +81,12 @@ def emit_probe() -> str:
 def emit_scan() -> str:
     """C text of ``scan`` and ``scan_back``, which run the recurrence of any linear cell."""
     return "\n\n".join(map(_header, ("vectors.h", "runtime.h", "scan.h")))
+
+
+def _texts(plan: Plan) -> dict[str, str]:
+    """The equations as they stand in the class body, by name."""
+    pairs = zip(plan.spec.equations, equations(plan.spec), strict=True)
+    return {equation.name: text for equation, text in pairs}
 
 
 def _functions(row: Primitive) -> list[str]:
@@ -104,11 +112,18 @@ class _Scope:
         self.places = places
         self.known = set(known)
         self.lines: list[str] = []
+        self.texts = _texts(places.plan)
 
     def set(self, name: str, text: str) -> None:
         """A value of this name."""
         self.lines.append(f"const vec v_{name} = {text};")
         self.known.add(name)
+
+    def make(self, name: str, text: str) -> None:
+        """A value that is computed here, under its equation if it has one."""
+        if name in self.texts:
+            self.lines.append(f"/* {' '.join(self.texts[name].split())} */")
+        self.set(name, text)
 
     def use(self, value: Operand) -> str:
         """A value as C text, loaded or worked out again where the block has it not yet."""
@@ -132,7 +147,7 @@ class _Scope:
             text = f"op_{row.name}({', '.join(args)})"
         else:
             text = f"-{args[0]}" if row.arity == 1 else f"{args[0]} {row.infix} {args[1]}"
-        self.set(let.name, text)
+        self.make(let.name, text)
 
 
 class _Writer:
@@ -276,7 +291,7 @@ class _Writer:
         scope = _Scope(self.places, [let.name for let in numbers])
         for index, tile in enumerate(segment.tiles):
             for p, product in enumerate(tile.products):
-                scope.set(product.name, f"s{index}[r][{p}][q]")
+                scope.make(product.name, f"s{index}[r][{p}][q]")
         for let in segment.lets:
             if let.over in ("before", "behind"):
                 own = scope.use(let.args[0])

@@ -49,8 +49,8 @@ class Places:
             return f"(e->{self.factor(name, step, part)})", text_of(self.factors.width)
         if is_state:
             return self.before_step(name), f"e->{self.plan.sizes[name]}p"
-        offset, width = text_of(self.scratch.offset(name)), text_of(self.scratch.width)
-        return f"(e->scratch + {offset})", width
+        begin = total("e->scratch", text_of(self.scratch.offset(name)))
+        return f"({begin})", text_of(self.scratch.width)
 
     def factor(self, name: str, step: str, part: int) -> str:
         """Where one part of a factor of a step lies, for the first row."""
@@ -58,7 +58,7 @@ class Places:
         if self.parts > 1:
             which = f"({which} * {self.parts} + {part})"
         width, offset = text_of(self.factors.width), text_of(self.factors.offset(name))
-        return f"factors + {which} * e->B * {width} + {offset}"
+        return total("factors", f"{which} * e->B * {width}", offset)
 
     def before_step(self, state: str) -> str:
         """The rows of a state before step t."""
@@ -89,7 +89,7 @@ class Places:
         if name == plan.spec.input:
             return f"vec_load(e->x + {step} * e->{size}p + u)"
         if name in kernel.vectors.names:
-            return f"vec_load(e->vectors + {text_of(kernel.vectors.offset(name))} + u)"
+            return f"vec_load({total('e->vectors', text_of(kernel.vectors.offset(name)), 'u')})"
         for each, masks in kernel.masks.items():
             if name in masks.names:
                 at = (
@@ -98,7 +98,8 @@ class Places:
                     else "row * e->mask_once"
                 )
                 unit = "0" if size.islower() else "u"
-                return f"vec_load(e->masks_{each} + {at} + {text_of(masks.offset(name))} + {unit})"
+                where = total(f"e->masks_{each}", at, text_of(masks.offset(name)), unit)
+                return f"vec_load({where})"
         if self.is_backward and name in self.next_values:
             state = self.next_values[name]
             return f"vec_load(e->seq_{state} + t * e->B * e->{size}p + {place})"
@@ -158,7 +159,8 @@ class Places:
             for name in kernel.saved.names
             if self.is_home(name, segment)
         ]
-        return [*lines, "if (e->keep) {", *kept, "}"] if kept else lines
+        kept = ["if (e->keep) {", *(f"    {line}" for line in kept), "}"] if kept else []
+        return [*lines, *kept]
 
     def stores_backward(self, segment: Segment, use: Callable[[Operand], str]) -> list[str]:
         """The gradients by the states before the step, by products, vectors and the input."""
@@ -202,12 +204,18 @@ class Places:
 
 
 def text_of(offsets: str) -> str:
-    """Padded sizes as fields of the environment."""
-    count = Counter(offsets.split(" + "))
-    names = {p: p if p in ("0", "LANES") else f"e->{p}" for p in count}
-    return f"({' + '.join(f'{n} * {names[p]}' if n > 1 else names[p] for p, n in count.items())})"
+    """Padded sizes as fields of the environment, equal ones counted: ``(4 * e->Hp + LANES)``."""
+    counts = Counter(p if p == "LANES" else f"e->{p}" for p in offsets.split(" + ") if p != "0")
+    terms = [size if n == 1 else f"{n} * {size}" for size, n in counts.items()]
+    return f"({' + '.join(terms)})" if len(terms) > 1 else (terms or ["0"])[0]
 
 
 def address(array: str, layout: Layout, name: str, row: str, unit: str) -> str:
     """Where a value of a row lies in an array of a layout."""
-    return f"e->{array} + {row} * {text_of(layout.width)} + {text_of(layout.offset(name))} + {unit}"
+    begin = f"{row} * {text_of(layout.width)}"
+    return total(f"e->{array}", begin, text_of(layout.offset(name)), unit)
+
+
+def total(*terms: str) -> str:
+    """The sum of some terms, without nought."""
+    return " + ".join(term for term in terms if term != "0")

@@ -115,7 +115,11 @@ class _Flattener:
     def plan(self) -> Plan:
         for equation in self.spec.equations:
             value = self.value(equation.expr, equation.name)
-            assert isinstance(value, str)  # an equation of numbers alone is refused at definition
+            if not isinstance(value, str):
+                raise PlanError(
+                    f"{self.spec.name}: {equation.name} is {value:g} whatever its input; there is "
+                    f"no kernel for that. Write the number where it is read."
+                )
             self.values[equation.name] = value
         levels = self.levels()
         stages = []
@@ -124,7 +128,7 @@ class _Flattener:
                 tuple(p for p in self.products.values() if levels[p.name] == level),
                 [let for let in self.sequence.lets if levels[let.name] == level],
             )
-        return Plan(self.spec, tuple(stages), self.values)
+        return Plan(self.spec, read_by(stages, self.values.values()), self.values)
 
     def value(self, expr: Expr, name: str | None = None) -> Operand:
         match expr:
@@ -220,6 +224,21 @@ def split(products: tuple[Product, ...], lets: list[Let]) -> list[Stage]:
         mine = tuple(let for let in lets if levels[let.name] == level)
         parts.append(Stage(products if level == 0 else (), mine))
     return parts
+
+
+def read_by(stages: list[Stage], wanted: Iterable[Operand]) -> tuple[Stage, ...]:
+    """The stages without what none of these is made of: nought times something, say."""
+    wanted, kept = set(wanted), []
+    for stage in reversed(stages):
+        lets = []
+        for let in reversed(stage.lets):
+            if let.name in wanted:
+                wanted.update(let.args)
+                lets.append(let)
+        products = tuple(p for p in stage.products if p.name in wanted)
+        wanted.update(o for p in products for o in p.operands)
+        kept.append(Stage(products, tuple(reversed(lets))))
+    return tuple(reversed(kept))
 
 
 def _terms(expr: Expr) -> Iterator[Expr]:

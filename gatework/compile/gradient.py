@@ -6,11 +6,10 @@ costly primitives are saved, the cheap rest is recomputed from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from gatework.compile.flatten import Sequence, is_zero, leaf_sizes, split
-from gatework.compile.plan import Let, Operand, Plan, Product, Stage
+from gatework.compile.flatten import Sequence, is_zero, leaf_sizes, read_by, split
+from gatework.compile.plan import Let, Operand, Plan, Product
 from gatework.equations import expr as nodes
 from gatework.equations.expr import Expr, Ref
 from gatework.equations.ops import PRIMITIVES
@@ -64,7 +63,7 @@ class _Differentiator:
         left |= {gradient for _, gradient, _ in self.product_gradients}
         made = replace(
             self.forward,
-            backward=_read(stages, left),
+            backward=read_by(stages, left),
             state_gradients=states,
             product_gradients=tuple(self.product_gradients),
             vector_gradients=vectors,
@@ -170,18 +169,3 @@ class _Differentiator:
                 for arg in let.args:
                     need(arg)
         return replace(plan, saved=tuple(saved), recomputed=tuple(recomputed))
-
-
-def _read(stages: list[Stage], wanted: Iterable[Operand]) -> tuple[Stage, ...]:
-    """The stages without what leads to none of these, such as the gradient by a mask."""
-    wanted, kept = set(wanted), []
-    for stage in reversed(stages):
-        lets = []
-        for let in reversed(stage.lets):
-            if let.name in wanted:
-                wanted.update(let.args)
-                lets.append(let)
-        products = tuple(p for p in stage.products if p.name in wanted)
-        wanted.update(o for p in products for o in p.operands)
-        kept.append(Stage(products, tuple(reversed(lets))))
-    return tuple(reversed(kept))

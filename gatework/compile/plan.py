@@ -16,8 +16,10 @@ gradient by such a number stands as its mean over the units, see ``mean`` in ``o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from gatework.equations import Spec
 from gatework.equations.ops import PRIMITIVES
@@ -98,14 +100,18 @@ class Plan:
 
     spec: Spec
     stages: tuple[Stage, ...]
-    values: dict[str, str]
+    values: Mapping[str, str]
     saved: tuple[str, ...] = ()
     recomputed: tuple[Let, ...] = ()
     backward: tuple[Stage, ...] = ()
-    state_gradients: dict[str, Operand] = field(default_factory=dict)
+    state_gradients: Mapping[str, Operand] = field(default_factory=dict)
     product_gradients: tuple[tuple[str, str, str], ...] = ()
-    vector_gradients: dict[str, Operand] = field(default_factory=dict)
+    vector_gradients: Mapping[str, Operand] = field(default_factory=dict)
     input_gradient: Operand = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("values", "state_gradients", "vector_gradients"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @cached_property
     def of_input(self) -> tuple[Product, ...]:

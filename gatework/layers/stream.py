@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatework import paths
 from gatework.errors import ShapeError
+from gatework.paths.call import is_plain
 from gatework.paths.kernel_step import KernelStep
 from gatework.paths.masks import draw, sizes_of
 from gatework.paths.native import library
@@ -37,7 +38,7 @@ class Stream:
         if not isinstance(batch, int) or batch < 1:
             raise ShapeError(f"batch is a whole number above zero, got {batch!r}.")
         self.layer, self.batch = layer, batch
-        self._seen: list[tuple[int, int]] = []
+        self._seen: list[Any] = []
         self._probes: list[tuple[Any, float]] = []
         self._steps: list[KernelStep] | None = None
         self._start: States | None = None
@@ -56,6 +57,8 @@ class Stream:
             ShapeError: another shape or dtype.
         """
         layer = self.layer
+        if not isinstance(x, Tensor):
+            raise ShapeError(f"A step of a stream is a tensor, got {type(x).__name__}.")
         if x.dim() == 1 and self.batch == 1:
             beside = beside and {name: v.reshape(1) for name, v in beside.items()}
             return self.step(x.unsqueeze(0), beside).squeeze(0)
@@ -64,13 +67,16 @@ class Stream:
             raise ShapeError(
                 f"A step of this stream is ({sizes}) = (B, {layer.axes}), got {tuple(x.shape)}."
             )
-        if self._seen != (seen := _versions(layer)) or any(p.value != v for p, v in self._probes):
+        seen = [*_versions(layer), torch.get_num_threads()]
+        if self._seen != seen or any(p.value != v for p, v in self._probes):
             self._set_up()
             self._seen, self._probes = seen, [(p, p.value) for p in _probes(layer)]
         if self._steps is None:
             return self._step_by_layer(x, beside)
         if x.dtype != self._dtype:
             raise ShapeError(f"A step of this stream is {self._dtype}, got {x.dtype}.")
+        if not (x.is_cpu and is_plain(x)):  # its memory is read
+            raise ShapeError(f"A step of this stream is a plain tensor on the CPU, got {_kind(x)}.")
         output = x.contiguous()
         for one in self._steps:
             output = one.step(output)
@@ -140,6 +146,10 @@ def _evaluating(layer: StackForward) -> Iterator[None]:
         yield
     finally:
         layer.training = training
+
+
+def _kind(x: Tensor) -> str:
+    return f"a stand-in, {type(x).__name__}" if x.is_cpu else f"one on {x.device}"
 
 
 def _versions(layer: StackForward) -> list[tuple[int, int]]:

@@ -116,8 +116,8 @@ def load(text: str, real_bytes: int, more: tuple[str, ...] = ()) -> ctypes.CDLL:
             if not target.is_file():
                 compile_library(command, wanted, text, target)
             return ctypes.CDLL(str(target))
-        except OSError:  # read-only, full, or nothing may run from there
-            tried.append(str(folder))
+        except OSError as error:  # read-only, full, or nothing may run from there
+            tried.append(f"{folder} ({error.strerror or error})")
         except PathError as error:  # on a full disk it is the compiler that fails
             failure = error
     raise failure or PathError(f"No folder to build kernels in; tried {', '.join(tried)}.")
