@@ -1,3 +1,9 @@
+/* GRUResetBefore, made from its equations:
+   r      = sigmoid(W_r @ x + U_r @ h + b_r)
+   z      = sigmoid(W_z @ x + U_z @ h + b_z)
+   n      = tanh(W_n @ x + U_n @ (r * h) + b_n)
+   h_next = (1 - z) * n + z * h */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
@@ -45,8 +51,8 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             for (int p = 0; p < 2; p++) for (int q = 0; q < 2; q++) s0[r][p][q] = vec_all(0);
         } else {
             const long row = (t - e->from) * e->B + b + r;
-            for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (0) + j + q * LANES);
-            for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * (3 * e->Hp) + (e->Hp) + j + q * LANES);
+            for (int q = 0; q < 2; q++) s0[r][0][q] = vec_load(e->ready + row * 3 * e->Hp + j + q * LANES);
+            for (int q = 0; q < 2; q++) s0[r][1][q] = vec_load(e->ready + row * 3 * e->Hp + e->Hp + j + q * LANES);
         }
     }
     const factor of_s0[] = {
@@ -62,23 +68,25 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             if (u >= e->Hp) break;
             const vec v_p__0 = s0[r][0][q];
             const vec v_p__1 = s0[r][1][q];
-            const vec v_b_r = vec_load(e->vectors + (0) + u);
+            const vec v_b_r = vec_load(e->vectors + u);
             const vec v_t__0 = v_p__0 + v_b_r;
+            /* r = sigmoid(W_r @ x + U_r @ h + b_r) */
             const vec v_r = op_sigmoid(v_t__0);
-            const vec v_b_z = vec_load(e->vectors + (e->Hp) + u);
+            const vec v_b_z = vec_load(e->vectors + e->Hp + u);
             const vec v_t__2 = v_p__1 + v_b_z;
+            /* z = sigmoid(W_z @ x + U_z @ h + b_z) */
             const vec v_z = op_sigmoid(v_t__2);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__4 = v_r * v_h;
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_t__9 = v_z * v_h;
-            vec_store(e->scratch + row * (3 * e->Hp) + (0) + u, v_t__4);
-            vec_store(e->scratch + row * (3 * e->Hp) + (e->Hp) + u, v_t__7);
-            vec_store(e->scratch + row * (3 * e->Hp) + (2 * e->Hp) + u, v_t__9);
+            vec_store(e->scratch + row * 3 * e->Hp + u, v_t__4);
+            vec_store(e->scratch + row * 3 * e->Hp + e->Hp + u, v_t__7);
+            vec_store(e->scratch + row * 3 * e->Hp + 2 * e->Hp + u, v_t__9);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (0) + u, v_t__4);
-            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u, v_z);
-            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (3 * e->Hp) + u, v_r);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + u, v_t__4);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u, v_z);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + 3 * e->Hp + u, v_r);
             }
             (void)live;
         }
@@ -95,12 +103,12 @@ static void forward_1(const forward_env *restrict e, long t, long b, long j, lon
             for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
         } else {
             const long row = (t - e->from) * e->B + b + r;
-            for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (2 * e->Hp) + j + q * LANES);
+            for (int q = 0; q < 4; q++) s0[r][0][q] = vec_load(e->ready + row * 3 * e->Hp + 2 * e->Hp + j + q * LANES);
         }
     }
     const factor of_s0[] = {
         {e->rows_x + t * e->x_step + b * e->x_row, e->w1_0 + j * 1 * e->F, e->x_row, e->fused ? e->F : 0},
-        {(e->scratch + (0)) + b * (3 * e->Hp), e->w1_1 + j * 1 * e->H, (3 * e->Hp), e->H},
+        {(e->scratch) + b * 3 * e->Hp, e->w1_1 + j * 1 * e->H, 3 * e->Hp, e->H},
     };
     add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
@@ -110,17 +118,19 @@ static void forward_1(const forward_env *restrict e, long t, long b, long j, lon
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_p__2 = s0[r][0][q];
-            const vec v_b_n = vec_load(e->vectors + (2 * e->Hp) + u);
+            const vec v_b_n = vec_load(e->vectors + 2 * e->Hp + u);
             const vec v_t__5 = v_p__2 + v_b_n;
+            /* n = tanh(W_n @ x + U_n @ (r * h) + b_n) */
             const vec v_n = op_tanh(v_t__5);
-            const vec v_t__7 = vec_load(e->scratch + row * (3 * e->Hp) + (e->Hp) + u);
+            const vec v_t__7 = vec_load(e->scratch + row * 3 * e->Hp + e->Hp + u);
             const vec v_t__8 = v_t__7 * v_n;
-            const vec v_t__9 = vec_load(e->scratch + row * (3 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_t__9 = vec_load(e->scratch + row * 3 * e->Hp + 2 * e->Hp + u);
+            /* h_next = (1 - z) * n + z * h */
             const vec v_h_next = v_t__8 + v_t__9;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (4 * e->Hp) + (e->Hp) + u, v_n);
+                vec_store(e->saved + (t * e->B + row) * 4 * e->Hp + e->Hp + u, v_n);
             }
             (void)live;
         }
@@ -223,17 +233,17 @@ static void backward_0(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_n = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (e->Hp) + u);
+            const vec v_n = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + e->Hp + u);
             const vec v_g__0 = v_d__h_next * v_n;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u);
             const vec v_t__7 = (real)1.0 - v_z;
             const vec v_g__1 = v_d__h_next * v_t__7;
             const vec v_g__2 = v_n * v_n;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            vec_store(e->scratch + row * (6 * e->Hp) + (0) + u, v_g__0);
-            vec_store(e->scratch + row * (6 * e->Hp) + (e->Hp) + u, v_g__4);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (2 * e->Hp) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->scratch + row * 6 * e->Hp + u, v_g__0);
+            vec_store(e->scratch + row * 6 * e->Hp + e->Hp + u, v_g__4);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + 2 * e->Hp + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
@@ -248,7 +258,7 @@ static void backward_1(const backward_env *restrict e, long t, long b, long j, l
         for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
     const factor of_s0[] = {
-        {(e->scratch + (e->Hp)) + b * (6 * e->Hp), e->w0_0 + j * 1 * e->H, (6 * e->Hp), e->H},
+        {(e->scratch + e->Hp) + b * 6 * e->Hp, e->w0_0 + j * 1 * e->H, 6 * e->Hp, e->H},
     };
     add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
@@ -261,12 +271,12 @@ static void backward_1(const backward_env *restrict e, long t, long b, long j, l
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__5 = v_d__h_next * v_h;
-            const vec v_z = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_z = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 2 * e->Hp + u);
             const vec v_g__6 = v_d__h_next * v_z;
-            const vec v_g__0 = vec_load(e->scratch + row * (6 * e->Hp) + (0) + u);
+            const vec v_g__0 = vec_load(e->scratch + row * 6 * e->Hp + u);
             const vec v_g__7 = -v_g__0;
             const vec v_g__8 = v_back__t__4 * v_h;
-            const vec v_r = vec_load(e->saved + (t * e->B + row) * (4 * e->Hp) + (3 * e->Hp) + u);
+            const vec v_r = vec_load(e->saved + (t * e->B + row) * 4 * e->Hp + 3 * e->Hp + u);
             const vec v_g__9 = v_back__t__4 * v_r;
             const vec v_d__z = v_g__5 + v_g__7;
             const vec v_t__7 = (real)1.0 - v_z;
@@ -275,12 +285,12 @@ static void backward_1(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__13 = (real)1.0 - v_r;
             const vec v_g__14 = v_r * v_g__13;
             const vec v_g__15 = v_g__8 * v_g__14;
-            vec_store(e->scratch + row * (6 * e->Hp) + (2 * e->Hp) + u, v_g__12);
-            vec_store(e->scratch + row * (6 * e->Hp) + (3 * e->Hp) + u, v_g__15);
-            vec_store(e->scratch + row * (6 * e->Hp) + (4 * e->Hp) + u, v_g__6);
-            vec_store(e->scratch + row * (6 * e->Hp) + (5 * e->Hp) + u, v_g__9);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (0) + u, live ? v_g__15 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (3 * e->Hp) + (e->Hp) + u, live ? v_g__12 : vec_all(0));
+            vec_store(e->scratch + row * 6 * e->Hp + 2 * e->Hp + u, v_g__12);
+            vec_store(e->scratch + row * 6 * e->Hp + 3 * e->Hp + u, v_g__15);
+            vec_store(e->scratch + row * 6 * e->Hp + 4 * e->Hp + u, v_g__6);
+            vec_store(e->scratch + row * 6 * e->Hp + 5 * e->Hp + u, v_g__9);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + u, live ? v_g__15 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 3 * e->Hp + e->Hp + u, live ? v_g__12 : vec_all(0));
             (void)live;
         }
     }
@@ -295,8 +305,8 @@ static void backward_2(const backward_env *restrict e, long t, long b, long j, l
         for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
     const factor of_s0[] = {
-        {(e->scratch + (3 * e->Hp)) + b * (6 * e->Hp), e->w1_0 + j * 1 * e->H, (6 * e->Hp), e->H},
-        {(e->scratch + (2 * e->Hp)) + b * (6 * e->Hp), e->w1_1 + j * 1 * e->H, (6 * e->Hp), e->H},
+        {(e->scratch + 3 * e->Hp) + b * 6 * e->Hp, e->w1_0 + j * 1 * e->H, 6 * e->Hp, e->H},
+        {(e->scratch + 2 * e->Hp) + b * 6 * e->Hp, e->w1_1 + j * 1 * e->H, 6 * e->Hp, e->H},
     };
     add_4(s0[0][0], of_s0, 2, rows);
     for (int r = 0; r < rows; r++) {
@@ -306,8 +316,8 @@ static void backward_2(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_back__h = s0[r][0][q];
-            const vec v_g__6 = vec_load(e->scratch + row * (6 * e->Hp) + (4 * e->Hp) + u);
-            const vec v_g__9 = vec_load(e->scratch + row * (6 * e->Hp) + (5 * e->Hp) + u);
+            const vec v_g__6 = vec_load(e->scratch + row * 6 * e->Hp + 4 * e->Hp + u);
+            const vec v_g__9 = vec_load(e->scratch + row * 6 * e->Hp + 5 * e->Hp + u);
             const vec v_g__16 = v_g__6 + v_g__9;
             const vec v_d__h = v_g__16 + v_back__h;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);

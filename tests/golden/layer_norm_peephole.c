@@ -1,3 +1,17 @@
+/* LayerNormPeephole, made from its equations:
+   d_i    = W_i @ x + U_i @ h + p_i * c
+   d_f    = W_f @ x + U_f @ h + p_f * c
+   d_g    = W_g @ x + U_g @ h
+   m_i    = d_i - mean(d_i)
+   m_f    = d_f - mean(d_f)
+   m_g    = d_g - mean(d_g)
+   i      = sigmoid(s_i * m_i / sqrt(mean(square(m_i)) + tiny) + b_i)
+   f      = sigmoid(s_f * m_f / sqrt(mean(square(m_f)) + tiny) + b_f)
+   g      = tanh(s_g * m_g / sqrt(mean(square(m_g)) + tiny) + b_g)
+   c_next = f * c + i * g
+   m_c    = c_next - mean(c_next)
+   h_next = i * tanh(s_c * m_c / sqrt(mean(square(m_c)) + tiny) + b_c) */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 INLINE vec op_sqrt(vec a) { return vec_sqrt(a); }
@@ -65,9 +79,9 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             for (int p = 0; p < 3; p++) for (int q = 0; q < 1; q++) s0[r][p][q] = vec_all(0);
         } else {
             const long row = (t - e->from) * e->B + b + r;
-            for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * (3 * e->Hp) + (0) + j + q * LANES);
-            for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * (3 * e->Hp) + (e->Hp) + j + q * LANES);
-            for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * (3 * e->Hp) + (2 * e->Hp) + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * 3 * e->Hp + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * 3 * e->Hp + e->Hp + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * 3 * e->Hp + 2 * e->Hp + j + q * LANES);
         }
     }
     const factor of_s0[] = {
@@ -83,21 +97,24 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             if (u >= e->Hp) break;
             const vec v_p__0 = s0[r][0][q];
             const vec v_p__1 = s0[r][1][q];
+            /* d_g = W_g @ x + U_g @ h */
             const vec v_d_g = s0[r][2][q];
-            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + 4 * e->Hp + u);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__0 = v_p_i * v_c;
+            /* d_i = W_i @ x + U_i @ h + p_i * c */
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + 5 * e->Hp + u);
             const vec v_t__2 = v_p_f * v_c;
+            /* d_f = W_f @ x + U_f @ h + p_f * c */
             const vec v_d_f = v_p__1 + v_t__2;
-            vec_store(e->scratch + row * (13 * e->Hp) + (0) + u, v_d_f);
-            vec_store(e->scratch + row * (13 * e->Hp) + (e->Hp) + u, v_d_g);
-            vec_store(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u, v_d_i);
+            vec_store(e->scratch + row * 13 * e->Hp + u, v_d_f);
+            vec_store(e->scratch + row * 13 * e->Hp + e->Hp + u, v_d_g);
+            vec_store(e->scratch + row * 13 * e->Hp + 2 * e->Hp + u, v_d_i);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u, v_d_g);
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u, v_p__1);
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u, v_p__0);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u, v_d_g);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u, v_p__1);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u, v_p__0);
             }
             (void)live;
         }
@@ -112,50 +129,53 @@ static void forward_1(const forward_env *restrict e, long t, long b, long j, lon
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__4 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_i = vec_load(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_d_i = vec_load(e->scratch + row * 13 * e->Hp + 2 * e->Hp + u);
             v_t__4 = op_mean_join(v_t__4, v_d_i, e->H - u);
         }
         v_t__4 = op_mean_end(v_t__4, v_t__4, 0, e->H);
         vec v_t__6 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_f = vec_load(e->scratch + row * (13 * e->Hp) + (0) + u);
+            const vec v_d_f = vec_load(e->scratch + row * 13 * e->Hp + u);
             v_t__6 = op_mean_join(v_t__6, v_d_f, e->H - u);
         }
         v_t__6 = op_mean_end(v_t__6, v_t__6, 0, e->H);
         vec v_t__8 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_d_g = vec_load(e->scratch + row * (13 * e->Hp) + (e->Hp) + u);
+            const vec v_d_g = vec_load(e->scratch + row * 13 * e->Hp + e->Hp + u);
             v_t__8 = op_mean_join(v_t__8, v_d_g, e->H - u);
         }
         v_t__8 = op_mean_end(v_t__8, v_t__8, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_d_i = vec_load(e->scratch + row * (13 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_d_i = vec_load(e->scratch + row * 13 * e->Hp + 2 * e->Hp + u);
+            /* m_i = d_i - mean(d_i) */
             const vec v_m_i = v_d_i - v_t__4;
-            const vec v_d_f = vec_load(e->scratch + row * (13 * e->Hp) + (0) + u);
+            const vec v_d_f = vec_load(e->scratch + row * 13 * e->Hp + u);
+            /* m_f = d_f - mean(d_f) */
             const vec v_m_f = v_d_f - v_t__6;
-            const vec v_d_g = vec_load(e->scratch + row * (13 * e->Hp) + (e->Hp) + u);
+            const vec v_d_g = vec_load(e->scratch + row * 13 * e->Hp + e->Hp + u);
+            /* m_g = d_g - mean(d_g) */
             const vec v_m_g = v_d_g - v_t__8;
-            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + 6 * e->Hp + u);
             const vec v_t__10 = v_s_i * v_m_i;
             const vec v_t__11 = op_square(v_m_i);
-            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + 7 * e->Hp + u);
             const vec v_t__18 = v_s_f * v_m_f;
             const vec v_t__19 = op_square(v_m_f);
-            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
+            const vec v_s_g = vec_load(e->vectors + 8 * e->Hp + u);
             const vec v_t__26 = v_s_g * v_m_g;
             const vec v_t__27 = op_square(v_m_g);
-            vec_store(e->scratch + row * (13 * e->Hp) + (3 * e->Hp) + u, v_t__10);
-            vec_store(e->scratch + row * (13 * e->Hp) + (4 * e->Hp) + u, v_t__11);
-            vec_store(e->scratch + row * (13 * e->Hp) + (5 * e->Hp) + u, v_t__18);
-            vec_store(e->scratch + row * (13 * e->Hp) + (6 * e->Hp) + u, v_t__19);
-            vec_store(e->scratch + row * (13 * e->Hp) + (7 * e->Hp) + u, v_t__26);
-            vec_store(e->scratch + row * (13 * e->Hp) + (8 * e->Hp) + u, v_t__27);
+            vec_store(e->scratch + row * 13 * e->Hp + 3 * e->Hp + u, v_t__10);
+            vec_store(e->scratch + row * 13 * e->Hp + 4 * e->Hp + u, v_t__11);
+            vec_store(e->scratch + row * 13 * e->Hp + 5 * e->Hp + u, v_t__18);
+            vec_store(e->scratch + row * 13 * e->Hp + 6 * e->Hp + u, v_t__19);
+            vec_store(e->scratch + row * 13 * e->Hp + 7 * e->Hp + u, v_t__26);
+            vec_store(e->scratch + row * 13 * e->Hp + 8 * e->Hp + u, v_t__27);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0, v_t__8);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0, v_t__6);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0, v_t__4);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES), v_t__8);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES), v_t__6);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES), v_t__4);
             }
             (void)live;
         }
@@ -170,19 +190,19 @@ static void forward_2(const forward_env *restrict e, long t, long b, long j, lon
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__12 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__11 = vec_load(e->scratch + row * (13 * e->Hp) + (4 * e->Hp) + u);
+            const vec v_t__11 = vec_load(e->scratch + row * 13 * e->Hp + 4 * e->Hp + u);
             v_t__12 = op_mean_join(v_t__12, v_t__11, e->H - u);
         }
         v_t__12 = op_mean_end(v_t__12, v_t__12, 0, e->H);
         vec v_t__20 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__19 = vec_load(e->scratch + row * (13 * e->Hp) + (6 * e->Hp) + u);
+            const vec v_t__19 = vec_load(e->scratch + row * 13 * e->Hp + 6 * e->Hp + u);
             v_t__20 = op_mean_join(v_t__20, v_t__19, e->H - u);
         }
         v_t__20 = op_mean_end(v_t__20, v_t__20, 0, e->H);
         vec v_t__28 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__27 = vec_load(e->scratch + row * (13 * e->Hp) + (8 * e->Hp) + u);
+            const vec v_t__27 = vec_load(e->scratch + row * 13 * e->Hp + 8 * e->Hp + u);
             v_t__28 = op_mean_join(v_t__28, v_t__27, e->H - u);
         }
         v_t__28 = op_mean_end(v_t__28, v_t__28, 0, e->H);
@@ -191,39 +211,43 @@ static void forward_2(const forward_env *restrict e, long t, long b, long j, lon
             if (u >= e->Hp) break;
             const vec v_t__13 = v_t__12 + (real)1e-05;
             const vec v_t__14 = op_sqrt(v_t__13);
-            const vec v_t__10 = vec_load(e->scratch + row * (13 * e->Hp) + (3 * e->Hp) + u);
+            const vec v_t__10 = vec_load(e->scratch + row * 13 * e->Hp + 3 * e->Hp + u);
             const vec v_t__15 = v_t__10 / v_t__14;
-            const vec v_b_i = vec_load(e->vectors + (0) + u);
+            const vec v_b_i = vec_load(e->vectors + u);
             const vec v_t__16 = v_t__15 + v_b_i;
+            /* i = sigmoid(s_i * m_i / sqrt(mean(square(m_i)) + tiny) + b_i) */
             const vec v_i = op_sigmoid(v_t__16);
             const vec v_t__21 = v_t__20 + (real)1e-05;
             const vec v_t__22 = op_sqrt(v_t__21);
-            const vec v_t__18 = vec_load(e->scratch + row * (13 * e->Hp) + (5 * e->Hp) + u);
+            const vec v_t__18 = vec_load(e->scratch + row * 13 * e->Hp + 5 * e->Hp + u);
             const vec v_t__23 = v_t__18 / v_t__22;
-            const vec v_b_f = vec_load(e->vectors + (e->Hp) + u);
+            const vec v_b_f = vec_load(e->vectors + e->Hp + u);
             const vec v_t__24 = v_t__23 + v_b_f;
+            /* f = sigmoid(s_f * m_f / sqrt(mean(square(m_f)) + tiny) + b_f) */
             const vec v_f = op_sigmoid(v_t__24);
             const vec v_t__29 = v_t__28 + (real)1e-05;
             const vec v_t__30 = op_sqrt(v_t__29);
-            const vec v_t__26 = vec_load(e->scratch + row * (13 * e->Hp) + (7 * e->Hp) + u);
+            const vec v_t__26 = vec_load(e->scratch + row * 13 * e->Hp + 7 * e->Hp + u);
             const vec v_t__31 = v_t__26 / v_t__30;
-            const vec v_b_g = vec_load(e->vectors + (2 * e->Hp) + u);
+            const vec v_b_g = vec_load(e->vectors + 2 * e->Hp + u);
             const vec v_t__32 = v_t__31 + v_b_g;
+            /* g = tanh(s_g * m_g / sqrt(mean(square(m_g)) + tiny) + b_g) */
             const vec v_g = op_tanh(v_t__32);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__34 = v_f * v_c;
             const vec v_t__35 = v_i * v_g;
+            /* c_next = f * c + i * g */
             const vec v_c_next = v_t__34 + v_t__35;
-            vec_store(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u, v_c_next);
-            vec_store(e->scratch + row * (13 * e->Hp) + (10 * e->Hp) + u, v_i);
+            vec_store(e->scratch + row * 13 * e->Hp + 9 * e->Hp + u, v_c_next);
+            vec_store(e->scratch + row * 13 * e->Hp + 10 * e->Hp + u, v_i);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u, v_i);
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + 2 * LANES) + u, v_g);
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (3 * e->Hp + 2 * LANES) + u, v_f);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0, v_t__30);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0, v_t__22);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0, v_t__14);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + e->Hp + u, v_i);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + 2 * LANES) + u, v_g);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (3 * e->Hp + 2 * LANES) + u, v_f);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES), v_t__30);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES), v_t__22);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES), v_t__14);
             }
             (void)live;
         }
@@ -238,22 +262,23 @@ static void forward_3(const forward_env *restrict e, long t, long b, long j, lon
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__37 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_c_next = vec_load(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u);
+            const vec v_c_next = vec_load(e->scratch + row * 13 * e->Hp + 9 * e->Hp + u);
             v_t__37 = op_mean_join(v_t__37, v_c_next, e->H - u);
         }
         v_t__37 = op_mean_end(v_t__37, v_t__37, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_c_next = vec_load(e->scratch + row * (13 * e->Hp) + (9 * e->Hp) + u);
+            const vec v_c_next = vec_load(e->scratch + row * 13 * e->Hp + 9 * e->Hp + u);
+            /* m_c = c_next - mean(c_next) */
             const vec v_m_c = v_c_next - v_t__37;
-            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + 9 * e->Hp + u);
             const vec v_t__39 = v_s_c * v_m_c;
             const vec v_t__40 = op_square(v_m_c);
-            vec_store(e->scratch + row * (13 * e->Hp) + (11 * e->Hp) + u, v_t__39);
-            vec_store(e->scratch + row * (13 * e->Hp) + (12 * e->Hp) + u, v_t__40);
+            vec_store(e->scratch + row * 13 * e->Hp + 11 * e->Hp + u, v_t__39);
+            vec_store(e->scratch + row * 13 * e->Hp + 12 * e->Hp + u, v_t__40);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0, v_t__37);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES), v_t__37);
             }
             (void)live;
         }
@@ -268,7 +293,7 @@ static void forward_4(const forward_env *restrict e, long t, long b, long j, lon
         const int live = !e->lengths || t < e->lengths[row];
         vec v_t__41 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_t__40 = vec_load(e->scratch + row * (13 * e->Hp) + (12 * e->Hp) + u);
+            const vec v_t__40 = vec_load(e->scratch + row * 13 * e->Hp + 12 * e->Hp + u);
             v_t__41 = op_mean_join(v_t__41, v_t__40, e->H - u);
         }
         v_t__41 = op_mean_end(v_t__41, v_t__41, 0, e->H);
@@ -277,18 +302,19 @@ static void forward_4(const forward_env *restrict e, long t, long b, long j, lon
             if (u >= e->Hp) break;
             const vec v_t__42 = v_t__41 + (real)1e-05;
             const vec v_t__43 = op_sqrt(v_t__42);
-            const vec v_t__39 = vec_load(e->scratch + row * (13 * e->Hp) + (11 * e->Hp) + u);
+            const vec v_t__39 = vec_load(e->scratch + row * 13 * e->Hp + 11 * e->Hp + u);
             const vec v_t__44 = v_t__39 / v_t__43;
-            const vec v_b_c = vec_load(e->vectors + (3 * e->Hp) + u);
+            const vec v_b_c = vec_load(e->vectors + 3 * e->Hp + u);
             const vec v_t__45 = v_t__44 + v_b_c;
             const vec v_t__46 = op_tanh(v_t__45);
-            const vec v_i = vec_load(e->scratch + row * (13 * e->Hp) + (10 * e->Hp) + u);
+            const vec v_i = vec_load(e->scratch + row * 13 * e->Hp + 10 * e->Hp + u);
+            /* h_next = i * tanh(s_c * m_c / sqrt(mean(square(m_c)) + tiny) + b_c) */
             const vec v_h_next = v_i * v_t__46;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (0) + u, v_t__46);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0, v_t__43);
+                vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + u, v_t__46);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + 2 * e->Hp, v_t__43);
             }
             (void)live;
         }
@@ -423,29 +449,30 @@ static void backward_0(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_t__46 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (0) + u);
+            const vec v_t__46 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + u);
             const vec v_g__0 = v_d__h_next * v_t__46;
-            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u);
+            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + e->Hp + u);
             const vec v_g__1 = v_d__h_next * v_i;
             const vec v_g__2 = v_t__46 * v_t__46;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
-            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0);
+            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + 2 * e->Hp);
             const vec v_g__5 = (real)1.0 / v_t__43;
             const vec v_g__6 = v_g__4 * v_g__5;
-            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + 9 * e->Hp + u);
             const vec v_c_next = vec_load(e->seq_c + t * e->B * e->Hp + row * e->Hp + u);
-            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0);
+            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES));
+            /* m_c = c_next - mean(c_next) */
             const vec v_m_c = v_c_next - v_t__37;
             const vec v_t__39 = v_s_c * v_m_c;
             const vec v_t__44 = v_t__39 / v_t__43;
             const vec v_g__7 = -v_t__44;
             const vec v_g__8 = v_g__7 / v_t__43;
             const vec v_g__9 = v_g__4 * v_g__8;
-            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (0) + u, v_g__9);
+            vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + u, v_g__9);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp + LANES) + u, v_g__6);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (4 * e->Hp + LANES) + u, v_g__0);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (6 * e->Hp) + u, live ? v_g__4 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 6 * e->Hp + u, live ? v_g__4 : vec_all(0));
             (void)live;
         }
     }
@@ -459,17 +486,17 @@ static void backward_1(const backward_env *restrict e, long t, long b, long j, l
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__10 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__9 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (0) + u);
+            const vec v_g__9 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + u);
             v_g__10 = op_mean_join(v_g__10, v_g__9, e->H - u);
         }
         v_g__10 = op_mean_end(v_g__10, v_g__10, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp) + 0);
+            const vec v_t__43 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + 2 * e->Hp);
             const vec v_g__11 = (real)0.5 / v_t__43;
             const vec v_g__12 = v_g__10 * v_g__11;
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp) + 0, v_g__12);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + e->Hp, v_g__12);
             (void)live;
         }
     }
@@ -484,22 +511,23 @@ static void backward_2(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__12 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp) + 0);
+            const vec v_g__12 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + e->Hp);
             const vec v_g__13 = op_spread(v_g__12);
             const vec v_c_next = vec_load(e->seq_c + t * e->B * e->Hp + row * e->Hp + u);
-            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + 0);
+            const vec v_t__37 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES));
+            /* m_c = c_next - mean(c_next) */
             const vec v_m_c = v_c_next - v_t__37;
             const vec v_g__14 = (real)2.0 * v_m_c;
             const vec v_g__15 = v_g__13 * v_g__14;
             const vec v_g__6 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (e->Hp + LANES) + u);
             const vec v_g__16 = v_g__6 * v_m_c;
-            const vec v_s_c = vec_load(e->vectors + (9 * e->Hp) + u);
+            const vec v_s_c = vec_load(e->vectors + 9 * e->Hp + u);
             const vec v_g__17 = v_g__6 * v_s_c;
             const vec v_d__m_c = v_g__15 + v_g__17;
             const vec v_g__19 = -v_d__m_c;
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (2 * e->Hp + LANES) + u, v_g__19);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (3 * e->Hp + LANES) + u, v_d__m_c);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (12 * e->Hp) + u, live ? v_g__16 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 12 * e->Hp + u, live ? v_g__16 : vec_all(0));
             (void)live;
         }
     }
@@ -520,7 +548,7 @@ static void backward_3(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES) + 0, v_g__20);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES), v_g__20);
             (void)live;
         }
     }
@@ -538,11 +566,11 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_d__m_c = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (3 * e->Hp + LANES) + u);
             const vec v_g__21 = v_d__c_next + v_d__m_c;
-            const vec v_g__20 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES) + 0);
+            const vec v_g__20 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (5 * e->Hp + LANES));
             const vec v_g__22 = v_g__21 + v_g__20;
             const vec v_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (2 * e->Hp + 2 * LANES) + u);
             const vec v_g__23 = v_g__22 * v_g;
-            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (e->Hp) + u);
+            const vec v_i = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + e->Hp + u);
             const vec v_g__24 = v_g__22 * v_i;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__25 = v_g__22 * v_c;
@@ -551,12 +579,13 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__27 = v_g * v_g;
             const vec v_g__28 = (real)1.0 - v_g__27;
             const vec v_g__29 = v_g__24 * v_g__28;
-            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0);
+            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES));
             const vec v_g__30 = (real)1.0 / v_t__30;
             const vec v_g__31 = v_g__29 * v_g__30;
-            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
+            const vec v_s_g = vec_load(e->vectors + 8 * e->Hp + u);
             const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u);
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES));
+            /* m_g = d_g - mean(d_g) */
             const vec v_m_g = v_d_g - v_t__8;
             const vec v_t__26 = v_s_g * v_m_g;
             const vec v_t__31 = v_t__26 / v_t__30;
@@ -566,15 +595,17 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__38 = (real)1.0 - v_f;
             const vec v_g__39 = v_f * v_g__38;
             const vec v_g__40 = v_g__25 * v_g__39;
-            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0);
+            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES));
             const vec v_g__41 = (real)1.0 / v_t__22;
             const vec v_g__42 = v_g__40 * v_g__41;
-            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + 7 * e->Hp + u);
             const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u);
-            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + 5 * e->Hp + u);
             const vec v_t__2 = v_p_f * v_c;
+            /* d_f = W_f @ x + U_f @ h + p_f * c */
             const vec v_d_f = v_p__1 + v_t__2;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES));
+            /* m_f = d_f - mean(d_f) */
             const vec v_m_f = v_d_f - v_t__6;
             const vec v_t__18 = v_s_f * v_m_f;
             const vec v_t__23 = v_t__18 / v_t__22;
@@ -586,15 +617,17 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__50 = (real)1.0 - v_i;
             const vec v_g__51 = v_i * v_g__50;
             const vec v_g__52 = v_d__i * v_g__51;
-            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0);
+            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES));
             const vec v_g__53 = (real)1.0 / v_t__14;
             const vec v_g__54 = v_g__52 * v_g__53;
-            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + 6 * e->Hp + u);
             const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u);
-            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + 4 * e->Hp + u);
             const vec v_t__0 = v_p_i * v_c;
+            /* d_i = W_i @ x + U_i @ h + p_i * c */
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0);
+            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES));
+            /* m_i = d_i - mean(d_i) */
             const vec v_m_i = v_d_i - v_t__4;
             const vec v_t__10 = v_s_i * v_m_i;
             const vec v_t__15 = v_t__10 / v_t__14;
@@ -608,9 +641,9 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 3 * LANES) + u, v_g__42);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 4 * LANES) + u, v_g__54);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (20 * e->Hp + 8 * LANES) + u, v_g__26);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (3 * e->Hp) + u, live ? v_g__52 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (4 * e->Hp) + u, live ? v_g__40 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (5 * e->Hp) + u, live ? v_g__29 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 3 * e->Hp + u, live ? v_g__52 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 4 * e->Hp + u, live ? v_g__40 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 5 * e->Hp + u, live ? v_g__29 : vec_all(0));
             (void)live;
         }
     }
@@ -643,18 +676,18 @@ static void backward_5(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES) + 0);
+            const vec v_t__30 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 2 * LANES));
             const vec v_g__36 = (real)0.5 / v_t__30;
             const vec v_g__37 = v_g__35 * v_g__36;
-            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES) + 0);
+            const vec v_t__22 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 4 * LANES));
             const vec v_g__47 = (real)0.5 / v_t__22;
             const vec v_g__48 = v_g__46 * v_g__47;
-            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES) + 0);
+            const vec v_t__14 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 6 * LANES));
             const vec v_g__59 = (real)0.5 / v_t__14;
             const vec v_g__60 = v_g__58 * v_g__59;
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES) + 0, v_g__37);
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES) + 0, v_g__48);
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES) + 0, v_g__60);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES), v_g__37);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES), v_g__48);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES), v_g__60);
             (void)live;
         }
     }
@@ -669,45 +702,50 @@ static void backward_6(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__37 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES) + 0);
+            const vec v_g__37 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 2 * LANES));
             const vec v_g__61 = op_spread(v_g__37);
             const vec v_d_g = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (4 * e->Hp + 3 * LANES) + u);
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 3 * LANES));
+            /* m_g = d_g - mean(d_g) */
             const vec v_m_g = v_d_g - v_t__8;
             const vec v_g__62 = (real)2.0 * v_m_g;
             const vec v_g__63 = v_g__61 * v_g__62;
             const vec v_g__31 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (8 * e->Hp + 2 * LANES) + u);
             const vec v_g__64 = v_g__31 * v_m_g;
-            const vec v_s_g = vec_load(e->vectors + (8 * e->Hp) + u);
+            const vec v_s_g = vec_load(e->vectors + 8 * e->Hp + u);
             const vec v_g__65 = v_g__31 * v_s_g;
-            const vec v_g__48 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES) + 0);
+            const vec v_g__48 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 3 * LANES));
             const vec v_g__66 = op_spread(v_g__48);
             const vec v_p__1 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (5 * e->Hp + 5 * LANES) + u);
-            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + 5 * e->Hp + u);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__2 = v_p_f * v_c;
+            /* d_f = W_f @ x + U_f @ h + p_f * c */
             const vec v_d_f = v_p__1 + v_t__2;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 5 * LANES));
+            /* m_f = d_f - mean(d_f) */
             const vec v_m_f = v_d_f - v_t__6;
             const vec v_g__67 = (real)2.0 * v_m_f;
             const vec v_g__68 = v_g__66 * v_g__67;
             const vec v_g__42 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (9 * e->Hp + 3 * LANES) + u);
             const vec v_g__69 = v_g__42 * v_m_f;
-            const vec v_s_f = vec_load(e->vectors + (7 * e->Hp) + u);
+            const vec v_s_f = vec_load(e->vectors + 7 * e->Hp + u);
             const vec v_g__70 = v_g__42 * v_s_f;
-            const vec v_g__60 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES) + 0);
+            const vec v_g__60 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (11 * e->Hp + 4 * LANES));
             const vec v_g__71 = op_spread(v_g__60);
             const vec v_p__0 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (6 * e->Hp + 7 * LANES) + u);
-            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + 4 * e->Hp + u);
             const vec v_t__0 = v_p_i * v_c;
+            /* d_i = W_i @ x + U_i @ h + p_i * c */
             const vec v_d_i = v_p__0 + v_t__0;
-            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES) + 0);
+            const vec v_t__4 = vec_load(e->saved + (t * e->B + row) * (7 * e->Hp + 8 * LANES) + (7 * e->Hp + 7 * LANES));
+            /* m_i = d_i - mean(d_i) */
             const vec v_m_i = v_d_i - v_t__4;
             const vec v_g__72 = (real)2.0 * v_m_i;
             const vec v_g__73 = v_g__71 * v_g__72;
             const vec v_g__54 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (10 * e->Hp + 4 * LANES) + u);
             const vec v_g__74 = v_g__54 * v_m_i;
-            const vec v_s_i = vec_load(e->vectors + (6 * e->Hp) + u);
+            const vec v_s_i = vec_load(e->vectors + 6 * e->Hp + u);
             const vec v_g__75 = v_g__54 * v_s_i;
             const vec v_d__m_g = v_g__63 + v_g__65;
             const vec v_g__77 = -v_d__m_g;
@@ -721,9 +759,9 @@ static void backward_6(const backward_env *restrict e, long t, long b, long j, l
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (14 * e->Hp + 5 * LANES) + u, v_d__m_f);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (15 * e->Hp + 5 * LANES) + u, v_d__m_g);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (16 * e->Hp + 5 * LANES) + u, v_d__m_i);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (9 * e->Hp) + u, live ? v_g__74 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (10 * e->Hp) + u, live ? v_g__69 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (11 * e->Hp) + u, live ? v_g__64 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 9 * e->Hp + u, live ? v_g__74 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 10 * e->Hp + u, live ? v_g__69 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 11 * e->Hp + u, live ? v_g__64 : vec_all(0));
             (void)live;
         }
     }
@@ -756,9 +794,9 @@ static void backward_7(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES) + 0, v_g__78);
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES) + 0, v_g__81);
-            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES) + 0, v_g__84);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES), v_g__78);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES), v_g__81);
+            if (u == 0) vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES), v_g__84);
             (void)live;
         }
     }
@@ -774,31 +812,31 @@ static void backward_8(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__m_f = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (14 * e->Hp + 5 * LANES) + u);
-            const vec v_g__81 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES) + 0);
+            const vec v_g__81 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 6 * LANES));
             const vec v_d__d_f = v_d__m_f + v_g__81;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__86 = v_d__d_f * v_c;
-            const vec v_p_f = vec_load(e->vectors + (5 * e->Hp) + u);
+            const vec v_p_f = vec_load(e->vectors + 5 * e->Hp + u);
             const vec v_g__87 = v_d__d_f * v_p_f;
             const vec v_d__m_i = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (16 * e->Hp + 5 * LANES) + u);
-            const vec v_g__84 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES) + 0);
+            const vec v_g__84 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 7 * LANES));
             const vec v_d__d_i = v_d__m_i + v_g__84;
             const vec v_g__89 = v_d__d_i * v_c;
-            const vec v_p_i = vec_load(e->vectors + (4 * e->Hp) + u);
+            const vec v_p_i = vec_load(e->vectors + 4 * e->Hp + u);
             const vec v_g__90 = v_d__d_i * v_p_i;
             const vec v_d__m_g = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (15 * e->Hp + 5 * LANES) + u);
-            const vec v_g__78 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES) + 0);
+            const vec v_g__78 = vec_load(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 5 * LANES));
             const vec v_d__d_g = v_d__m_g + v_g__78;
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (17 * e->Hp + 8 * LANES) + u, v_d__d_f);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (18 * e->Hp + 8 * LANES) + u, v_d__d_g);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (19 * e->Hp + 8 * LANES) + u, v_d__d_i);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (21 * e->Hp + 8 * LANES) + u, v_g__87);
             vec_store(e->scratch + row * (23 * e->Hp + 8 * LANES) + (22 * e->Hp + 8 * LANES) + u, v_g__90);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (0) + u, live ? v_d__d_i : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (e->Hp) + u, live ? v_d__d_f : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (2 * e->Hp) + u, live ? v_d__d_g : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (7 * e->Hp) + u, live ? v_g__89 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (13 * e->Hp) + (8 * e->Hp) + u, live ? v_g__86 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + u, live ? v_d__d_i : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + e->Hp + u, live ? v_d__d_f : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 2 * e->Hp + u, live ? v_d__d_g : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 7 * e->Hp + u, live ? v_g__89 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 13 * e->Hp + 8 * e->Hp + u, live ? v_g__86 : vec_all(0));
             (void)live;
         }
     }

@@ -1,3 +1,11 @@
+/* LSTM, made from its equations:
+   i      = sigmoid(W_i @ x + U_i @ h + b_i)
+   f      = sigmoid(W_f @ x + U_f @ h + b_f)
+   g      = tanh(W_g @ x + U_g @ h + b_g)
+   o      = sigmoid(W_o @ x + U_o @ h + b_o)
+   c_next = f * c + i * g
+   h_next = o * tanh(c_next) */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 
@@ -45,10 +53,10 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             for (int p = 0; p < 4; p++) for (int q = 0; q < 1; q++) s0[r][p][q] = vec_all(0);
         } else {
             const long row = (t - e->from) * e->B + b + r;
-            for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * (4 * e->Hp) + (0) + j + q * LANES);
-            for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * (4 * e->Hp) + (e->Hp) + j + q * LANES);
-            for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * (4 * e->Hp) + (2 * e->Hp) + j + q * LANES);
-            for (int q = 0; q < 1; q++) s0[r][3][q] = vec_load(e->ready + row * (4 * e->Hp) + (3 * e->Hp) + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][0][q] = vec_load(e->ready + row * 4 * e->Hp + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][1][q] = vec_load(e->ready + row * 4 * e->Hp + e->Hp + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][2][q] = vec_load(e->ready + row * 4 * e->Hp + 2 * e->Hp + j + q * LANES);
+            for (int q = 0; q < 1; q++) s0[r][3][q] = vec_load(e->ready + row * 4 * e->Hp + 3 * e->Hp + j + q * LANES);
         }
     }
     const factor of_s0[] = {
@@ -66,33 +74,39 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             const vec v_p__1 = s0[r][1][q];
             const vec v_p__2 = s0[r][2][q];
             const vec v_p__3 = s0[r][3][q];
-            const vec v_b_i = vec_load(e->vectors + (0) + u);
+            const vec v_b_i = vec_load(e->vectors + u);
             const vec v_t__0 = v_p__0 + v_b_i;
+            /* i = sigmoid(W_i @ x + U_i @ h + b_i) */
             const vec v_i = op_sigmoid(v_t__0);
-            const vec v_b_f = vec_load(e->vectors + (e->Hp) + u);
+            const vec v_b_f = vec_load(e->vectors + e->Hp + u);
             const vec v_t__2 = v_p__1 + v_b_f;
+            /* f = sigmoid(W_f @ x + U_f @ h + b_f) */
             const vec v_f = op_sigmoid(v_t__2);
-            const vec v_b_g = vec_load(e->vectors + (2 * e->Hp) + u);
+            const vec v_b_g = vec_load(e->vectors + 2 * e->Hp + u);
             const vec v_t__4 = v_p__2 + v_b_g;
+            /* g = tanh(W_g @ x + U_g @ h + b_g) */
             const vec v_g = op_tanh(v_t__4);
-            const vec v_b_o = vec_load(e->vectors + (3 * e->Hp) + u);
+            const vec v_b_o = vec_load(e->vectors + 3 * e->Hp + u);
             const vec v_t__6 = v_p__3 + v_b_o;
+            /* o = sigmoid(W_o @ x + U_o @ h + b_o) */
             const vec v_o = op_sigmoid(v_t__6);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__8 = v_f * v_c;
             const vec v_t__9 = v_i * v_g;
+            /* c_next = f * c + i * g */
             const vec v_c_next = v_t__8 + v_t__9;
             const vec v_t__11 = op_tanh(v_c_next);
+            /* h_next = o * tanh(c_next) */
             const vec v_h_next = v_o * v_t__11;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->seq_h + (t) * e->B * e->Hp + row * e->Hp + u, live ? v_h_next : v_h);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (5 * e->Hp) + (0) + u, v_t__11);
-            vec_store(e->saved + (t * e->B + row) * (5 * e->Hp) + (e->Hp) + u, v_o);
-            vec_store(e->saved + (t * e->B + row) * (5 * e->Hp) + (2 * e->Hp) + u, v_g);
-            vec_store(e->saved + (t * e->B + row) * (5 * e->Hp) + (3 * e->Hp) + u, v_i);
-            vec_store(e->saved + (t * e->B + row) * (5 * e->Hp) + (4 * e->Hp) + u, v_f);
+                vec_store(e->saved + (t * e->B + row) * 5 * e->Hp + u, v_t__11);
+                vec_store(e->saved + (t * e->B + row) * 5 * e->Hp + e->Hp + u, v_o);
+                vec_store(e->saved + (t * e->B + row) * 5 * e->Hp + 2 * e->Hp + u, v_g);
+                vec_store(e->saved + (t * e->B + row) * 5 * e->Hp + 3 * e->Hp + u, v_i);
+                vec_store(e->saved + (t * e->B + row) * 5 * e->Hp + 4 * e->Hp + u, v_f);
             }
             (void)live;
         }
@@ -192,22 +206,22 @@ static void backward_0(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Hp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Hp + u);
-            const vec v_t__11 = vec_load(e->saved + (t * e->B + row) * (5 * e->Hp) + (0) + u);
+            const vec v_t__11 = vec_load(e->saved + (t * e->B + row) * 5 * e->Hp + u);
             const vec v_g__0 = v_d__h_next * v_t__11;
-            const vec v_o = vec_load(e->saved + (t * e->B + row) * (5 * e->Hp) + (e->Hp) + u);
+            const vec v_o = vec_load(e->saved + (t * e->B + row) * 5 * e->Hp + e->Hp + u);
             const vec v_g__1 = v_d__h_next * v_o;
             const vec v_g__2 = v_t__11 * v_t__11;
             const vec v_g__3 = (real)1.0 - v_g__2;
             const vec v_g__4 = v_g__1 * v_g__3;
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__5 = v_d__c_next + v_g__4;
-            const vec v_g = vec_load(e->saved + (t * e->B + row) * (5 * e->Hp) + (2 * e->Hp) + u);
+            const vec v_g = vec_load(e->saved + (t * e->B + row) * 5 * e->Hp + 2 * e->Hp + u);
             const vec v_g__6 = v_g__5 * v_g;
-            const vec v_i = vec_load(e->saved + (t * e->B + row) * (5 * e->Hp) + (3 * e->Hp) + u);
+            const vec v_i = vec_load(e->saved + (t * e->B + row) * 5 * e->Hp + 3 * e->Hp + u);
             const vec v_g__7 = v_g__5 * v_i;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_g__8 = v_g__5 * v_c;
-            const vec v_f = vec_load(e->saved + (t * e->B + row) * (5 * e->Hp) + (4 * e->Hp) + u);
+            const vec v_f = vec_load(e->saved + (t * e->B + row) * 5 * e->Hp + 4 * e->Hp + u);
             const vec v_g__9 = v_g__5 * v_f;
             const vec v_g__10 = (real)1.0 - v_o;
             const vec v_g__11 = v_o * v_g__10;
@@ -221,15 +235,15 @@ static void backward_0(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__19 = (real)1.0 - v_i;
             const vec v_g__20 = v_i * v_g__19;
             const vec v_g__21 = v_g__6 * v_g__20;
-            vec_store(e->scratch + row * (4 * e->Hp) + (0) + u, v_g__12);
-            vec_store(e->scratch + row * (4 * e->Hp) + (e->Hp) + u, v_g__15);
-            vec_store(e->scratch + row * (4 * e->Hp) + (2 * e->Hp) + u, v_g__18);
-            vec_store(e->scratch + row * (4 * e->Hp) + (3 * e->Hp) + u, v_g__21);
+            vec_store(e->scratch + row * 4 * e->Hp + u, v_g__12);
+            vec_store(e->scratch + row * 4 * e->Hp + e->Hp + u, v_g__15);
+            vec_store(e->scratch + row * 4 * e->Hp + 2 * e->Hp + u, v_g__18);
+            vec_store(e->scratch + row * 4 * e->Hp + 3 * e->Hp + u, v_g__21);
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_g__9 : v_d__c_next);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (4 * e->Hp) + (0) + u, live ? v_g__21 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (4 * e->Hp) + (e->Hp) + u, live ? v_g__18 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (4 * e->Hp) + (2 * e->Hp) + u, live ? v_g__15 : vec_all(0));
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (4 * e->Hp) + (3 * e->Hp) + u, live ? v_g__12 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 4 * e->Hp + u, live ? v_g__21 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 4 * e->Hp + e->Hp + u, live ? v_g__18 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 4 * e->Hp + 2 * e->Hp + u, live ? v_g__15 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * 4 * e->Hp + 3 * e->Hp + u, live ? v_g__12 : vec_all(0));
             (void)live;
         }
     }
@@ -244,10 +258,10 @@ static void backward_1(const backward_env *restrict e, long t, long b, long j, l
         for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
     const factor of_s0[] = {
-        {(e->scratch + (3 * e->Hp)) + b * (4 * e->Hp), e->w0_0 + j * 1 * e->H, (4 * e->Hp), e->H},
-        {(e->scratch + (2 * e->Hp)) + b * (4 * e->Hp), e->w0_1 + j * 1 * e->H, (4 * e->Hp), e->H},
-        {(e->scratch + (e->Hp)) + b * (4 * e->Hp), e->w0_2 + j * 1 * e->H, (4 * e->Hp), e->H},
-        {(e->scratch + (0)) + b * (4 * e->Hp), e->w0_3 + j * 1 * e->H, (4 * e->Hp), e->H},
+        {(e->scratch + 3 * e->Hp) + b * 4 * e->Hp, e->w0_0 + j * 1 * e->H, 4 * e->Hp, e->H},
+        {(e->scratch + 2 * e->Hp) + b * 4 * e->Hp, e->w0_1 + j * 1 * e->H, 4 * e->Hp, e->H},
+        {(e->scratch + e->Hp) + b * 4 * e->Hp, e->w0_2 + j * 1 * e->H, 4 * e->Hp, e->H},
+        {(e->scratch) + b * 4 * e->Hp, e->w0_3 + j * 1 * e->H, 4 * e->Hp, e->H},
     };
     add_4(s0[0][0], of_s0, 4, rows);
     for (int r = 0; r < rows; r++) {

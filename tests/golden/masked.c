@@ -1,3 +1,10 @@
+/* Masked, made from its equations:
+   g      = tanh(W @ (x * seen - mean(x)) + U @ (h * keep) + b)
+   k      = mean(g) * sigmoid(mean(c))
+   new    = 0.5 * c + g * drop + k
+   c_next = late * c + (1 - late) * new
+   h_next = V @ c_next + 0.5 * h * tanh(mean(h)) */
+
 INLINE vec op_sigmoid(vec a) { return 1 / (1 + vec_exp(-a)); }
 INLINE vec op_tanh(vec a) { return vec_tanh(a); }
 INLINE vec op_mean_join(vec y, vec a, long left) { return y + vec_first(a, left, 0); }
@@ -54,12 +61,12 @@ static void forward_0(const forward_env *restrict e, long t, long b, long j, lon
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
             const vec v_x = vec_load(e->x + (t * e->B + row) * e->Fp + u);
-            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + e->Pp + u);
             const vec v_t__0 = v_x * v_seen;
             const vec v_t__2 = v_t__0 - v_t__1;
-            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp) + u, v_t__2);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + e->Hp + u, v_t__2);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (0) + u, v_t__2);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + u, v_t__2);
             }
             (void)live;
         }
@@ -82,7 +89,7 @@ static void forward_1(const forward_env *restrict e, long t, long b, long j, lon
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
-            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + u);
             const vec v_t__3 = v_h * v_keep;
             const vec v_t__18 = (real)0.5 * v_h;
             const vec v_t__20 = op_tanh(v_t__19);
@@ -90,8 +97,8 @@ static void forward_1(const forward_env *restrict e, long t, long b, long j, lon
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp) + u, v_t__3);
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u, v_t__21);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp) + u, v_t__3);
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp) + 0, v_t__20);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + e->Fp + u, v_t__3);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp), v_t__20);
             }
             (void)live;
         }
@@ -116,15 +123,15 @@ static void forward_2(const forward_env *restrict e, long t, long b, long j, lon
             const vec v_t__8 = op_sigmoid(v_t__7);
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             const vec v_t__10 = (real)0.5 * v_c;
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_t__14 = v_late * v_c;
             const vec v_t__15 = (real)1.0 - v_late;
-            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (0) + u, v_t__10);
+            vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + u, v_t__10);
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u, v_t__14);
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u, v_t__15);
-            if (u == 0) vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp) + 0, v_t__8);
+            if (u == 0) vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp), v_t__8);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0, v_t__8);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp), v_t__8);
             }
             (void)live;
         }
@@ -140,7 +147,7 @@ static void forward_3(const forward_env *restrict e, long t, long b, long j, lon
         for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
     const factor of_s0[] = {
-        {(e->scratch + (e->Hp)) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w0_0 + j * 1 * e->F, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->F},
+        {(e->scratch + e->Hp) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w0_0 + j * 1 * e->F, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->F},
         {(e->scratch + (e->Hp + e->Fp)) + b * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->w0_1 + j * 1 * e->P, (6 * e->Hp + e->Fp + 2 * e->Pp + LANES), e->P},
     };
     add_4(s0[0][0], of_s0, 2, rows);
@@ -151,17 +158,18 @@ static void forward_3(const forward_env *restrict e, long t, long b, long j, lon
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_p__0 = s0[r][0][q];
-            const vec v_b = vec_load(e->vectors + (0) + u);
+            const vec v_b = vec_load(e->vectors + u);
             const vec v_t__4 = v_p__0 + v_b;
+            /* g = tanh(W @ (x * seen - mean(x)) + U @ (h * keep) + b) */
             const vec v_g = op_tanh(v_t__4);
-            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + u);
             const vec v_t__11 = v_g * v_drop;
-            const vec v_t__10 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (0) + u);
+            const vec v_t__10 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + u);
             const vec v_t__12 = v_t__10 + v_t__11;
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (e->Hp + e->Fp + e->Pp) + u, v_g);
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u, v_t__12);
             if (e->keep) {
-            vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u, v_g);
+                vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u, v_g);
             }
             (void)live;
         }
@@ -183,19 +191,22 @@ static void forward_4(const forward_env *restrict e, long t, long b, long j, lon
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp));
+            /* k = mean(g) * sigmoid(mean(c)) */
             const vec v_k = v_t__6 * v_t__8;
             const vec v_t__12 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (2 * e->Hp + e->Fp + e->Pp) + u);
+            /* new = 0.5 * c + g * drop + k */
             const vec v_new = v_t__12 + v_k;
             const vec v_t__15 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (4 * e->Hp + e->Fp + e->Pp) + u);
             const vec v_t__16 = v_t__15 * v_new;
             const vec v_t__14 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (3 * e->Hp + e->Fp + e->Pp) + u);
+            /* c_next = late * c + (1 - late) * new */
             const vec v_c_next = v_t__14 + v_t__16;
             const vec v_c = vec_load((t == 0 ? e->first_c : e->seq_c + ((t - 1) % e->ring) * e->B * e->Hp) + row * e->Hp + u);
             vec_store(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (5 * e->Hp + e->Fp + e->Pp + LANES) + u, v_c_next);
             vec_store(e->seq_c + ((t) % e->ring) * e->B * e->Hp + row * e->Hp + u, live ? v_c_next : v_c);
             if (e->keep) {
-            if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES) + 0, v_t__6);
+                if (u == 0) vec_store(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES), v_t__6);
             }
             (void)live;
         }
@@ -222,6 +233,7 @@ static void forward_5(const forward_env *restrict e, long t, long b, long j, lon
             if (u >= e->Pp) break;
             const vec v_V__c_next = s0[r][0][q];
             const vec v_t__21 = vec_load(e->scratch + row * (6 * e->Hp + e->Fp + 2 * e->Pp + LANES) + (6 * e->Hp + e->Fp + e->Pp + LANES) + u);
+            /* h_next = V @ c_next + 0.5 * h * tanh(mean(h)) */
             const vec v_h_next = v_V__c_next + v_t__21;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             vec_store(e->seq_h + (t) * e->B * e->Pp + row * e->Pp + u, live ? v_h_next : v_h);
@@ -367,8 +379,8 @@ static void backward_0(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (0) + u, v_d__h_next);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (e->Hp) + u, live ? v_d__h_next : vec_all(0));
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + u, v_d__h_next);
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + e->Hp + u, live ? v_d__h_next : vec_all(0));
             (void)live;
         }
     }
@@ -411,7 +423,7 @@ static void backward_3(const backward_env *restrict e, long t, long b, long j, l
         for (int p = 0; p < 1; p++) for (int q = 0; q < 4; q++) s0[r][p][q] = vec_all(0);
     }
     const factor of_s0[] = {
-        {(e->scratch + (0)) + b * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->w0_0 + j * 1 * e->P, (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->P},
+        {(e->scratch) + b * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->w0_0 + j * 1 * e->P, (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp), e->P},
     };
     add_4(s0[0][0], of_s0, 1, rows);
     for (int r = 0; r < rows; r++) {
@@ -423,10 +435,10 @@ static void backward_3(const backward_env *restrict e, long t, long b, long j, l
             const vec v_back__c_next = s0[r][0][q];
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             const vec v_g__0 = v_d__c_next + v_back__c_next;
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_t__15 = (real)1.0 - v_late;
             const vec v_g__2 = v_g__0 * v_t__15;
-            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u, v_g__2);
+            vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u, v_g__2);
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u, v_g__0);
             (void)live;
         }
@@ -441,19 +453,19 @@ static void backward_4(const backward_env *restrict e, long t, long b, long j, l
         const int live = !e->lengths || t < e->lengths[row];
         vec v_g__3 = vec_all(0);
         for (long u = 0; u < e->Hp; u += LANES) {
-            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
             v_g__3 = op_mean_join(v_g__3, v_g__2, e->H - u);
         }
         v_g__3 = op_mean_end(v_g__3, v_g__3, 0, e->H);
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp));
             const vec v_g__4 = v_g__3 * v_t__8;
-            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES) + 0);
+            const vec v_t__6 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + LANES));
             const vec v_g__5 = v_g__3 * v_t__6;
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp) + 0, v_g__4);
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES) + 0, v_g__5);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp), v_g__4);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES), v_g__5);
             (void)live;
         }
     }
@@ -468,17 +480,17 @@ static void backward_5(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
-            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
-            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (0) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
+            const vec v_drop = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + u);
             const vec v_g__6 = v_g__2 * v_drop;
-            const vec v_g__4 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp) + 0);
+            const vec v_g__4 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp));
             const vec v_d__g = v_g__4 + v_g__6;
             const vec v_g = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES) + u);
             const vec v_g__8 = v_g * v_g;
             const vec v_g__9 = (real)1.0 - v_g__8;
             const vec v_g__10 = v_d__g * v_g__9;
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + e->Hp + LANES) + u, v_g__10);
-            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + (0) + u, live ? v_g__10 : vec_all(0));
+            vec_store(e->gradients + ((t - e->from) * e->B + row) * (e->Hp + e->Pp) + u, live ? v_g__10 : vec_all(0));
             (void)live;
         }
     }
@@ -504,7 +516,7 @@ static void backward_6(const backward_env *restrict e, long t, long b, long j, l
             if (u >= e->Fp) break;
             const vec v_back__t__2 = s0[r][0][q];
             const vec v_g__24 = -v_back__t__2;
-            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + (e->Pp) + u);
+            const vec v_seen = vec_load(e->masks_sequence + row * e->mask_once + e->Pp + u);
             const vec v_g__26 = v_back__t__2 * v_seen;
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES) + u, v_g__24);
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u, v_g__26);
@@ -533,7 +545,7 @@ static void backward_7(const backward_env *restrict e, long t, long b, long j, l
             if (u >= e->Pp) break;
             const vec v_back__t__3 = s0[r][0][q];
             const vec v_d__h_next = vec_load(((e->T - t) % 2 == 1 ? e->run_h : e->spare_h) + row * e->Pp + u) + vec_load(e->by_seq_h + (t * e->B + row) * e->Pp + u);
-            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp) + 0);
+            const vec v_t__20 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp + 2 * LANES + e->Hp));
             const vec v_g__11 = v_d__h_next * v_t__20;
             const vec v_h = vec_load((t == 0 ? e->first_h : e->seq_h + (t - 1) * e->B * e->Pp) + row * e->Pp + u);
             const vec v_t__18 = (real)0.5 * v_h;
@@ -541,10 +553,10 @@ static void backward_7(const backward_env *restrict e, long t, long b, long j, l
             const vec v_g__14 = v_t__20 * v_t__20;
             const vec v_g__15 = (real)1.0 - v_g__14;
             const vec v_g__17 = v_g__11 * (real)0.5;
-            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + (0) + u);
+            const vec v_keep = vec_load(e->masks_sequence + row * e->mask_once + u);
             const vec v_g__23 = v_back__t__3 * v_keep;
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + 2 * LANES) + u, v_g__12);
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES) + 0, v_g__15);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES), v_g__15);
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__17);
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__23);
             (void)live;
@@ -562,18 +574,18 @@ static void backward_8(const backward_env *restrict e, long t, long b, long j, l
             const long u = j + q * LANES;
             if (u >= e->Hp) break;
             const vec v_g__0 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 2 * e->Hp + LANES) + u);
-            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + (e->Hp) + u);
+            const vec v_late = vec_load(e->masks_step + t * e->mask_step + row * e->mask_row + e->Hp + u);
             const vec v_g__18 = v_g__0 * v_late;
-            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp) + u);
+            const vec v_g__2 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + e->Pp + u);
             const vec v_g__19 = v_g__2 * (real)0.5;
-            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp) + 0);
+            const vec v_t__8 = vec_load(e->saved + (t * e->B + row) * (e->Fp + e->Pp + 3 * LANES + e->Hp) + (e->Fp + e->Pp));
             const vec v_g__20 = (real)1.0 - v_t__8;
             const vec v_g__21 = v_t__8 * v_g__20;
-            const vec v_g__5 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES) + 0);
+            const vec v_g__5 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (e->Pp + 3 * e->Hp + LANES));
             const vec v_g__22 = v_g__5 * v_g__21;
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u, v_g__18);
             vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u, v_g__19);
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp) + 0, v_g__22);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp), v_g__22);
             (void)live;
         }
     }
@@ -594,9 +606,9 @@ static void backward_9(const backward_env *restrict e, long t, long b, long j, l
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__15 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES) + 0);
+            const vec v_g__15 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 2 * LANES));
             const vec v_g__16 = v_g__13 * v_g__15;
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp) + 0, v_g__16);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp), v_g__16);
             (void)live;
         }
     }
@@ -617,7 +629,7 @@ static void backward_10(const backward_env *restrict e, long t, long b, long j, 
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp) + 0, v_g__25);
+            if (u == 0) vec_store(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp), v_g__25);
             (void)live;
         }
     }
@@ -632,7 +644,7 @@ static void backward_11(const backward_env *restrict e, long t, long b, long j, 
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Pp) break;
-            const vec v_g__16 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp) + 0);
+            const vec v_g__16 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 3 * LANES + e->Fp));
             const vec v_g__17 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (2 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__27 = v_g__16 + v_g__17;
             const vec v_g__23 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (3 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
@@ -656,7 +668,7 @@ static void backward_12(const backward_env *restrict e, long t, long b, long j, 
             const vec v_g__18 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 3 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__19 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 4 * e->Hp + 4 * LANES + e->Fp) + u);
             const vec v_g__29 = v_g__18 + v_g__19;
-            const vec v_g__22 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp) + 0);
+            const vec v_g__22 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 4 * LANES + e->Fp));
             const vec v_d__c = v_g__29 + v_g__22;
             const vec v_d__c_next = vec_load(((e->T - t) % 2 == 1 ? e->run_c : e->spare_c) + row * e->Hp + u) + (e->by_seq_c ? vec_load(e->by_seq_c + (t * e->B + row) * e->Hp + u) : vec_all(0));
             vec_store(((e->T - t) % 2 == 0 ? e->run_c : e->spare_c) + row * e->Hp + u, live ? v_d__c : v_d__c_next);
@@ -674,7 +686,7 @@ static void backward_13(const backward_env *restrict e, long t, long b, long j, 
         for (int q = 0; q < 1; q++) {
             const long u = j + q * LANES;
             if (u >= e->Fp) break;
-            const vec v_g__25 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp) + 0);
+            const vec v_g__25 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 5 * LANES + e->Fp));
             const vec v_g__26 = vec_load(e->scratch + row * (4 * e->Pp + 5 * e->Hp + 6 * LANES + 2 * e->Fp) + (4 * e->Pp + 5 * e->Hp + 6 * LANES + e->Fp) + u);
             const vec v_d__x = v_g__25 + v_g__26;
             vec_store(e->by_x + (t * e->B + row) * e->Fp + u, live ? v_d__x : vec_all(0));
