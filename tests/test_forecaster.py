@@ -121,10 +121,23 @@ def test_many_series_of_many_lengths():
 
 
 def test_series_that_do_not_go_with_one_scale_are_pointed_out():
-    said = quick(epochs=1).fit([Y, 20 * Y]).notes_
-    assert "they vary between" in said[0]
-    assert "Give them ids" in said[0]
-    assert not any("one scale" in note for note in quick(epochs=1).fit([Y, 2 * Y]).notes_)
+    def said(data, **arguments):
+        notes = quick(epochs=1, **arguments).fit(data).notes_
+        return " ".join(note for note in notes if "one scale" in note)
+
+    assert "they vary between" in said([Y, 20 * Y])
+    assert "Give them ids" in said([Y, 20 * Y])
+    assert not said([Y, 2 * Y])
+    note = said({"large": 20 * Y, "small": Y}, per="global")
+    assert note.startswith("The series share one scale (per), but they vary between 2.")
+    assert note.endswith("With per='series' each one is scaled by itself.")
+    # As wide as each other, but far apart: a model that reads levels sees two flat lines.
+    far = {"high": Y + 1000, "low": Y}
+    assert not said(far, per="global")
+    assert not said(far, relative=False)
+    assert "as wide as their levels (500), and one varies by 2." in said(
+        far, per="global", relative=False
+    )
 
 
 def test_a_series_shorter_than_the_context_is_padded():

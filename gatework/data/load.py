@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gatework.data.bundled import SERIES
 from gatework.data.columns import Columns, as_list
-from gatework.data.cube import Cube
+from gatework.data.cube import Cube, check_whole
 from gatework.data.grid import make_grid
 from gatework.data.series import (
     ELAPSED,
@@ -58,6 +58,7 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     Raises:
         DataError: in one line, what is wrong and what to do.
     """
+    check_whole(data)
     if isinstance(data, Cube):
         return data
     if hasattr(data, "detach"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,6 +63,13 @@ class Windows:
             (part.nan_to_num(0.0), (~part.isnan()).to(part.dtype)) for part in values
         )
         return Batch(context, seen, target, known, future, future_seen)
+
+    def targets(self) -> Tensor:
+        """What each window is to forecast, (M, H), in the model's units; NaN where not known."""
+        device = self.scaled.device
+        row, origin = (torch.from_numpy(v).to(device)[:, None] for v in (self.rows, self.origins))
+        alone = replace(self, scaled=self.scaled[..., :1])
+        return alone._steps(row, origin + torch.arange(self.horizon, device=device))[..., 0]
 
     def _steps(self, row: Tensor, step: Tensor) -> Tensor:
         """The columns at some steps, NaN before the beginning and behind the end."""

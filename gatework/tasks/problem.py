@@ -14,6 +14,11 @@ from gatework.data.windows import Batch, Windows, places
 from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
 
+NO_VALIDATION = (
+    "The validation part holds no window with a known value; every epoch is trained and the last "
+    "one is kept."
+)
+
 
 @dataclass
 class ForecastProblem:
