@@ -13,6 +13,21 @@ from gatework.errors import DataError
 NAN = float("nan")
 DAYS = [str(np.datetime64("2020-01-01") + i) for i in range(60)]
 
+# The checks of scikit-learn that make no sense where X is series.
+NOT_FOR_SERIES = {
+    "check_n_features_in": "X is series, not a table of samples and features",
+    "check_n_features_in_after_fitting": "the same",
+    "check_fit2d_1feature": "X of one column is series of one step, refused as too short",
+    "check_fit1d": "one axis is one series, and welcome",
+    "check_fit2d_predict1d": "the same",
+    "check_estimators_nan_inf": "missing values are masked, not refused",
+    "check_dtype_object": "objects that are numbers are welcome; others are refused in our words",
+    "check_estimators_empty_data_messages": "refused in our words",
+    "check_estimator_sparse_tag": "sparse matrices are refused in our words",
+    "check_estimator_sparse_array": "the same",
+    "check_estimator_sparse_matrix": "the same",
+}
+
 
 def write(folder, content, name="data.csv"):
     """A file with some text, bytes or rows of cells; its path as text."""

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from data_tools import sine
+from data_tools import NOT_FOR_SERIES, sine
 from detect_tools import each_kind, quick, two_features
 from sklearn.base import clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
@@ -18,23 +18,10 @@ NAN = float("nan")
 Y = sine(90, noise=0.3)
 
 
-# Conventions.
-
-NOT_APPLICABLE = {
-    "check_n_features_in": "X is series, not a table of samples and features",
-    "check_n_features_in_after_fitting": "the same",
-    "check_fit2d_1feature": "X of one column is series of one step, refused as too short",
-    "check_fit1d": "one axis is one series, and welcome",
-    "check_fit2d_predict1d": "the same",
+NOT_APPLICABLE = NOT_FOR_SERIES | {
     "check_outliers_fit_predict": "each step of a series is told, not each row",
     "check_outliers_train": "the same",
     "check_classifier_data_not_an_array": "what is no array yet is to be made one",
-    "check_estimators_nan_inf": "missing values are masked, not refused",
-    "check_dtype_object": "objects that are numbers are welcome; others are refused in our words",
-    "check_estimators_empty_data_messages": "refused in our words",
-    "check_estimator_sparse_tag": "sparse matrices are refused in our words",
-    "check_estimator_sparse_array": "the same",
-    "check_estimator_sparse_matrix": "the same",
 }
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from data_tools import quick, sine, state
+from data_tools import NOT_FOR_SERIES, quick, sine, state
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -15,24 +15,9 @@ from gatework.errors import GateworkError, ModelError
 Y = sine(60, noise=0.3)
 
 
-NOT_APPLICABLE = {
-    "check_n_features_in": "X is series, not a table of samples and features",
-    "check_n_features_in_after_fitting": "the same",
-    "check_fit2d_1feature": "X of one column is series of one step, refused as too short",
-    "check_fit1d": "one axis is one series, and welcome",
-    "check_fit2d_predict1d": "the same",
-    "check_estimators_nan_inf": "missing values are masked, not refused",
-    "check_dtype_object": "objects that are numbers are welcome; others are refused in our words",
-    "check_estimators_empty_data_messages": "refused in our words",
-    "check_estimator_sparse_tag": "sparse matrices are refused in our words",
-    "check_estimator_sparse_array": "the same",
-    "check_estimator_sparse_matrix": "the same",
-}
-
-
 @parametrize_with_checks(
     [gw.Forecaster(hidden_size=2, horizon=1, context=1, validation=0.0, epochs=1)],
-    expected_failed_checks=lambda _: NOT_APPLICABLE,
+    expected_failed_checks=lambda _: NOT_FOR_SERIES,
 )
 def test_the_checks_of_scikit_learn(estimator, check):
     check(estimator)

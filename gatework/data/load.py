@@ -27,10 +27,8 @@ from gatework.data.series import (
 from gatework.data.table import (
     Table,
     categories,
-    counted,
     is_category,
     is_numeric,
-    listed,
     number_like,
     numbers,
     read_table,
@@ -38,6 +36,7 @@ from gatework.data.table import (
 )
 from gatework.data.times import SECOND, Stamps, looks_like_times, read_times, spoilt_times
 from gatework.data.uneven import side_by_side
+from gatework.data.words import counted, listed
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
