@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from unittest import mock
 
+from data_tools import DAYS, sine
+
 from gatework.cli.main import run
 
 TINY = ("--hidden-size", "4", "--epochs", "2", "--device", "cpu")
@@ -75,3 +77,22 @@ def messy(steps=60):
     del rows[90:93], rows[30:32]  # 5 days are absent
     rows.append(list(rows[15]))  # at the end, so neither in order nor alone with its day
     return [header, *reversed(rows[:20]), *rows[20:]]
+
+
+SMALL = ["--horizon", "3", "--context", "6", "--hidden-size", "3", "--epochs", "2"]
+
+
+HEADER = "day,shop,sold,price\n"
+
+
+def table(shops=("a", "b"), steps=50):
+    """A long table with a gap, empty and infinite numbers."""
+    rows = []
+    for shop in shops:
+        for i, (day, y) in enumerate(zip(DAYS, sine(steps), strict=False)):
+            value = {4: "", 9: "NA", 12: "inf"}.get(i, f"{y:.3f}")
+            rows += [] if i == 20 else [f"{day},{shop},{value},{i % 7}\n"]
+    return HEADER + "".join(rows)
+
+
+COLUMNS = ["--target", "sold", "--time", "day", "--id", "shop"]

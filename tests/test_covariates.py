@@ -1,44 +1,16 @@
-"""Covariates: past, known ahead, static; categories; rows without a regular step."""
+"""Covariates: past, known ahead, static; and categories."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from cli_tools import TINY, done, refused
-from data_tools import DAYS, cube_of, quick, same_weights, write
+from data_tools import DAYS, ROLES, cube_of, notes, quick, same_weights, shops, write
 
 import gatework as gw
 from gatework.data import Columns, load_cube
-from gatework.data.encoding import Encoding
-from gatework.data.load import ELAPSED
 from gatework.errors import DataError
 
 NAN = float("nan")
-ROLES = {"target": "sold", "time": "day", "id": "shop", "features": "rain", "future": "price",
-         "static": ("size", "kind")}  # fmt: skip
-
-
-def shops(steps=60, ahead=0, seed=0):
-    """Shops whose sales follow the price of the day; rows of the future hold the price alone."""
-    random = np.random.default_rng(seed)
-    parts = []
-    for number, (shop, kind) in enumerate({"a": "city", "b": "village", "c": "city"}.items()):
-        price = random.normal(0, 1, steps + ahead)
-        part = pd.DataFrame({
-            "shop": shop,
-            "day": pd.date_range("2024-01-01", periods=steps + ahead),
-            "sold": 50 + 20 * number + 5 * price + random.normal(0, 0.1, steps + ahead),
-            "rain": random.choice(["dry", "wet"], steps + ahead),
-            "price": price,
-            "size": 10.0 * number,
-            "kind": kind,
-        })  # fmt: skip
-        part.loc[steps:, ["sold", "rain"]] = None
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
-
-
-def notes(cube):
-    return " ".join(cube.notes)
 
 
 # What is read.
@@ -274,107 +246,6 @@ def test_the_calendar_makes_a_weekly_pattern_known():
         errors.append(model.evaluate(table, np.array([180])).errors()["lstm"].mae)
     assert errors[0] < 0.6
     assert errors[1] > 1
-
-
-# Rows without a regular step.
-
-
-def irregular(steps=80, seed=0):
-    """A value that grows with the time that has gone by, at times of any distance."""
-    random = np.random.default_rng(seed)
-    hours = np.cumsum(random.integers(1, 50, steps) + random.integers(0, 3600, steps) / 3600)
-    times = np.datetime64("2024-01-01") + (hours * 3600).astype("timedelta64[s]")
-    return pd.DataFrame({"time": times, "y": hours / 10 + random.normal(0, 0.1, steps)})
-
-
-def test_the_time_since_the_row_before_is_a_feature(tmp_path):
-    table = irregular()
-    cube = load_cube(table)
-    assert cube.names == ("y", ELAPSED)
-    gaps = table["time"].diff().dt.total_seconds().to_numpy()
-    np.testing.assert_allclose(cube.values[0, :, 1], np.log1p(gaps))
-    assert "are not regular" in notes(cube)
-    model = quick(calendar=("hour",)).fit(table)
-    # Another piece is read in the same way, also where it happens to be regular.
-    piece = pd.DataFrame({"time": pd.date_range("2024-06-01", periods=9, freq="h"), "y": 1.0})
-    assert model.model_.load(piece).names == cube.names
-    assert np.isfinite(model.predict(piece)).all()
-    later = piece.copy()
-    later.loc[8, "time"] += pd.Timedelta(days=3)
-    assert not np.array_equal(model.predict(later), model.predict(piece))
-    model.save(tmp_path)
-    assert np.array_equal(gw.Forecaster.load(tmp_path).predict(piece), model.predict(piece))
-
-
-def test_irregular_rows_have_a_future_too():
-    table = irregular().assign(price=1.0)
-    table.loc[75:, "y"] = NAN
-    cube = load_cube(table, Columns("y", future="price"))
-    assert cube.names == ("y", "price", ELAPSED)
-    assert cube.lengths.tolist() == [75]
-    assert np.isnan(cube.values[0, 75:, 2]).all()
-    assert (cube.values[0, 75:, 1] == 1).all()
-
-
-def test_a_regular_model_reads_irregular_rows_as_rows():
-    regular = pd.DataFrame({"time": pd.to_datetime(DAYS), "y": np.arange(60.0)})
-    model = quick().fit(regular)
-    cube = model.model_.load(irregular())
-    assert cube.names == ("y",)
-    assert "are not regular" in notes(cube)
-
-
-def test_whole_numbers_without_a_regular_step(tmp_path):
-    cube = cube_of(tmp_path, [("t", "y"), (1, 0), (4, 1), (7, 2), (12, 3)], target="y", time="t")
-    assert cube.names == ("y", ELAPSED)
-    np.testing.assert_allclose(cube.values[0, 1:, 1], np.log1p([3, 3, 5]))
-
-
-# Nothing of the future is fitted.
-
-
-@pytest.mark.parametrize("scaling", ["standard", "robust", "log"])
-@pytest.mark.parametrize("per", ["series", "global"])
-def test_whatever_comes_after_the_cut_nothing_fitted_changes(scaling, per):
-    table = shops(60, seed=1)
-    table.loc[[5, 6, 70], ["sold", "rain"]] = None  # gaps, and a category that is missing
-    other = table.copy()
-    ends = other["shop"].map({"a": 45, "b": 30, "c": 40})
-    after = other["day"] >= np.datetime64("2024-01-01") + pd.to_timedelta(ends, "D")
-    random = np.random.default_rng(9)
-    count = after.sum()
-    other.loc[after, "sold"] = random.uniform(0, 1e6, count)
-    other.loc[after, "rain"] = random.choice(["hail", "fog", None], count)
-    other.loc[after, "price"] = random.choice([NAN, -1e5, 1e5], count)
-    other.loc[after, "size"] = 1e6
-    other.loc[after, "kind"] = "desert"
-    models = []
-    for data in (table, other):
-        cube = load_cube(data, Columns(**ROLES))
-        model = quick(**ROLES, scaling=scaling, per=per, calendar=True, epochs=2)
-        models.append(model.fit(cube.until(np.array([45, 30, 40]))))
-    one, two = models
-    assert one.scaler_.to_dict() == two.scaler_.to_dict()
-    assert one.model_.encoding == two.model_.encoding
-    assert one.model_.encoding.gaps == (0,)
-    assert one.history_ == two.history_
-    assert same_weights(one, two)
-
-
-def test_the_encoding_is_of_the_training_part():
-    # What a cube holds behind the cut, which is not cut off here, reaches nothing that is fitted.
-    table = shops(60)
-    late = table["day"] >= np.datetime64("2024-01-01") + 45
-    table.loc[late, "rain"] = "hail"
-    table.loc[late, "sold"] = NAN
-    cube = load_cube(table, Columns(**ROLES))
-    found = Encoding.fit(cube, np.full(3, 45), calendar=True)
-    assert found.categories == {1: ("dry", "wet"), 4: ("city", "village")}
-    assert found.gaps == ()
-    assert found.calendar == ("weekday",)
-    assert Encoding.fit(cube, np.full(3, 50)).categories[1] == ("dry", "hail", "wet")
-    again = Encoding.from_dict(found.to_dict())
-    assert again == found
 
 
 # The command line.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from data_tools import DAYS, cube_of, write
+from data_tools import DAYS, cube_of, refusal, write
 
 from gatework.data import Columns, bundled_names, load_cube
 from gatework.data.doctor import check
@@ -25,13 +25,6 @@ def rows(*series, start=0):
 
 def equal(found, expected):
     assert np.array_equal(np.asarray(found, float), np.asarray(expected, float), equal_nan=True)
-
-
-def refusal(call):
-    with pytest.raises(DataError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # Tables.

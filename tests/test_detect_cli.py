@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,21 +27,6 @@ def table():
             value = {4: "", 9: "inf"}.get(i, f"{spike:.3f}")
             rows += [] if i == 20 else [f"{day},{shop},{value}\n"]
     return "".join(rows)
-
-
-@pytest.fixture
-def gatework(capsys, monkeypatch, tmp_path):
-    """Runs the command in an empty folder; gives the exit status and both outputs."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["gatework", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main.run()
-        printed = capsys.readouterr()
-        return caught.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

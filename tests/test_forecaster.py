@@ -1,23 +1,17 @@
-"""The forecaster: it learns, keeps scikit-learn's conventions, and is judged beside baselines."""
+"""The forecaster: what it learns, and how it is judged beside baselines."""
 
 import functools
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from data_tools import DAYS, named, quick, same_weights, sine, state
+from data_tools import named, quick, sine
 from shared import each_untimed
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import Pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gatework as gw
 from gatework.cells import name_of
 from gatework.data.splits import Split
-from gatework.errors import CellError, DataError, GateworkError, ModelError
+from gatework.errors import DataError
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.inputs import last_seen
 
@@ -121,10 +115,23 @@ def test_many_series_of_many_lengths():
 
 
 def test_series_that_do_not_go_with_one_scale_are_pointed_out():
-    said = quick(epochs=1).fit([Y, 20 * Y]).notes_
-    assert "they vary between" in said[0]
-    assert "Give them ids" in said[0]
-    assert not any("one scale" in note for note in quick(epochs=1).fit([Y, 2 * Y]).notes_)
+    def said(data, **arguments):
+        notes = quick(epochs=1, **arguments).fit(data).notes_
+        return " ".join(note for note in notes if "one scale" in note)
+
+    assert "they vary between" in said([Y, 20 * Y])
+    assert "Give them ids" in said([Y, 20 * Y])
+    assert not said([Y, 2 * Y])
+    note = said({"large": 20 * Y, "small": Y}, per="global")
+    assert note.startswith("The series share one scale (per), but they vary between 2.")
+    assert note.endswith("With per='series' each one is scaled by itself.")
+    # As wide as each other, but far apart: a model that reads levels sees two flat lines.
+    far = {"high": Y + 1000, "low": Y}
+    assert not said(far, per="global")
+    assert not said(far, relative=False)
+    assert "as wide as their levels (500), and one varies by 2." in said(
+        far, per="global", relative=False
+    )
 
 
 def test_a_series_shorter_than_the_context_is_padded():
@@ -137,221 +144,6 @@ def test_a_series_with_nothing_to_see_has_no_forecast():
     forecast = quick().fit([Y, Y]).predict([Y, blind])
     assert np.isfinite(forecast[0]).all()
     assert np.isnan(forecast[1]).all()
-
-
-# Conventions of scikit-learn.
-
-NOT_APPLICABLE = {
-    "check_n_features_in": "X is series, not a table of samples and features",
-    "check_n_features_in_after_fitting": "the same",
-    "check_fit2d_1feature": "X of one column is series of one step, refused as too short",
-    "check_fit1d": "one axis is one series, and welcome",
-    "check_fit2d_predict1d": "the same",
-    "check_estimators_nan_inf": "missing values are masked, not refused",
-    "check_dtype_object": "objects that are numbers are welcome; others are refused in our words",
-    "check_estimators_empty_data_messages": "refused in our words",
-    "check_estimator_sparse_tag": "sparse matrices are refused in our words",
-    "check_estimator_sparse_array": "the same",
-    "check_estimator_sparse_matrix": "the same",
-}
-
-
-@parametrize_with_checks(
-    [gw.Forecaster(hidden_size=2, horizon=1, context=1, validation=0.0, epochs=1)],
-    expected_failed_checks=lambda _: NOT_APPLICABLE,
-)
-def test_the_checks_of_scikit_learn(estimator, check):
-    check(estimator)
-
-
-def test_parameters_clone_and_repr():
-    model = quick(cell="gru", hidden_size=5).fit(Y)
-    copy = clone(model)
-    assert copy.get_params() == model.get_params()
-    assert not hasattr(copy, "network_")
-    assert copy.set_params(hidden_size=7).hidden_size == 7
-    assert repr(model).startswith("Forecaster(cell='gru', context=6, epochs=2")
-    with pytest.raises(ValueError, match="Invalid parameter 'units'"):
-        model.set_params(units=3)
-
-
-def test_fitting_changes_no_argument():
-    model = quick(features=[])
-    before = model.get_params()
-    assert model.fit(Y) is model
-    assert model.get_params() == before
-
-
-def test_pipelines_and_searches_over_series():
-    # Rows are series: folds train on some of them and score on the others.
-    series = np.stack([sine(60, phase=i, noise=0.1) for i in range(6)])
-    pipeline = Pipeline([("forecast", quick())]).fit(series)
-    assert pipeline.predict(series).shape == (6, 3)
-    search = GridSearchCV(quick(), {"hidden_size": np.array([2, 3])}, cv=2, error_score="raise")
-    assert search.fit(series).predict(series).shape == (6, 3)
-    assert cross_val_score(quick(), series, cv=3, error_score="raise").shape == (3,)
-
-
-def test_a_forecast_depends_on_the_series_and_not_on_its_place():
-    series = [sine(60) * 100, sine(60, phase=2), sine(50, phase=3) + 1000]
-    model = quick().fit(series)
-    everything = model.predict(series)
-    for i in range(3):
-        np.testing.assert_allclose(model.predict([series[i]])[0], everything[i], rtol=1e-6)
-    np.testing.assert_allclose(model.predict(series[::-1]), everything[::-1], rtol=1e-6)
-
-
-@pytest.mark.parametrize("relative", [True, False])
-def test_a_forecast_depends_on_the_context_alone(relative):
-    series = [sine(60, noise=0.3), 5 + sine(70, phase=1, noise=0.3)]
-    model = quick(relative=relative).fit(series)
-    for data in (series, [sine(90, phase=2) * 10]):
-        ends = [y[-model.context_ :] for y in data]
-        np.testing.assert_array_equal(model.predict(data), model.predict(ends))
-
-
-def test_arguments_that_are_set_after_fitting_change_no_forecast(tmp_path):
-    model = quick(cell="gru").fit(Y)
-    before, score = model.predict(Y), model.score(Y)
-    model.set_params(horizon=5, context=9, hidden_size=7, cell="lstm", relative=False, target="z")
-    assert np.array_equal(model.predict(Y), before)
-    assert model.score(Y) == score
-    assert model.predict_table(Y).num_rows == 3
-    model.save(tmp_path)
-    assert np.array_equal(gw.Forecaster.load(tmp_path).predict(Y), before)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "data"),
-    [({"context": 500}, Y), ({"learning_rate": 1e30}, Y), ({"scaling": "log"}, -Y), ({}, "absent")],
-    ids=["too short", "breaks", "no logarithm", "no data"],
-)
-def test_a_fit_that_fails_leaves_the_earlier_one(arguments, data):
-    model = quick().fit(Y)
-    before, weights = vars(model).copy(), state(model)
-    with pytest.raises(GateworkError):
-        model.set_params(**arguments).fit(data)
-    after = vars(model)
-    assert {k: v for k, v in after.items() if k.endswith("_")} == {
-        k: v for k, v in before.items() if k.endswith("_")
-    }
-    assert all(np.array_equal(weights[k], v) for k, v in state(model).items())
-
-
-@pytest.mark.parametrize("method", ["predict", "score", "evaluate", "predict_table"])
-def test_before_fitting(method):
-    with pytest.raises(NotFittedError, match="call fit"):
-        getattr(quick(), method)(Y)
-    with pytest.raises(ModelError, match="call fit"):
-        getattr(quick(), method)(Y)
-    with pytest.raises(ModelError, match="call fit"):
-        quick().save("nowhere")
-
-
-# Tables.
-
-
-def frame(*shops, steps=40):
-    return pd.DataFrame(
-        [
-            (d, s, y, i % 7)
-            for s in shops
-            for i, (d, y) in enumerate(zip(DAYS, sine(steps), strict=False))
-        ],
-        columns=["day", "shop", "sold", "price"],
-    )
-
-
-def test_forecasts_as_a_table_continue_the_time_of_each_series():
-    data = pd.concat([frame("a"), frame("b", steps=45)])
-    model = quick(target="sold", id="shop", time="day").fit(data)
-    table = model.predict_table(data).to_pydict()
-    assert table["id"] == ["a"] * 3 + ["b"] * 3
-    assert [str(t) for t in table["time"]] == DAYS[40:43] + DAYS[45:48]
-    assert table["step"] == [1, 2, 3] * 2
-    np.testing.assert_array_equal(np.reshape(table["sold"], (2, 3)), model.predict(data))
-
-
-def test_a_target_called_like_another_column_of_that_table():
-    data = frame("a").rename(columns={"sold": "step"})
-    table = quick(target="step", time="day").fit(data).predict_table(data)
-    assert table.column_names == ["id", "time", "step", "forecast"]
-    assert table["step"].to_pylist() == [1, 2, 3]
-
-
-def test_rows_without_a_forecast_are_empty_in_the_table():
-    blind = frame("a", "b")
-    blind.loc[(blind["shop"] == "b") & (blind.index > 70), "sold"] = NAN
-    table = quick(target="sold", id="shop").fit(frame("a", "b")).predict_table(blind)
-    assert [v is None for v in table["sold"].to_pylist()] == [False] * 3 + [True] * 3
-
-
-def test_columns_that_were_found_are_those_that_are_read_later(tmp_path):
-    data = frame("a")[["day", "sold"]]
-    model = quick().fit(data)
-    model.save(tmp_path)
-    wider = frame("a")[["price", "day", "sold"]]
-    for one in (model, gw.Forecaster.load(tmp_path)):
-        assert np.array_equal(one.predict(wider), model.predict(data))
-        assert one.predict_table(wider).column_names[1:] == ["time", "step", "sold"]
-        with pytest.raises(DataError, match="no column 'sold'"):
-            one.predict("sunspots")
-
-
-def test_a_single_row_is_dated_by_the_step_of_the_model():
-    model = quick(target="sold", id="shop", time="day").fit(frame("a"))
-    table = model.predict_table(frame("a", "b").drop_duplicates("shop", keep="last"))
-    assert [str(t) for t in table["time"].to_pylist()[:3]] == DAYS[40:43]
-
-
-def test_one_feature_may_be_given_as_text(tmp_path):
-    model = quick(target="sold", features="price").fit(frame("a"))
-    model.save(tmp_path)
-    loaded = gw.Forecaster.load(tmp_path)
-    assert loaded.features == "price"
-    assert same_weights(loaded.fit(frame("a")), model)
-    one, two = (quick(target="sold", features=f).fit(frame("a")) for f in ("price", ["price"]))
-    assert one.model_.names == two.model_.names == ("sold", "price")
-    assert same_weights(one, two)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda f: f.drop(columns="price"), "no column 'price'"),
-        (lambda f: f.assign(day=pd.date_range("2020", periods=len(f), freq="h")),
-         "fitted on steps of 1 day, the data has steps of 1 hour"),
-        (lambda f: f.assign(sold="many"), "row 1 holds 'many'"),
-    ],
-)  # fmt: skip
-def test_data_that_does_not_fit_the_model(change, reason):
-    model = quick(target="sold", time="day", features=["price"]).fit(frame("a"))
-    with pytest.raises(DataError, match=reason):
-        model.predict(change(frame("a")))
-
-
-def test_other_features_than_in_training():
-    with pytest.raises(DataError, match=r"fitted on 1 features \['y'\], the data has 2"):
-        quick().fit(Y).predict(np.ones((1, 60, 2)))
-
-
-@pytest.mark.parametrize("arguments", [{"horizon": 100, "context": None}, {"context": 80}])
-def test_windows_longer_than_the_series(arguments):
-    with pytest.raises(DataError, match="No series is long enough: a window is context") as caught:
-        quick(**arguments).fit(Y)
-    assert "\n" not in str(caught.value)
-
-
-def test_nothing_but_missing_values_in_reach():
-    sparse = np.full(60, NAN)
-    sparse[[0, 59]] = 1.0
-    with pytest.raises(DataError, match="too many values are missing"):
-        quick().fit(sparse)
-
-
-def test_an_unknown_cell():
-    with pytest.raises(CellError, match="Did you mean 'lstm'"):
-        quick(cell="lsmt").fit(Y)
 
 
 # Judgement.

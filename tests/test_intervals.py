@@ -8,9 +8,13 @@ from data_tools import named, quick, sine
 
 import gatework as gw
 from gatework.data import load_cube
+from gatework.data.splits import split
+from gatework.data.windows import Windows
 from gatework.errors import DataError
 from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.intervals import MOST, Calibration
+from gatework.tasks.problem import problem_of
 
 NAN = float("nan")
 Y = sine(120, noise=0.3)
@@ -167,3 +171,20 @@ def test_a_value_on_the_edge_lies_within():
     zeros = np.zeros((2, 60))  # all scores are the same, so each value is at the edge
     model = quick(head="negative_binomial", epochs=2, device="cpu").fit(zeros)
     assert model.evaluate(zeros).interval_words().startswith("Intervals of 90%: 100.0% of ")
+
+
+def test_calibration_takes_windows_in_batches(monkeypatch):
+    model = quick(epochs=1, head="normal").fit(Y).model_
+    cube = load_cube(Y)
+    windows = problem_of(model, cube, split(cube, 3, 0.5)).parts["validation"]
+    whole, largest = model.calibrated(cube, windows).calibration, []
+    batch = Windows.batch
+    monkeypatch.setattr(Windows, "batch", lambda w, i: largest.append(len(i)) or batch(w, i))
+    monkeypatch.setattr(ForecastModel._said, "__defaults__", (16,))
+    parts = model.calibrated(cube, windows).calibration
+    assert max(largest) == 16
+    assert sum(largest) == len(windows) > 32
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-5)
+    everything = windows.batch(np.arange(len(windows)))
+    targets = windows.targets().nan_to_num()
+    assert np.array_equal(targets, everything.target)

@@ -7,6 +7,7 @@ import torch
 from cli_tools import done, refused
 from data_tools import quick, same_weights
 
+import gatework as gw
 from gatework.data import Columns, load_cube
 from gatework.data.encoding import Encoding
 from gatework.data.scaling import Scaler
@@ -143,6 +144,45 @@ def test_a_streamed_fit_learns_is_saved_and_goes_on(file, tmp_path):
         quick(epochs=4, **options).fit(opened(file, 60), folder=tmp_path / "b", resume=True)
 
 
+def test_forecasts_of_pieces_are_those_of_the_whole(file):
+    model = quick(**ROLES, epochs=1, head="normal").fit(opened(file))
+    stream, whole = opened(file), load_cube(file, model.model_.columns)
+    for say in (model.predict, model.predict_quantiles, model.predict_interval):
+        np.testing.assert_allclose(say(stream), say(whole), rtol=1e-5)
+    told, known = model.predict_table(stream, 0.5), model.predict_table(whole, 0.5)
+    assert told.column_names == known.column_names
+    assert told["id"].to_pylist() == known["id"].to_pylist()
+    assert told["time"].to_pylist() == known["time"].to_pylist()
+    np.testing.assert_allclose(told["high"], known["high"], rtol=1e-5)
+
+
+def test_what_takes_no_pieces_says_what_to_do(file):
+    stream = opened(file)
+    model = quick(**ROLES, epochs=1).fit(stream)
+    for refuses in (
+        gw.Detector(**{k: ROLES[k] for k in ("target", "time", "id")}).fit,
+        gw.Classifier().fit,
+        model.evaluate,
+        model.continue_fit,
+        model.backtest,
+    ):
+        with pytest.raises(DataError, match=r"Stream holds its data in pieces, which only fit and"):
+            refuses(stream)
+
+
+def test_a_validation_part_that_is_empty_is_said(file, tmp_path):
+    model = quick(**ROLES, epochs=1)
+    assert not any("validation part" in n for n in model.fit(opened(file)).notes_)
+    table = pd.read_parquet(file)
+    place = table.groupby("shop").cumcount(ascending=False)
+    table.loc[place < 10, "sold"] = NAN
+    path = tmp_path / "gap.parquet"
+    table.to_parquet(path)
+    (said,) = (n for n in model.fit(opened(path)).notes_ if "The validation part" in n)
+    assert "holds no window with a known value; every epoch is trained" in said
+    assert model.set_params(validation=0.0).fit(opened(path)).notes_.count(said) == 0
+
+
 def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
     command = ["fit", "forecast", file, "--target", "sold", "--id", "shop", "--horizon", 3,
                "--epochs", 1, "--hidden-size", 4, "--context", 5]  # fmt: skip
@@ -150,6 +190,12 @@ def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
     assert f"are of the first of {len(opened(file))} pieces of" in said
     assert (tmp_path / "run" / "model.safetensors").is_file()
     assert "more than the buffer" in refused(*command, "--buffer", 20, "--out", tmp_path / "b")
+    whole = done("predict", tmp_path / "run", file)
+    pieces = done("predict", tmp_path / "run", file, "--buffer", 100)
+    assert [row.split(",")[:3] for row in pieces.out.splitlines()] == [
+        row.split(",")[:3] for row in whole.out.splitlines()
+    ]
+    assert "pieces of at most 100 rows" in pieces.err
 
 
 def test_the_test_part_can_be_cut_off(file):

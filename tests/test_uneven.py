@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 from cli_tools import done
-from data_tools import quick
+from data_tools import DAYS, cube_of, notes, quick
 
 import gatework as gw
 from gatework.data import Columns, load_cube
+from gatework.data.load import ELAPSED
 from gatework.data.uneven import usual
 
 HOURS = np.array([0, 3, 6, 10, 12, 15, 19, 21, 24, 27, 31, 33, 36, 40, 42, 45.0])
@@ -78,3 +79,57 @@ def test_the_command_line_says_how_it_dates(tmp_path):
     assert "a,2024-05-03 00:00:00,1," in told.out.replace('"', "").replace("T", " ")
     assert "dated by the usual distance, 3 hours." in told.err
     assert "forecast from 2024-05-0" in (run / "report.html").read_text()
+
+
+NAN = float("nan")
+
+
+def irregular(steps=80, seed=0):
+    """A value that grows with the time that has gone by, at times of any distance."""
+    random = np.random.default_rng(seed)
+    hours = np.cumsum(random.integers(1, 50, steps) + random.integers(0, 3600, steps) / 3600)
+    times = np.datetime64("2024-01-01") + (hours * 3600).astype("timedelta64[s]")
+    return pd.DataFrame({"time": times, "y": hours / 10 + random.normal(0, 0.1, steps)})
+
+
+def test_the_time_since_the_row_before_is_a_feature(tmp_path):
+    table = irregular()
+    cube = load_cube(table)
+    assert cube.names == ("y", ELAPSED)
+    gaps = table["time"].diff().dt.total_seconds().to_numpy()
+    np.testing.assert_allclose(cube.values[0, :, 1], np.log1p(gaps))
+    assert "are not regular" in notes(cube)
+    model = quick(calendar=("hour",)).fit(table)
+    # Another piece is read in the same way, also where it happens to be regular.
+    piece = pd.DataFrame({"time": pd.date_range("2024-06-01", periods=9, freq="h"), "y": 1.0})
+    assert model.model_.load(piece).names == cube.names
+    assert np.isfinite(model.predict(piece)).all()
+    later = piece.copy()
+    later.loc[8, "time"] += pd.Timedelta(days=3)
+    assert not np.array_equal(model.predict(later), model.predict(piece))
+    model.save(tmp_path)
+    assert np.array_equal(gw.Forecaster.load(tmp_path).predict(piece), model.predict(piece))
+
+
+def test_irregular_rows_have_a_future_too():
+    table = irregular().assign(price=1.0)
+    table.loc[75:, "y"] = NAN
+    cube = load_cube(table, Columns("y", future="price"))
+    assert cube.names == ("y", "price", ELAPSED)
+    assert cube.lengths.tolist() == [75]
+    assert np.isnan(cube.values[0, 75:, 2]).all()
+    assert (cube.values[0, 75:, 1] == 1).all()
+
+
+def test_a_regular_model_reads_irregular_rows_as_rows():
+    regular = pd.DataFrame({"time": pd.to_datetime(DAYS), "y": np.arange(60.0)})
+    model = quick().fit(regular)
+    cube = model.model_.load(irregular())
+    assert cube.names == ("y",)
+    assert "are not regular" in notes(cube)
+
+
+def test_whole_numbers_without_a_regular_step(tmp_path):
+    cube = cube_of(tmp_path, [("t", "y"), (1, 0), (4, 1), (7, 2), (12, 3)], target="y", time="t")
+    assert cube.names == ("y", ELAPSED)
+    np.testing.assert_allclose(cube.values[0, 1:, 1], np.log1p([3, 3, 5]))

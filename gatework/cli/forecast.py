@@ -126,14 +126,25 @@ def prepare(
     )
 
 
-def predict(model: Path, data: str, out: Path | None, coverage: float | None = None) -> None:
+def predict(
+    model: Path,
+    data: str,
+    out: Path | None,
+    coverage: float | None = None,
+    buffer: int | None = None,
+) -> None:
     """The steps after the end of each series, as a table; with a coverage, with intervals."""
+    from gatework.data.stream import Stream
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    cube = forecaster.model_.load(data)
-    table = forecaster.predict_table(cube, coverage)
-    print_notes(plain_console(stderr=True), cube.notes)
+    if buffer is None:
+        cube = forecaster.model_.load(data)
+        table, notes = forecaster.predict_table(cube, coverage), cube.notes
+    else:
+        stream = Stream.open(data, forecaster.model_.columns, buffer)
+        table, notes = forecaster.predict_table(stream, coverage), (stream.words(),)
+    print_notes(plain_console(stderr=True), notes)
     if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,29 @@ from gatework.data import uneven
 from gatework.data.columns import Columns
 from gatework.data.times import Step, plain
 from gatework.data.zones import Zone
+from gatework.errors import DataError
+
+
+class InPieces:
+    """Data of which a part is in memory at a time; its pieces are cubes."""
+
+    def __iter__(self) -> Iterator[Cube]:
+        """The pieces, in their order."""
+        raise NotImplementedError
+
+
+def check_whole(data: Any) -> None:
+    """Refuse data of which not all is in memory.
+
+    Raises:
+        DataError: it comes in pieces.
+    """
+    if isinstance(data, InPieces):
+        raise DataError(
+            f"{type(data).__name__} holds its data in pieces, which only fit and predict of a "
+            f"Forecaster take so. Give one piece (stream[0]), or one after another (for piece in "
+            f"stream), or the file itself where it fits into memory."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatework.data.table import listed
 from gatework.data.times import Stamps, Step, find_step, plain, positions
+from gatework.data.words import listed
 from gatework.data.zones import Zone
 
 # A grid this many times longer than its rows points to a wrong date, not to gaps.

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_array
 
 from gatework.data.archive import read_archive
 from gatework.data.cases import Labelled, cases_of
-from gatework.data.cube import Cube
+from gatework.data.cube import Cube, check_whole
 from gatework.data.series import floats
 from gatework.errors import DataError
 
@@ -45,6 +45,7 @@ def load_labelled(data: Any, labels: Any = None) -> Labelled:
 
 
 def _cases(data: Any) -> Labelled:
+    check_whole(data)
     if isinstance(data, Labelled):
         return data
     if isinstance(data, Cube):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gatework.data.bundled import SERIES
 from gatework.data.columns import Columns, as_list
-from gatework.data.cube import Cube
+from gatework.data.cube import Cube, check_whole
 from gatework.data.epochs import like_dates
 from gatework.data.grid import make_grid
 from gatework.data.series import (
@@ -28,10 +28,8 @@ from gatework.data.series import (
 from gatework.data.table import (
     Table,
     categories,
-    counted,
     is_category,
     is_numeric,
-    listed,
     number_like,
     numbers,
     read_table,
@@ -39,6 +37,7 @@ from gatework.data.table import (
 )
 from gatework.data.times import SECOND, Stamps, looks_like_times, read_times, spoilt_times
 from gatework.data.uneven import side_by_side
+from gatework.data.words import counted, listed
 from gatework.errors import DataError
 
 Array = NDArray[np.float64]
@@ -59,6 +58,7 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     Raises:
         DataError: in one line, what is wrong and what to do.
     """
+    check_whole(data)
     if isinstance(data, Cube):
         return data
     if hasattr(data, "detach"):

@@ -195,20 +195,30 @@ class Scaler:
 
     def notes(self, cube: Cube, ends: NDArray[np.int64]) -> list[str]:
         """What the scaling of these training parts may do to a model, in words."""
-        if cube.named or self.method == "none":
+        shared = self.per == "global" or not cube.named
+        if not shared or self.method == "none":
             return []
         seen, counts = _seen(_before(cube, ends, self.method)[..., 0])
         starts = _starts(counts)
         # Constant series have no spread that could be another one.
         varies = np.maximum.reduceat(seen, starts) > np.minimum.reduceat(seen, starts)
         each = _moments(seen, counts, self.method)[1][counts > 0][varies]
-        if not len(each) or max(each) <= ALIKE * min(each):
+        # Where levels are not taken off, the common spread is that of the levels too.
+        scale, width = self.spread[COMMON][0], np.max(each, initial=0)
+        if not len(each) or max(width, scale) <= ALIKE * min(each):
             return []
-        return [
-            f"The series have no ids and share one scale, but they vary between {min(each):.3g} "
-            f"and {max(each):.3g}: the small ones will be forecast badly. Give them ids (a table "
-            f"with an id column, or a dict of arrays), and each one is scaled by itself."
-        ]
+        why = "have no ids and share one scale" if not cube.named else "share one scale (per)"
+        if width > ALIKE * min(each):
+            found = f"but they vary between {min(each):.3g} and {width:.3g}"
+        else:
+            found = f"as wide as their levels ({scale:.3g}), and one varies by {min(each):.3g} only"
+        way = (
+            "Give them ids (a table with an id column, or a dict of arrays), and each one is "
+            "scaled by itself."
+            if not cube.named
+            else "With per='series' each one is scaled by itself."
+        )
+        return [f"The series {why}, {found}: the small ones will be forecast badly. {way}"]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""

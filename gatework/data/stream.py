@@ -14,7 +14,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from gatework.data.columns import Columns
-from gatework.data.cube import Cube
+from gatework.data.cube import Cube, InPieces
 from gatework.data.load import load_cube
 from gatework.data.splits import held_out
 from gatework.data.table import Table
@@ -24,7 +24,7 @@ BUFFER = 1_000_000  # rows
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(InPieces):
     """Series of a long Parquet table, some of them in memory at a time; the pieces are cubes.
 
     The rows of each id have to stand together. A piece has as many whole series as fit into the
@@ -97,6 +97,10 @@ class Stream:
 
     def __iter__(self) -> Iterator[Cube]:
         return (self[piece] for piece in range(len(self)))
+
+    def words(self) -> str:
+        """How it is read, in words."""
+        return f"{self.path} is read in {len(self)} pieces of at most {self.buffer} rows."
 
     def without(self, test: int | None, horizon: int) -> Self:
         """The same without what ``held_out`` would hold out of each series."""

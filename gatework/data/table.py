@@ -7,7 +7,6 @@ numbers, times and ids by the functions below, so that a wrong value is found wi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from gatework.data.bundled import bundled_names, bundled_path
 from gatework.data.csv_file import Records, is_number, read_csv
+from gatework.data.words import listed
 from gatework.errors import DataError
 
 # What people and programs write for "no value". Everything else that is no number is an error.
@@ -28,7 +28,6 @@ MISSING = (
     "", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "-", "?", "."
 )  # fmt: skip
 PARQUET = (".parquet", ".pq")
-SHOWN_NAMES = 20
 CURRENCIES = "$€£¥₹"
 
 
@@ -66,17 +65,6 @@ class Table:
             return f"row {row + 1}"
         cells = [c[row].as_py() for c in self.arrow.columns]
         return self.records.place(row, cells.__eq__)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a row, as many as one line can take."""
-    shown = ", ".join(names[:SHOWN_NAMES])
-    return shown if len(names) <= SHOWN_NAMES else f"{shown} ... ({len(names)} in all)"
-
-
-def counted(count: int, what: str) -> str:
-    """A number with its noun, in the plural where it is not one."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def read_table(data: Any) -> Table:

@@ -70,6 +70,13 @@ class Windows:
         chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         return replace(self, rows=self.rows[chosen], origins=self.origins[chosen])
 
+    def targets(self) -> Tensor:
+        """What each window is to forecast, (M, H), in the model's units; NaN where not known."""
+        device = self.scaled.device
+        row, origin = (torch.from_numpy(v).to(device)[:, None] for v in (self.rows, self.origins))
+        alone = replace(self, scaled=self.scaled[..., :1])
+        return alone._steps(row, origin + torch.arange(self.horizon, device=device))[..., 0]
+
     def _steps(self, row: Tensor, step: Tensor) -> Tensor:
         """The columns at some steps, NaN before the beginning and behind the end."""
         last = self.scaled.shape[1] - 1

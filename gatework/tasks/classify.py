@@ -19,8 +19,7 @@ from gatework.cells import CellLike, name_of
 from gatework.data.cases import Labelled
 from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
-from gatework.data.table import counted
-from gatework.data.words import check_choice
+from gatework.data.words import check_choice, counted
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification

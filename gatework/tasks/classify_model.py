@@ -14,7 +14,7 @@ from torch import Tensor
 from gatework.data.cases import Labelled
 from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
-from gatework.data.table import counted
+from gatework.data.words import counted
 from gatework.equations import Spec
 from gatework.equations.spec import from_dict, to_dict
 from gatework.errors import DataError

@@ -31,7 +31,7 @@ from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
 from gatework.tasks.network import check_form
 from gatework.tasks.predictions import Predictions
-from gatework.tasks.problem import Contexts, ForecastProblem, mean_loss, problem_of
+from gatework.tasks.problem import NO_VALIDATION, Contexts, ForecastProblem, mean_loss, problem_of
 from gatework.tasks.streaming import fit_stream
 from gatework.training.loop import Watcher
 
@@ -220,10 +220,7 @@ class Forecaster(Predictions):
         """Train a model's network, and keep it with what is fitted beside it."""
         validation = problem.parts["validation"]
         if self.validation and not len(validation):
-            notes.append(
-                "The validation part holds no window with a known value; every epoch is trained "
-                "and the last one is kept."
-            )
+            notes.append(NO_VALIDATION)
         model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
         if model.linear is None:
             notes.append("No training window is known in all its steps: no linear baseline.")

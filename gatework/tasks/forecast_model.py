@@ -185,8 +185,7 @@ class ForecastModel:
         """The model with intervals as wide as its errors on these windows, or some, say."""
         windows = windows.some(MOST_WINDOWS)
         found = self._said(windows, self.units(cube, self.scaler), self.network.widths)
-        batch = windows.batch(torch.arange(len(windows)))
-        truth = batch.target.masked_fill(batch.known == 0, torch.nan).cpu().double().numpy()
+        truth = windows.targets().cpu().double().numpy()
         return replace(self, calibration=Calibration.fit(truth, *np.moveaxis(found, -1, 0)))
 
     def _told(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gatework.data.cube import Cube, InPieces
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation
-from gatework.tasks.forecast_model import ForecastModel
+from gatework.tasks.forecast_model import ForecastModel, Places
 from gatework.tasks.heads import check_levels
 from gatework.tasks.intervals import check_coverage
 
@@ -24,6 +25,8 @@ class Predictions(Estimator):
     def predict(self, X: Any) -> NDArray[np.float64]:
         """The ``horizon`` steps after the end of each series of ``X``, (N, H) in its units.
 
+        ``X`` is data as for ``fit``; a stream is read piece by piece.
+
         A series without any value of the target in its last ``context`` steps has no forecast:
         its row is NaN.
 
@@ -31,9 +34,7 @@ class Predictions(Estimator):
             ModelError: not fitted.
             DataError: the data cannot be used, or has other features than the training data.
         """
-        model: ForecastModel = self._fitted()
-        cube = model.load(X)
-        return model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        return self._after_each(X, lambda model, *where: model.forecast(*where))
 
     def predict_quantiles(
         self, X: Any, q: Sequence[float] = (0.1, 0.5, 0.9)
@@ -50,9 +51,8 @@ class Predictions(Estimator):
 
         With the form ``"recursive"`` they are those of futures that are drawn with the seed.
         """
-        model: ForecastModel = self._fitted()
-        cube, levels = model.load(X), check_levels(q, "q")
-        return model.quantiles(cube, np.arange(len(cube.ids)), cube.lengths, levels)
+        levels = check_levels(q, "q")
+        return self._after_each(X, lambda model, *where: model.quantiles(*where, levels))
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """The low and the high end of an interval for each step that ``predict`` forecasts.
@@ -67,9 +67,22 @@ class Predictions(Estimator):
             ModelError: not fitted.
             DataError: there was no validation part, or it was too small for this coverage.
         """
+        share = check_coverage(coverage)
+        found = self._after_each(X, lambda model, *where: model.intervals(*where, share))
+        return found[..., ::2]
+
+    def _after_each(
+        self, X: Any, say: Callable[[ForecastModel, Cube, Places, Places], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """What is said of the steps after the end of each series, of all pieces if there are some.
+
+        Args:
+            X: data, or a stream.
+            say: given the model, a cube, its rows, and where each of them ends.
+        """
         model: ForecastModel = self._fitted()
-        cube, share = model.load(X), check_coverage(coverage)
-        return model.intervals(cube, np.arange(len(cube.ids)), cube.lengths, share)[..., ::2]
+        cubes = (model.load(part) for part in (X if isinstance(X, InPieces) else [X]))
+        return np.concatenate([say(model, c, np.arange(len(c.ids)), c.lengths) for c in cubes])
 
     def predict_table(self, X: Any, coverage: float | None = None) -> pa.Table:
         """``predict`` as a table with the columns id, time, step and the target's name.
@@ -78,8 +91,10 @@ class Predictions(Estimator):
         target that is called like one of the others is called ``forecast`` there.
         """
         model: ForecastModel = self._fitted()
+        if isinstance(X, InPieces):
+            return pa.concat_tables(self.predict_table(piece, coverage) for piece in X)
         cube = model.load(X)
-        values = model.forecast(cube, np.arange(len(cube.ids)), cube.lengths)
+        values = self.predict(cube)
         steps = np.arange(model.horizon)
         table = {
             "id": np.repeat(np.array(cube.ids), model.horizon),

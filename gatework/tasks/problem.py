@@ -16,6 +16,10 @@ from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
 
 Contexts = tuple[int, int] | None  # the shortest and the longest of models that are compared
+NO_VALIDATION = (
+    "The validation part holds no window with a known value; every epoch is trained and the last "
+    "one is kept."
+)
 
 
 @dataclass

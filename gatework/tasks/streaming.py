@@ -26,7 +26,7 @@ from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts
 from gatework.tasks.network import ForecastNetwork
-from gatework.tasks.problem import ForecastProblem, problem_of
+from gatework.tasks.problem import NO_VALIDATION, ForecastProblem, problem_of
 from gatework.training.loop import Watcher
 
 if TYPE_CHECKING:
@@ -159,10 +159,13 @@ def fit_stream(
     )
     progress = forecaster._run(problem, identity, folder, resume, watcher)
     notes = [
-        f"{stream.path} is read in {len(stream)} pieces of at most {stream.buffer} rows.",
+        stream.words(),
         *survey.notes,
+        *scaler.notes(survey.first, survey.ends),
         *model.encoding.words(),
     ]
+    if forecaster.validation and not problem.validation_size:
+        notes.append(NO_VALIDATION)
     held = next((i for i, count in enumerate(survey.sizes["validation"]) if count), None)
     if held is not None:
         piece = problem.piece(held)
@@ -179,6 +182,7 @@ class _Survey:
         self.forecaster, self.stream = forecaster, stream
         self.first = stream[0]
         cut = self._cut(self.first)
+        self.ends = cut.train
         self.season = forecaster.season or self.first.step.season
         self.context = forecaster.context or default_context(cut, forecaster.horizon, self.season)
         self.sizes: dict[str, list[int]] = {part: [] for part in PARTS}
