@@ -110,9 +110,9 @@ def test_wrappers_hand_on_what_they_are_told():
     for name, parameter in one.named_parameters():
         side = both.backward_layer if name.endswith("_reverse") else both.forward_layer
         side.get_parameter(name.removesuffix("_reverse")).data.copy_(parameter.data)
-    x = images(*SPACE)
-    expected, states, wanted = one(x, **told)
-    output, pair, steps = both(x, **told)
+    x, first = images(*SPACE), randoms(*[(2, BATCH, HIDDEN, *SPACE)] * 2, seed=2)
+    expected, states, wanted = one(x, first, **told)
+    output, pair, steps = both(x, ([s[:1] for s in first], [s[1:] for s in first]), **told)
     same(
         [output, *pair[0], *pair[1]],
         [expected, states.h[:1], states.c[:1], *(s[1:] for s in states)],
@@ -120,6 +120,7 @@ def test_wrappers_hand_on_what_they_are_told():
     same(steps.named().values(), wanted.named().values())
     recorded = [gw.record(layer, x, **MASK, **RESETS).named() for layer in (both, one)]
     same(*(recording.values() for recording in recorded))
+    expected = one(x, **MASK, **RESETS)[0]
 
     above = gw.ConvRecurrent("gru", 2 * HIDDEN, HIDDEN, 1, **DOUBLE)
     output, finals, steps = gw.Stack([one, above])(x, **told)
