@@ -222,6 +222,19 @@ def test_an_exported_program_has_a_free_batch_and_length(compiler):
                 torch.testing.assert_close(a, b, **SINGLE)
 
 
+def test_the_operators_pass_torchs_own_checks():
+    layer, x = make("gru", dims=1), images(4).movedim(2, -1)
+    (h,) = randoms((4, HIDDEN, BATCH), requires_grad=False)
+    groups = list(layer.groups(0, 0).values())
+    given = (x.detach(), [h.permute(2, 0, 1)], groups, [], None, layer.spec.text, "highest", [1])
+    output, *rest = torch.ops.gatework.steps(*given, False, True)
+    back = (*given, False, output, rest[1:], [output, rest[0]], True)
+    torch.library.opcheck(torch.ops.gatework.steps_back, back, test_utils=("test_faketensor",))
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    given = (x, *given[1:], False, True)
+    torch.library.opcheck(torch.ops.gatework.steps, given, test_utils=tests)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_under_autocast_results_have_the_dtype_of_every_layer_s(cell):
     x = images(*SPACE).float()
