@@ -110,9 +110,9 @@ def test_wrappers_hand_on_what_they_are_told():
     for name, parameter in one.named_parameters():
         side = both.backward_layer if name.endswith("_reverse") else both.forward_layer
         side.get_parameter(name.removesuffix("_reverse")).data.copy_(parameter.data)
-    x = images(*SPACE)
-    expected, states, wanted = one(x, **told)
-    output, pair, steps = both(x, **told)
+    x, first = images(*SPACE), randoms(*[(2, BATCH, HIDDEN, *SPACE)] * 2, seed=2)
+    expected, states, wanted = one(x, first, **told)
+    output, pair, steps = both(x, ([s[:1] for s in first], [s[1:] for s in first]), **told)
     same(
         [output, *pair[0], *pair[1]],
         [expected, states.h[:1], states.c[:1], *(s[1:] for s in states)],
@@ -120,6 +120,7 @@ def test_wrappers_hand_on_what_they_are_told():
     same(steps.named().values(), wanted.named().values())
     recorded = [gw.record(layer, x, **MASK, **RESETS).named() for layer in (both, one)]
     same(*(recording.values() for recording in recorded))
+    expected = one(x, **MASK, **RESETS)[0]
 
     above = gw.ConvRecurrent("gru", 2 * HIDDEN, HIDDEN, 1, **DOUBLE)
     output, finals, steps = gw.Stack([one, above])(x, **told)
@@ -219,6 +220,19 @@ def test_an_exported_program_has_a_free_batch_and_length(compiler):
             given = told(*sizes)
             for a, b in zip(program(*given), model(*given), strict=True):
                 torch.testing.assert_close(a, b, **SINGLE)
+
+
+def test_the_operators_pass_torchs_own_checks():
+    layer, x = make("gru", dims=1), images(4).movedim(2, -1)
+    (h,) = randoms((4, HIDDEN, BATCH), requires_grad=False)
+    groups = list(layer.groups(0, 0).values())
+    given = (x.detach(), [h.permute(2, 0, 1)], groups, [], None, layer.spec.text, "highest", [1])
+    output, *rest = torch.ops.gatework.steps(*given, False, True)
+    back = (*given, False, output, rest[1:], [output, rest[0]], True)
+    torch.library.opcheck(torch.ops.gatework.steps_back, back, test_utils=("test_faketensor",))
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    given = (x, *given[1:], False, True)
+    torch.library.opcheck(torch.ops.gatework.steps, given, test_utils=tests)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -179,7 +179,7 @@ def test_the_operators_pass_torchs_own_checks(precision):
     layer, x = gru(), X.transpose(0, 1).requires_grad_()
     groups = list(layer.groups(0, 0).values())
     h = torch.randn(16, 9).t()
-    given = (x.detach(), [h], groups, [], None, layer.spec.text, precision, False, True)
+    given = (x.detach(), [h], groups, [], None, layer.spec.text, precision, None, False, True)
     output, *rest = torch.ops.gatework.steps(*given)
     back = (*given[:-1], output, rest[1:], [output, rest[0]], True)
     torch.library.opcheck(torch.ops.gatework.steps_back, back, test_utils=("test_faketensor",))

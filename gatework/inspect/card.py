@@ -141,7 +141,7 @@ def _layers_inside(layer: object) -> dict[str, StackForward]:
 
 
 def _cards(layer: Any, x: Tensor, hx: Any) -> Cards:
-    """The cards of the layers inside, with what each of them is given in a run of the whole."""
+    """The cards of the layers inside of a copy, with what each is given in a run of the whole."""
     inside = _layers_inside(layer)
     given: dict[str, dict[str, Any]] = {}
 
@@ -153,12 +153,10 @@ def _cards(layer: Any, x: Tensor, hx: Any) -> Cards:
         return part.register_forward_pre_hook(note, with_kwargs=True)
 
     hooks = [listen(name, part) for name, part in inside.items()]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            layer(x) if hx is None else layer(x, hx)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        layer(x) if hx is None else layer(x, hx)
+    for hook in hooks:
+        hook.remove()
     if not given:
         raise CellError(_refusal(layer))
     return Cards(

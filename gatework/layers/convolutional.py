@@ -94,7 +94,7 @@ class ConvRecurrent(Recurrent):
     ) -> None:
         if dims not in tuple(CONVOLUTIONS):
             raise ShapeError(f"An image has 1, 2 or 3 axes (dims), got {dims!r}.")
-        self.dims = dims
+        self.dims, self.axes = dims, ", ".join("C" + "DHW"[-dims:])
         self.kernel_size = _each_axis("kernel_size", kernel_size, dims)
         if any(size % 2 == 0 for size in self.kernel_size):
             raise ShapeError(
@@ -122,11 +122,6 @@ class ConvRecurrent(Recurrent):
     def proj_channels(self) -> int:
         """The channels of the projected state, for a cell that has one."""
         return self.proj_size
-
-    @property
-    def axes(self) -> str:  # type: ignore[override]
-        """The axes of one row of the input, as errors have them."""
-        return ", ".join("C" + "DHW"[-self.dims :])
 
     def groups(self, layer: int, direction: int) -> Groups:
         """One layer and direction, as the steps read them: of what scales the features last."""
