@@ -145,8 +145,8 @@ def test_a_step_in_numpy_is_that_of_the_layer(cell):
         np.testing.assert_allclose(value, recording[name][0].detach(), **EXACT)
     made = reference.random_weights(layer.spec, F, H)
     assert {n: w.shape for n, w in made.items()} == {n: w.shape for n, w in weights.items()}
+    short = {n: w[: H - 1] if len(w) == H else w for n, w in weights.items()}
     with pytest.raises(ShapeError, match="divided into 3 heads"):
-        short = {n: w[: H - 1] if len(w) == H else w for n, w in weights.items()}
         reference.step(layer.spec, short, x[0].numpy(), *given, beside=beside or None)
 
 

@@ -122,7 +122,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     nexts = [s.name + NEXT for s in spec.states]
     wanted = [e.name for e in spec.equations] if record else nexts
     # What is made of vectors alone has no steps and rows of its own.
-    full = {
+    full: dict[str, Any] = {
         n: value if isinstance(value := gates[n], chunks.Outers) else value.expand(*x.shape[:2], -1)
         for n in wanted
     }
@@ -283,6 +283,11 @@ def _compiled(spec: Spec, in_full: bool = True) -> Callable[..., dict[str, Any]]
         form = f"{item.kind}__({', '.join('{}' for _ in given)}, {name})"
         lines.insert(0, (after, form, tuple(given)))
     text = reference.packed_source(spec, "torch", lines, of_input=True)
-    calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before, "outers__": _outers}
+    calls: dict[str, Any] = {
+        "sums__": _sums,
+        "peaks__": _peaks,
+        "before__": _before,
+        "outers__": _outers,
+    }
     calls |= {"read_after__": partial(_read, True), "read_before__": partial(_read, False)}
     return reference.function_of(spec, "torch", text, calls)
