@@ -9,6 +9,7 @@ import gatework as gw
 import gatework.equations as eq
 from gatework import paths
 from gatework.compile.outers import OfOuters, of_outers
+from gatework.paths import scan
 from gatework.paths.chunks import Outers, steps_of
 
 T, B, F, H = 37, 3, 3, 11  # one whole chunk and a part of one
@@ -228,3 +229,21 @@ def test_behind_a_reset_nothing_is_left_of_what_was_no_number():
         results.append([output, *last])
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, **EXACT, equal_nan=True)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("cell", ["mlstm", "min_gru"])
+def test_some_steps_after_the_others_are_all_at_once(cell, steps, monkeypatch):
+    layer = recurrent(cell, F, H, path="scan", bidirectional=True)
+    x, *states = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
+    states = states[0] if len(states) == 1 else tuple(states)
+    expected = layer(x, states, **STEPS[steps])
+    parts = []
+    run = scan._run_steps
+    monkeypatch.setattr(scan, "AT_ONCE", 16 * B * H)
+    monkeypatch.setattr(scan, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(scan, "_run_steps", lambda *g: parts.append(len(g[0].x)) or run(*g))
+    with torch.no_grad():
+        found = layer(x, states, **STEPS[steps])
+    assert parts == [16, 16, 5] * 2
+    torch.testing.assert_close(found, expected, **EXACT)
