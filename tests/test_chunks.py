@@ -247,3 +247,19 @@ def test_some_steps_after_the_others_are_all_at_once(cell, steps, monkeypatch):
         found = layer(x, states, **STEPS[steps])
     assert parts == [16, 16, 5] * 2
     torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_a_skipped_step_that_is_set_anew_keeps_what_it_is_set_to():
+    results = []
+    for path in ("scan", "reference"):
+        layer = recurrent("mlstm", F, H, path=path, learned_states=True)
+        x, *origins = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
+        steps = {
+            "mask": torch.arange(T * B).view(T, B) % 5 != 1,
+            "resets": torch.arange(T * B).view(T, B) % 4 == 1,
+        }
+        output, last = layer(x, reset_to=tuple(origins), **steps)
+        loss = output.cos().sum() + sum(s.sin().sum() for s in last)
+        results.append([output, *last, *torch.autograd.grad(loss, [x, *origins[1:]])])  # no step reads h
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
