@@ -260,6 +260,8 @@ def test_a_skipped_step_that_is_set_anew_keeps_what_it_is_set_to():
         }
         output, last = layer(x, reset_to=tuple(origins), **steps)
         loss = output.cos().sum() + sum(s.sin().sum() for s in last)
-        results.append([output, *last, *torch.autograd.grad(loss, [x, *origins[1:]])])  # no step reads h
+        results.append(
+            [output, *last, *torch.autograd.grad(loss, [x, *origins[1:]])]
+        )  # no step reads h
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
