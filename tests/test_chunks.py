@@ -9,9 +9,10 @@ import gatework as gw
 import gatework.equations as eq
 from gatework import paths
 from gatework.compile.outers import OfOuters, of_outers
+from gatework.paths import scan
 from gatework.paths.chunks import Outers, steps_of
 
-T, B, F, H = 37, 3, 3, 11
+T, B, F, H = 37, 3, 3, 11  # one whole chunk and a part of one
 N, M = 3, 4  # rows and columns of a matrix
 
 
@@ -73,14 +74,11 @@ def test_it_is_the_loop_by_hand(steps, of_chunk, count, after):
     a, first, q, vectors = made(steps, count)
     leaves = [a, first, q, *vectors]
     pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
-    results = [read(a, first, q, *vectors, after=after, steps=of_chunk)]
-    results += [by_hand(a, pairs, first, q, after)]
-    (found, *mine), (expected, *theirs) = (
-        [torch.cat([t.flatten() for t in each])]
-        + list(torch.autograd.grad(each[0].cos().sum() + each[1].sin().sum(), leaves))
-        for each in results
-    )
-    for got, want in zip((found, *mine), (expected, *theirs), strict=True):
+    mine = read(a, first, q, *vectors, after=after, steps=of_chunk)
+    theirs = by_hand(a, pairs, first, q, after)
+    torch.testing.assert_close(mine, theirs, **EXACT)
+    losses = [found.cos().sum() + last.sin().sum() for found, last in (mine, theirs)]
+    for got, want in zip(*(torch.autograd.grad(loss, leaves) for loss in losses), strict=True):
         torch.testing.assert_close(got, want, **EXACT)
 
 
@@ -139,13 +137,10 @@ def test_a_layer_is_its_steps_one_by_one(case, steps):
         layer = recurrent(cell, F, H, path=path, **options)
         assert isinstance(of_outers(layer.spec), OfOuters)
         assert steps_of(H) < T  # more than one chunk
-        rows = layer.num_layers * (2 if layer.bidirectional else 1)
-        matrices = len(layer.spec.states)
         x, *states = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
         more = dict(STEPS[steps])
         if options.get("learned_states") and steps == "resets":
             more["reset_to"] = layer.state(batch=B)
-        assert len(states) == matrices and states[0].shape[0] == rows
         output, last = layer(x, tuple(states), **more)
         total = output.cos().sum() + sum((s.sin() * s).sum() for s in last)
         leaves = [x, *states, *(p for n, p in layer.named_parameters() if "first" not in n)]
@@ -218,3 +213,55 @@ def test_other_cells_are_told_apart_and_run(cell):
     x = randoms((4, 2, F))[0]
     expected = recurrent(cell, F, 5, path="reference")(x)[0]
     torch.testing.assert_close(layer(x)[0], expected, **EXACT)
+
+
+def test_behind_a_reset_nothing_is_left_of_what_was_no_number():
+    results = []
+    for path in ("scan", "reference"):
+        layer = recurrent("mlstm", F, H, path=path)
+        x = randoms((T, B, F), requires_grad=False)[0]
+        x[3, 1, 0] = torch.nan
+        resets = torch.zeros(T, B, dtype=torch.bool)
+        resets[9, 1] = True
+        output, last = layer(x, resets=resets)
+        assert output[3:9, 1].isnan().all()
+        assert output[9:, 1].isfinite().all()
+        results.append([output, *last])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, **EXACT, equal_nan=True)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("cell", ["mlstm", "min_gru"])
+def test_some_steps_after_the_others_are_all_at_once(cell, steps, monkeypatch):
+    layer = recurrent(cell, F, H, path="scan", bidirectional=True)
+    x, *states = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
+    states = states[0] if len(states) == 1 else tuple(states)
+    expected = layer(x, states, **STEPS[steps])
+    parts = []
+    run = scan._run_steps
+    monkeypatch.setattr(scan, "AT_ONCE", 16 * B * H)
+    monkeypatch.setattr(scan, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(scan, "_run_steps", lambda *g: parts.append(len(g[0].x)) or run(*g))
+    with torch.no_grad():
+        found = layer(x, states, **STEPS[steps])
+    assert parts == [16, 16, 5] * 2
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_a_skipped_step_that_is_set_anew_keeps_what_it_is_set_to():
+    results = []
+    for path in ("scan", "reference"):
+        layer = recurrent("mlstm", F, H, path=path, learned_states=True)
+        x, *origins = randoms((T, B, F), *(s.shape for s in layer.state(batch=B)))
+        steps = {
+            "mask": torch.arange(T * B).view(T, B) % 5 != 1,
+            "resets": torch.arange(T * B).view(T, B) % 4 == 1,
+        }
+        output, last = layer(x, reset_to=tuple(origins), **steps)
+        loss = output.cos().sum() + sum(s.sin().sum() for s in last)
+        results.append(
+            [output, *last, *torch.autograd.grad(loss, [x, *origins[1:]])]
+        )  # no step reads h
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)

@@ -33,8 +33,8 @@ class MLSTM(Cell):
     )
     deviations = (
         "The authors have several heads, each a cell of its own on a part of the units; here is "
-        "one, and heads=4 makes four. Their code adds 1e-6 to the divisor, and takes q and k from a convolution of x; it "
-        "normalises h, head by head, before the output gate."
+        "one, and heads=4 makes four. Their code adds 1e-6 to the divisor, and takes q and k from "
+        "a convolution of x; it normalises h, head by head, before the output gate."
     )
 
     x, h, C, n, m = Input(), State(), State("HH"), State(), State("h")

@@ -116,24 +116,29 @@ class _Prover:
 
     def scan(self, state: str) -> Scan:
         """The recurrence of a state."""
-        name, live, kept = state + NEXT, ONE, Ref(state)
+        name = state + NEXT
+        return self.peaks(name, state) or Scan(state, *self.line(name, state))
+
+    def peaks(self, name: str, state: str) -> Scan | None:
+        """The recurrence of the largest numbers, where it is one; also in an interrupted cell."""
         expr = self.equations[name]
+        live: Expr = ONE
+        kept: Expr | None = None
         match expr:
-            case Apply(
-                "add", (Apply("gated", (Ref(made), gate)), Apply("gated", (old, other)))
-            ) if other == 1 - gate and made in self.equations:
-                expr, live, kept = self.equations[made], gate, old
+            case Apply("add", (Apply("gated", (Ref(made), gate)), Apply("gated", (old, other)))):
+                if other == 1 - gate and made in self.equations:
+                    expr, live, kept = self.equations[made], gate, old
         match expr:
             case Apply("maximum", (left, right)):
-                one, other = (self.split(side, state, name) for side in (left, right))
-                slope, rest = self.split(kept, state, name)
-                if live == ONE:
-                    slope = one[0] if one[0] != ZERO else other[0]
-                for (factor, a), (none, b) in ((one, other), (other, one)):
-                    if none == ZERO and factor == slope and _is_gate(factor):
-                        goes_on = factor.args[1] if isinstance(factor, Apply) else ONE
+                sides = [self.split(side, state, name) for side in (left, right)]
+                for (factor, a), (none, b) in (sides, sides[::-1]):
+                    goes_on = _gate(factor)
+                    slope, rest = (
+                        self.split(kept, state, name) if kept is not None else (factor, ZERO)
+                    )
+                    if goes_on is not None and none == ZERO and slope == factor:
                         return Scan(state, a, b, "peaks", goes_on, live, rest)
-        return Scan(state, *self.line(name, state))
+        return None
 
     def needs_all(self, expr: Expr) -> str | None:
         """What in an expression takes all units of something that depends on a state."""
@@ -186,11 +191,14 @@ class _Prover:
         raise _NotLinearError(f"{where} {what} by what depends on a state.")
 
 
-def _is_gate(factor: Expr) -> bool:
-    """Whether a factor is one, or one where a mask is 1 and nought where it is 0."""
-    return factor == ONE or (
-        isinstance(factor, Apply) and factor.op == "gated" and factor.args[0] == ONE
-    )
+def _gate(factor: Expr) -> Expr | None:
+    """The mask of a factor that is 1 where the mask is and 0 where that is; else ``None``."""
+    match factor:
+        case Number(1.0):
+            return ONE
+        case Apply("gated", (Number(1.0), mask)):
+            return mask
+    return None
 
 
 def _made(op: str, *args: Expr) -> Expr:

@@ -1,10 +1,10 @@
 /* The recurrence s[t] = a[t] * s[t - 1] + b[t], unit by unit, and its gradient.
 
    All arrays are (T, B, H); s, its gradient and first (B, H) without gaps. Rows and steps of a and b
-   may lie anywhere, and one may be for all. No unit needs another: threads share them and never meet. */
+   may lie anywhere, and one may be for all; so may one unit of a (a_unit is 0, else 1). No unit needs another: threads share them and never meet. */
 
 typedef struct {
-    long T, B, H, a_step, a_row, b_step, b_row, threads;
+    long T, B, H, a_step, a_row, a_unit, b_step, b_row, threads;
 } scan_sizes;
 
 typedef struct {
@@ -15,15 +15,16 @@ typedef struct {
 } scan_job;
 
 /* to = a * was + b, and b where a is nought, whatever was there: a state that is set anew */
-INLINE void scan_line(long count, const real *a, const real *was, const real *b, real *to)
+INLINE void scan_line(long count, const real *a, long a_unit, const real *was, const real *b,
+                      real *to)
 {
     long i = 0;
     for (; i + LANES <= count; i += LANES) {
-        const vec by = vec_load(a + i), rest = vec_load(b + i);
+        const vec by = a_unit ? vec_load(a + i) : vec_all(*a), rest = vec_load(b + i);
         vec_store(to + i, vec_pick(by == 0, rest, by * vec_load(was + i) + rest));
     }
     for (; i < count; i++)
-        to[i] = a[i] == 0 ? b[i] : a[i] * was[i] + b[i];
+        to[i] = a[i * a_unit] == 0 ? b[i] : a[i * a_unit] * was[i] + b[i];
 }
 
 /* to = a * b */
@@ -47,12 +48,12 @@ INLINE void scan_step(const scan_job *job, long t, long begin, long end)
         const long row = unit / n->H, column = unit % n->H;
         count = n->H - column < end - unit ? n->H - column : end - unit;
         const real *b = job->b + t * n->b_step + row * n->b_row + column;
-        const real *a = job->a + (t + back) * n->a_step + row * n->a_row + column;
+        const real *a = job->a + (t + back) * n->a_step + row * n->a_row + column * n->a_unit;
         real *to = job->to + t * all + unit;
         if (from == n->T)
             memcpy(to, b, count * sizeof *to);
         else
-            scan_line(count, a, was + unit, b, to);
+            scan_line(count, a, n->a_unit, was + unit, b, to);
         if (back)
             scan_product(count, to, (t ? job->s + (t - 1) * all : job->first) + unit,
                          job->by_a + t * all + unit);

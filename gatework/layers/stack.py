@@ -127,8 +127,9 @@ class StackForward(CarriedStates):
             input: (T, B, F), or (B, T, F) with batch_first, or one sequence (T, F), or a
                 PackedSequence.
             hx: initial states, (L*D, B, size) each, a matrix (L*D, B, H, H), of n heads
-                (L*D, B, n, H/n, H/n), also with batch_first; one tensor for a cell with one state, else a tuple in the order of
-                the cell's states. Default 0, or what the layer has learned (``learned_states``).
+                (L*D, B, n, H/n, H/n), also with batch_first; one tensor for a cell with one
+                state, else a tuple in the order of the cell's states. Default 0, or what the
+                layer has learned (``learned_states``).
             lengths: (B,) whole numbers in 0..T. Steps behind a sequence's end are not seen by
                 any direction; their outputs are zero, and the final states are those at the end.
             mask: instead of lengths (T, B) or (B, T) with batch_first, True where a step is

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from torch.nn.functional import pad
 
 from gatework.paths.recurrence import scan
 
-FEWEST, MOST = 16, 64  # steps of a chunk
+FEWEST, MOST = 32, 64  # steps of a chunk; the times differ little between them
 
 
 class Outers:
@@ -50,6 +49,7 @@ class Outers:
         self.shape = u.shape[-1], v.shape[-1]
         self.steps = min(steps or steps_of(self.shape[1]), len(a))
         self.poison: Tensor | None = None
+        self._last: Tensor | None = None
         if not torch.isfinite(u.sum() + v.sum() + a.sum() + first.sum()):
             a, u, v, first = self._without_poison(a, u, v, first)
         self.u, self.v, self.first = u, v, first
@@ -61,7 +61,7 @@ class Outers:
         ``poison`` (T + 1, B, 1) is above 0 where the matrix after so many steps is no number.
         """
         each = torch.isfinite(u).all(-1, True) & torch.isfinite(v).all(-1, True)
-        here = ~(each.unflatten(0, (-1, self.count)).all(1) & torch.isfinite(a))
+        here = ~(each.view(-1, self.count, *each.shape[1:]).all(1) & torch.isfinite(a))
         before = ~torch.isfinite(first).all(-1, True)
         goes_on = (a != 0).to(a.dtype)
         later = scan(goes_on, here.to(a.dtype), before.to(a.dtype))
@@ -73,19 +73,23 @@ class Outers:
     def read(self, q: Tensor, after: bool) -> Tensor:
         """The product with q (T, B, M) after each step, or before it: (T, B, N)."""
         size = _Size(self.steps, self.count, int(after), self.shape)
-        found, last = _Read.apply(size, self.factors, self.u, self.v, q, self.first)
-        self.__dict__.setdefault("_last", last)
+        found: Tensor
+        given = (self.factors, self.u, self.v, q, self.first)
+        found, last = _Read.apply(size, *given)  # type: ignore[no-untyped-call]
+        if self._last is None:
+            self._last = last
         if self.poison is not None:
             poison = self.poison[1:] if after else self.poison[:-1]
             found = found.masked_fill(poison > 0, torch.nan)
         return found
 
-    @cached_property
+    @property
     def last(self) -> Tensor:
         """The matrix after all steps, (B, N * M)."""
-        if "_last" not in self.__dict__:
+        if self._last is None:
             self.read(self.v.new_zeros(*self.rows, self.shape[1]), after=True)
-        last: Tensor = self.__dict__["_last"]
+        last = self._last
+        assert last is not None
         return last if self.poison is None else last.masked_fill(self.poison[-1] > 0, torch.nan)
 
 
@@ -174,7 +178,7 @@ class _Read(torch.autograd.Function):
     def forward(
         ctx: Any, size: _Size, factors: Tensor, u: Tensor, v: Tensor, q: Tensor, first: Tensor
     ) -> tuple[Tensor, Tensor]:
-        matrix, borders = first.unflatten(-1, size.shape), []
+        matrix, borders = first.reshape(-1, *size.shape), []
         found = u.new_empty(*q.shape[:2], size.shape[0])
         keep = any(ctx.needs_input_grad)
         for chunk in _chunks(size, factors, len(q)):
@@ -212,7 +216,7 @@ def _back(
     factors, u, v, q, _ = inputs
     by_factors = torch.zeros_like(factors)
     by_u, by_v, by_q = (torch.empty_like(t) for t in (u, v, q))
-    by_matrix = last.unflatten(-1, size.shape)
+    by_matrix = last.reshape(-1, *size.shape)
     into = list(_chunks(size, factors, len(q)))
     for chunk, matrix in zip(reversed(into), reversed(borders), strict=True):
         read, values = _rows_first(q, chunk.at), _rows_first(u, chunk.pairs)
@@ -238,14 +242,14 @@ def _back(
 
 def _joined(by_pairs: Tensor, count: int) -> Tensor:
     """Gradients by what each outer product is multiplied with, as those of steps."""
-    return by_pairs if count == 1 else by_pairs.unflatten(-1, (-1, count)).sum(-1)
+    return by_pairs if count == 1 else by_pairs.view(*by_pairs.shape[:-1], -1, count).sum(-1)
 
 
 def _plainly(
     size: _Size, factors: Tensor, u: Tensor, v: Tensor, q: Tensor, first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same in operations that torch differentiates as often as one likes."""
-    matrix, found = first.unflatten(-1, size.shape), []
+    matrix, found = first.reshape(-1, *size.shape), []
     for chunk in _chunks(size, factors, len(q)):
         read, values = _rows_first(q, chunk.at), _rows_first(u, chunk.pairs)
         keys = _rows_first(v, chunk.pairs)

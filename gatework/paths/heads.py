@@ -76,7 +76,7 @@ def _rows(spec: Spec, stem: str, group: Tensor) -> list[Tensor]:
     members, count = spec.groups[stem], spec.heads
     if members[0].rows == "F":
         return [group] * count
-    apart = group.unflatten(0, (len(members), count, -1)).unbind(1)
+    apart = group.reshape(len(members), count, -1, *group.shape[1:]).unbind(1)
     found = [part.flatten(0, 1) for part in apart]
     if members[0].cols == "H":
         found = [part.chunk(count, 1)[head].contiguous() for head, part in enumerate(found)]

@@ -43,7 +43,7 @@ def scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
 
 @torch.library.custom_op("gatework::scan", mutates_args=())
 def _scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
-    a, b, first = _unit_by_unit(a), _unit_by_unit(b), first.contiguous()
+    a, b, first = _unit_by_unit(a, True), _unit_by_unit(b), first.contiguous()
     library = _library_for(b)
     if library is None:
         return _joined(a, b, first)
@@ -55,7 +55,7 @@ def _scan(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
 @torch.library.custom_op("gatework::scan_back", mutates_args=())
 def _scan_back(a: Tensor, first: Tensor, states: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients by a and by b; that by b at the first step, times a, is that by ``first``."""
-    a, g, first = _unit_by_unit(a), _unit_by_unit(gradient), first.contiguous()
+    a, g, first = _unit_by_unit(a, True), _unit_by_unit(gradient), first.contiguous()
     states = states.contiguous()
     library = _library_for(g)
     if library is None:
@@ -158,7 +158,7 @@ def _larger(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
 class _Sizes(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_long)
-        for name in ("T", "B", "H", "a_step", "a_row", "b_step", "b_row", "threads")
+        for name in ("T", "B", "H", "a_step", "a_row", "a_unit", "b_step", "b_row", "threads")
     ]
 
 
@@ -184,12 +184,14 @@ def _call(
 ) -> None:
     """Run a function of the loop; ``strided`` are the two arrays whose steps may lie anywhere."""
     steps, batch, units = strided[0].shape
-    strides = [stride for tensor in strided for stride in tensor.stride()[:2]]
+    a, b = strided
+    strides = [*a.stride()[:2], int(a.stride(2) != 0 or units == 1), *b.stride()[:2]]
     wanted = min(threads(), steps * batch * units // WORTH_A_THREAD, batch * units // LEAST)
     sizes = _Sizes(steps, batch, units, *strides, max(1, wanted))
     function(ctypes.byref(sizes), *(ctypes.c_void_p(t.data_ptr()) for t in arrays), team())
 
 
-def _unit_by_unit(x: Tensor) -> Tensor:
-    """With the units of a row beside each other."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+def _unit_by_unit(x: Tensor, may_be_one: bool = False) -> Tensor:
+    """With the units of a row beside each other; or one of them for all, where it may be."""
+    is_so = x.stride(-1) == 1 or x.shape[-1] == 1 or (may_be_one and x.stride(-1) == 0)
+    return x if is_so else x.contiguous()

@@ -35,6 +35,8 @@ from gatework.read import reference
 # faster from there on (measured for the catalogue's); elsewhere the memory is the limit.
 MOST = {"cpu": 1 << 21}
 ELSEWHERE = 1 << 27
+# In inference on a CPU: numbers of one value that are worked out at once, and the fewest steps.
+AT_ONCE, FEWEST_STEPS = 1 << 20, 64
 
 
 class ScanPath:
@@ -104,7 +106,40 @@ def steps_in_torch(given: Given) -> Steps:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # the text cannot be made in a trace
 def run_steps(given: Given, record: bool = False) -> Steps:
-    """All steps at once: the equations that are wanted, (T, B, size) each, and final states."""
+    """All steps at once: the equations that are wanted, (T, B, size) each, and final states.
+
+    Where no gradient is asked for they are taken some at a time, on a CPU: what stays in its cache
+    need not be fresh memory at every operation.
+    """
+    x, in_full = given.x, record or given.every_state
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in given.tensors())
+    steps = max(FEWEST_STEPS, AT_ONCE // (x.shape[1:-1].numel() * _widest(given)))
+    if keep or in_full or x.device.type != "cpu" or len(x) <= steps:
+        return _run_steps(given, record)
+    parts, first = [], given.first
+    for begin in range(0, len(x), steps):
+        found, finals = _run_steps(_part(replace(given, first=first), begin, begin + steps), False)
+        first = dict(zip(first, finals, strict=True))
+        parts.append(found)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, finals
+
+
+def _widest(given: Given) -> int:
+    """The numbers of a row in the widest state that is no matrix."""
+    pairs = zip(given.spec.states, given.first.values(), strict=True)
+    return max([1, *(t.shape[-1] for symbol, t in pairs if symbol.size not in MATRICES)])
+
+
+def _part(given: Given, begin: int, end: int) -> Given:
+    """What some of the steps are given."""
+    x, lengths = given.x[begin:end], given.lengths
+    masks = {n: mask[begin:end] if len(mask) > 1 else mask for n, mask in given.masks.items()}
+    if lengths is not None:
+        lengths = (lengths - begin).clamp(0, len(x))
+    return replace(given, x=x, masks=masks, lengths=lengths)
+
+
+def _run_steps(given: Given, record: bool) -> Steps:
     spec, groups, product = given.spec, given.groups, given.product
     dtype = next(iter(given.first.values())).dtype
     x, inside = given.x.to(dtype), given.inside()
@@ -121,7 +156,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     nexts = [s.name + NEXT for s in spec.states]
     wanted = [e.name for e in spec.equations] if record else nexts
     # What is made of vectors alone has no steps and rows of its own.
-    full = {
+    full: dict[str, Any] = {
         n: value
         if isinstance(value := gates[n], chunks.Outers)
         else value.expand(*x.shape[:-1], -1)
@@ -287,6 +322,11 @@ def _compiled(spec: Spec, in_full: bool = True) -> Callable[..., dict[str, Any]]
         form = f"{item.kind}__({', '.join('{}' for _ in given)}, {name})"
         lines.insert(0, (after, form, tuple(given)))
     text = reference.packed_source(spec, "torch", lines, of_input=True)
-    calls = {"sums__": _sums, "peaks__": _peaks, "before__": _before, "outers__": _outers}
+    calls: dict[str, Any] = {
+        "sums__": _sums,
+        "peaks__": _peaks,
+        "before__": _before,
+        "outers__": _outers,
+    }
     calls |= {"read_after__": partial(_read, True), "read_before__": partial(_read, False)}
     return reference.function_of(spec, "torch", text, calls)

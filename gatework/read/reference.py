@@ -298,8 +298,8 @@ def _text(
     products: Mapping[tuple[str, str], str],
     equations: Sequence[Line],
 ) -> str:
-    exprs = [expr for *_, written in equations for expr in written]
-    used = {node.op for expr in exprs for node in walk(expr) if isinstance(node, Apply)}
+    every = [expr for *_, exprs in equations for expr in exprs]
+    used = {node.op for expr in every for node in walk(expr) if isinstance(node, Apply)}
     helpers = [row for row in PRIMITIVES.values() if row.name in used and not row.infix]
     spelling = Spelling(
         name=lambda name: name,
@@ -314,8 +314,8 @@ def _text(
     lines += [f"def step({', '.join(arguments)}):"]
     lines += [f"    {name} = {value!r}" for name, value in spec.constants]
     lines += [f"    {line}" for line in unpacking]
-    for names, form, exprs in equations:
-        lines.append(f"    {names} = {form.format(*(render(e, spelling) for e in exprs))}")
+    for names, form, written in equations:
+        lines.append(f"    {names} = {form.format(*(render(e, spelling) for e in written))}")
     found = ", ".join(f"{e.name!r}: {e.name}" for e in spec.equations)
     return "\n".join([*lines, f"    return {{{found}}}", ""])
 

@@ -167,10 +167,8 @@ def heads(cell: type[Cell] | Spec, n: int) -> Spec:
         draft.fail(f"each head has its own {own[0]}, and a projection would join them.")
     for p in found:
         draft.parameters[p.name] = replace(p, blocks=n)
-    made = (
-        f"{n} heads, each on its part of the units" if own else f"recurrent matrices of {n} blocks"
-    )
-    spec = draft.finish(made, "Beck et al. 2024, arXiv:2405.04517")
+    cells, blocks = f"{n} heads, each on its part of the units", f"recurrent matrices of {n} blocks"
+    spec = draft.finish(cells if own else blocks, "Beck et al. 2024, arXiv:2405.04517")
     return replace(spec, heads=n) if own else spec
 
 
