@@ -7,6 +7,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-import torch  # noqa: E402
+import torch
 
 torch.set_num_threads(1)
