@@ -81,12 +81,12 @@ def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(kernel_shape, "OWN_CACHE", 0)
     before = torch.get_num_threads()
     for spec in CELLS:
-        layer, x, states = case(spec, (20, 3, 5, 70), torch.float64)
+        layer, x, states = case(spec, (5, 3, 5, 70), torch.float64)
         results = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             try:
-                results.append(run(layer, "native", x, states, [20, 0, 7]))
+                results.append(run(layer, "native", x, states, [5, 0, 2]))
             finally:
                 torch.set_num_threads(before)
         for other in results[1:]:
@@ -94,7 +94,7 @@ def test_columns_shared_by_threads_give_the_same_numbers(monkeypatch):
                 torch.testing.assert_close(mine, want, **EXACT)
 
 
-@pytest.mark.parametrize("lengths", [None, [20, 0, 7]], ids=["whole", "lengths"])
+@pytest.mark.parametrize("lengths", [None, [5, 0, 2]], ids=["whole", "lengths"])
 def test_directions_done_at_once_give_the_same_numbers(monkeypatch, lengths):
     monkeypatch.setattr(kernel_shape, "WORTH_A_THREAD", 1)
     shapes = []
@@ -103,7 +103,7 @@ def test_directions_done_at_once_give_the_same_numbers(monkeypatch, lengths):
     before = torch.get_num_threads()
     for spec in CELLS:
         kernel_shape._shapes.clear()
-        layer, x, states = case(spec, (20, 3, 40, 70), torch.float64, 2, bidirectional=True)
+        layer, x, states = case(spec, (5, 3, 40, 70), torch.float64, 2, bidirectional=True)
         results = []
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)

@@ -131,7 +131,7 @@ class Products:
             depth = f"e->fused ? {depth} : 0"
         wide = f"{segment.repeat} * LANES"
         part = f"blocks(e->{segment.size}, {wide}) * {wide} * {count} * {deep}"
-        found = []
+        found: list[tuple[str, ...]] = []
         for left, right in _parts(max(1, parts)):
             pointer, stride = places.operand(operand, left)
             if parts:
