@@ -1,6 +1,7 @@
 """Tables that nobody prepared, at the command line: what is wrong is said, and nothing is lost."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from cli_tools import TINY, call, done, refused
 from data_tools import DAYS, cube_of, sine, write
@@ -150,3 +151,36 @@ def test_one_is_counted_in_the_singular(tmp_path):
     texts = [f.text for f in check(path)]
     assert any("1 row, 2 columns" in text for text in texts)
     assert any("One series of 1 step;" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "words"),
+    [
+        (gw.Forecaster, "hidden_size", True, "a whole number above zero"),
+        (gw.Forecaster, "relative", "yes", "True or False"),
+        (gw.Forecaster, "calendar", 5, "True, False, or names of its parts"),
+        (gw.Forecaster, "features", 5, "the name of a column, or several"),
+        (gw.Forecaster, "static", [1], "the name of a column, or several"),
+        (gw.Detector, "target", 5, "the name of a column, or several"),
+        (gw.Detector, "time", ["day"], "the name of a column"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(make, name, value, words):
+    with pytest.raises(DataError, match=f"^{name} is {words}.*, got "):
+        make(**{name: value}).fit(sine())
+
+
+def test_names_may_come_as_the_columns_of_a_data_frame():
+    table = pd.DataFrame({"y": sine(30), "a": sine(30, 5)})
+    model = gw.Forecaster(
+        horizon=2, hidden_size=4, epochs=1, device="cpu", target="y", features=table.columns[1:]
+    )
+    assert model.fit(table).predict(table).shape == (1, 2)
+
+
+def test_of_many_series_the_wrong_one_is_named():
+    many = [np.zeros((5, 2)) for _ in range(10_000)]
+    for wrong, words in ((np.zeros((5, 1)), "number 7001 has 1"), ([], r"\(0, 1\) as number 7001")):
+        with pytest.raises(DataError, match=f"{words}.$") as caught:
+            load_cube([*many[:7000], wrong, *many])
+        assert len(str(caught.value)) < 200
