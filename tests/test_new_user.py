@@ -184,3 +184,13 @@ def test_of_many_series_the_wrong_one_is_named():
         with pytest.raises(DataError, match=f"{words}.$") as caught:
             load_cube([*many[:7000], wrong, *many])
         assert len(str(caught.value)) < 200
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_the_training(tmp_path):
+    path, taken = write(tmp_path, dated(sine(60))), tmp_path / "taken"
+    taken.write_text("")
+    result = call("fit", "forecast", path, "--horizon", "3", *TINY, "--out", taken / "a" / "run")
+    assert result.status == 2
+    assert result.err == f"error: --out {taken}/a/run cannot be made: Not a directory.\n"
+    words = refused("cells", "gru", "--page", taken / "g.html")
+    assert words == f"error: {taken}/g.html cannot be written: Not a directory.\n"
