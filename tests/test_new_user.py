@@ -1,5 +1,7 @@
 """Tables that nobody prepared, at the command line: what is wrong is said, and nothing is lost."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from gatework.data import Columns, load_cube
 from gatework.data.archive import read_archive
 from gatework.data.doctor import check
 from gatework.errors import DataError
+from gatework.inspect.figures import losses
 
 
 def dated(values, days=DAYS):
@@ -194,3 +197,18 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_training(tmp_path):
     assert result.err == f"error: --out {taken}/a/run cannot be made: Not a directory.\n"
     words = refused("cells", "gru", "--page", taken / "g.html")
     assert words == f"error: {taken}/g.html cannot be written: Not a directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.11, 0.9, ["0.2", "0.5"]),
+        (2.0, 11.0, ["2", "5", "10"]),
+        (1e-3, 3.0, ["0.001", "0.01", "0.1", "1"]),
+    ],
+)
+def test_losses_of_different_size_are_marked_with_numbers(low, high, shown):
+    history = [{"epoch": i, "train": v, "validation": v} for i, v in enumerate((high, low), 1)]
+    drawn = losses(history, 2)
+    assert "math" not in drawn
+    assert set(shown) <= set(re.findall(r">([^<>]+)</text>", drawn))
