@@ -1,6 +1,9 @@
 """Tables that nobody prepared, at the command line: what is wrong is said, and nothing is lost."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 from cli_tools import TINY, call, done, refused
 from data_tools import DAYS, cube_of, sine, write
@@ -10,6 +13,7 @@ from gatework.data import Columns, load_cube
 from gatework.data.archive import read_archive
 from gatework.data.doctor import check
 from gatework.errors import DataError
+from gatework.inspect.figures import losses
 
 
 def dated(values, days=DAYS):
@@ -150,3 +154,61 @@ def test_one_is_counted_in_the_singular(tmp_path):
     texts = [f.text for f in check(path)]
     assert any("1 row, 2 columns" in text for text in texts)
     assert any("One series of 1 step;" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "words"),
+    [
+        (gw.Forecaster, "hidden_size", True, "a whole number above zero"),
+        (gw.Forecaster, "relative", "yes", "True or False"),
+        (gw.Forecaster, "calendar", 5, "True, False, or names of its parts"),
+        (gw.Forecaster, "features", 5, "the name of a column, or several"),
+        (gw.Forecaster, "static", [1], "the name of a column, or several"),
+        (gw.Detector, "target", 5, "the name of a column, or several"),
+        (gw.Detector, "time", ["day"], "the name of a column"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(make, name, value, words):
+    with pytest.raises(DataError, match=f"^{name} is {words}.*, got "):
+        make(**{name: value}).fit(sine())
+
+
+def test_names_may_come_as_the_columns_of_a_data_frame():
+    table = pd.DataFrame({"y": sine(30), "a": sine(30, 5)})
+    model = gw.Forecaster(
+        horizon=2, hidden_size=4, epochs=1, device="cpu", target="y", features=table.columns[1:]
+    )
+    assert model.fit(table).predict(table).shape == (1, 2)
+
+
+def test_of_many_series_the_wrong_one_is_named():
+    many = [np.zeros((5, 2)) for _ in range(10_000)]
+    for wrong, words in ((np.zeros((5, 1)), "number 7001 has 1"), ([], r"\(0, 1\) as number 7001")):
+        with pytest.raises(DataError, match=f"{words}.$") as caught:
+            load_cube([*many[:7000], wrong, *many])
+        assert len(str(caught.value)) < 200
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_the_training(tmp_path):
+    path, taken = write(tmp_path, dated(sine(60))), tmp_path / "taken"
+    taken.write_text("")
+    result = call("fit", "forecast", path, "--horizon", "3", *TINY, "--out", taken / "a" / "run")
+    assert result.status == 2
+    assert result.err == f"error: --out {taken}/a/run cannot be made: Not a directory.\n"
+    words = refused("cells", "gru", "--page", taken / "g.html")
+    assert words == f"error: {taken}/g.html cannot be written: Not a directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.11, 0.9, ["0.2", "0.5"]),
+        (2.0, 11.0, ["2", "5", "10"]),
+        (1e-3, 3.0, ["0.001", "0.01", "0.1", "1"]),
+    ],
+)
+def test_losses_of_different_size_are_marked_with_numbers(low, high, shown):
+    history = [{"epoch": i, "train": v, "validation": v} for i, v in enumerate((high, low), 1)]
+    drawn = losses(history, 2)
+    assert "math" not in drawn
+    assert set(shown) <= set(re.findall(r">([^<>]+)</text>", drawn))

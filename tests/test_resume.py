@@ -103,6 +103,11 @@ def fit_classify(**run):
     return model.fit(CASES, np.arange(24) % 2, **run)
 
 
+def fit_detect(**run):
+    model = gw.Detector(hidden_size=4, context=5, device="cpu", **DROPOUT)
+    return model.fit(Y, **run)
+
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
@@ -122,7 +127,7 @@ class Stuck:
 """
 
 
-@pytest.mark.parametrize("fit", [fit_forecast, fit_classify])
+@pytest.mark.parametrize("fit", [fit_forecast, fit_classify, fit_detect])
 def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, fit):
     script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path), fit=fit.__name__)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -16,7 +16,7 @@ from gatework import __version__
 from gatework.cli import bench, classify, data, detect, forecast, predict, reproduce, tune
 from gatework.cli.jobs import fit_command
 from gatework.errors import GateworkError
-from gatework.training.files import is_main
+from gatework.training.files import is_main, write_whole
 
 NAME = "gatework"
 BAD_INPUT, INTERRUPTED, BUG = 2, 130, 1
@@ -73,7 +73,7 @@ def cells(
             )
         from gatework.read.page import html
 
-        page.write_text(html(name), encoding="utf-8")
+        write_whole(page, html(name))
         typer.echo(page)
         return
     if name is not None:

@@ -37,10 +37,15 @@ def from_series(
             there is no such column.
     """
     if not series or any(s.ndim != 2 or s.shape[0] == 0 or s.shape[1] == 0 for s in series):
-        shapes = [s.shape for s in series]
-        raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {shapes}.")
-    if len({s.shape[1] for s in series}) > 1:
-        raise DataError(f"The series have different features: {[s.shape for s in series]}.")
+        odd = next((i for i, s in enumerate(series) if s.ndim != 2 or 0 in s.shape), None)
+        got = "none" if odd is None else f"{series[odd].shape} as number {odd + 1}"
+        raise DataError(f"Each series is (T,) or (T, F) with at least one step, got {got}.")
+    counts = [s.shape[1] for s in series]
+    if other := next((i for i, count in enumerate(counts) if count != counts[0]), 0):
+        raise DataError(
+            f"The series have different features: the first has {counts[0]}, number {other + 1} "
+            f"has {counts[other]}."
+        )
     names = tuple(names) or ("y", *(f"x{i}" for i in range(1, series[0].shape[1])))
     lengths = np.array([len(s) for s in series])
     ids, starts = tuple(str(i) for i in range(len(series))), (0,) * len(series)

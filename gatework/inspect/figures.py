@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 # A colour that nothing else has; in the SVG it becomes the page's text colour.
@@ -73,6 +73,11 @@ def losses(
         values = [r[k] for r in history for k in ("train", "validation")]
         if min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
+            # Powers would be formulas, which are not read as such here.
+            few = max(values) < 100 * min(values)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set(xlabel="epoch", ylabel=label)
         _whole_steps(axes)
         legend(figure, axes)

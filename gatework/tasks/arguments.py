@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,12 @@ NOT_NEGATIVE = WHOLE, lambda v: v >= 0, "a whole number, zero or above"
 SHARE = NUMBER, lambda v: 0 <= v < 1, "a share in [0, 1)"
 SIZE = NUMBER, lambda v: 0 <= v <= 1e30, "a number from 0 to 1e30"  # beyond it float32 ends
 FLAG = (bool, np.bool_), lambda v: True, "True or False"
+NAME = (str,), lambda v: True, "the name of a column"
+NAMES = (
+    (Sized,),  # an array or the columns of a data frame will do
+    lambda v: isinstance(v, str) or all(isinstance(name, str) for name in v),
+    "the name of a column, or several in a list",
+)
 # Of each argument the types, a test and the words for both.
 RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
@@ -28,7 +34,14 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "memory": COUNT,
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
-    **dict.fromkeys(("bidirectional", "shuffle", "reads_target"), FLAG),
+    **dict.fromkeys(("bidirectional", "shuffle", "relative", "reads_target"), FLAG),
+    **dict.fromkeys(("time", "id"), NAME),
+    **dict.fromkeys(("target", "features", "future", "static", "categories"), NAMES),
+    "calendar": (
+        (*FLAG[0], *NAMES[0]),
+        lambda v: isinstance(v, FLAG[0]) or NAMES[1](v),
+        "True, False, or names of its parts",
+    ),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
     "convolution": ((str,), PLACES.__contains__, f"one of {', '.join(map(repr, PLACES))}"),
     **dict.fromkeys(("patience", "short", "quiet"), NOT_NEGATIVE),
@@ -40,7 +53,7 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias")  # None: worked out
+OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id")  # None: worked out
 
 
 def cell_of(cell: CellLike) -> Spec:
@@ -69,5 +82,6 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         if name not in RULES or (value is None and name in OPTIONAL):
             continue
         kinds, fits, words = RULES[name]
-        if not isinstance(value, kinds) or not fits(value):
+        flag = isinstance(value, bool) and bool not in kinds  # Python takes True for 1
+        if flag or not isinstance(value, kinds) or not fits(value):
             raise DataError(f"{name} is {words}, got {value!r}.")

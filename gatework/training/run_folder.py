@@ -77,6 +77,11 @@ class RunFolder:
         self.before = [path for path in (out, *out.parents) if path.exists()]
 
     def __enter__(self) -> Path:
+        if is_main():
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"--out {self.path} cannot be made: {error.strerror}.") from error
         return self.path
 
     def __exit__(
