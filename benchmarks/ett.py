@@ -151,6 +151,8 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
     """The section of docs/results_forecast.md."""
     data = SETS[name]
     some = "" if len(horizons) == len(HORIZONS) else f" --horizons {' '.join(map(str, horizons))}"
+    absent = [str(horizon) for horizon in HORIZONS if horizon not in horizons]
+    lacking = f" Not measured: {' and '.join(absent)} steps." if absent else ""
     month, shown = MONTH * data.hour, " and ".join(map(str, data.relative))
     return (
         f"Measured by `python benchmarks/ett.py --data {name}{some} --write "
@@ -166,7 +168,7 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
         f"of what it can learn), of which the one with the smallest validation loss is kept. "
         f"{shown} steps ahead the values are read and forecast relative to the last one, which the "
         f"validation part decided. The linear model is a ridge regression on the same windows, of "
-        f"at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}"
+        f"at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}{lacking}"
     )
 
 
