@@ -124,7 +124,8 @@ def fit(
     read, short = check_plan(cube, horizon, context, season, begin)
     print_data(console, cube, short)
     if stream is None:
-        check_scored(model.get_params(deep=False), training, cube)  # not only after the training
+        # Not only after the training.
+        check_scored(model.get_params(deep=False), cube.until(begin), cube)
     else:
         console.print(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     console.print(f"Reads {read} steps, forecasts {horizon}.")
