@@ -24,10 +24,10 @@ def like_dates(times: NDArray[Any]) -> str:
     if times.dtype.kind != "i" or not len(times):
         return ""
     for what, unit, begin in EPOCHS:
-        zero = np.datetime64(begin, unit)
-        first, last = (int((np.datetime64(end, unit) - zero).astype(int)) for end in (FROM, UNTIL))
-        if first <= times.min() and times.max() < last:
-            shown = np.datetime_as_string(zero + np.timedelta64(int(times[0]), unit), unit="auto")
+        kind = np.dtype(f"datetime64[{unit}]")
+        zero, first, last = np.array([begin, FROM, UNTIL], dtype=kind).astype(np.int64)
+        if first - zero <= times.min() and times.max() < last - zero:
+            shown = np.datetime_as_string((times[:1] + zero).astype(kind), unit="auto")[0]
             return (
                 f"If they are {what} ({times[0]} would be {shown}), write them as dates, "
                 f"YYYY-MM-DD HH:MM:SS."
