@@ -12,8 +12,9 @@ from gatework.data.csv_file import is_number
 from gatework.data.cube import Cube
 from gatework.data.load import load_cube
 from gatework.data.splits import check_plan, held_out
-from gatework.data.table import Table, counted, is_numeric, number_like, numbers, read_table
+from gatework.data.table import Table, is_numeric, number_like, numbers, read_table
 from gatework.data.times import looks_like_times, read_times, spoilt_times
+from gatework.data.words import counted
 from gatework.errors import DataError
 
 OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"

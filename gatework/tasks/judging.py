@@ -15,7 +15,7 @@ from gatework.data.doctor import overview
 from gatework.data.labelled import load_labelled
 from gatework.data.splits import check_long_enough, default_context, split
 from gatework.data.stream import Stream
-from gatework.data.table import counted
+from gatework.data.words import counted
 from gatework.errors import DataError
 from gatework.tasks import classify
 from gatework.tasks.arguments import cell_of
