@@ -48,7 +48,6 @@ def test_one_step_is_that_of_rounded_factors(spec, lengths, monkeypatch):
 
     reference.compiled.cache_clear()
     monkeypatch.setattr(torch.nn.functional, "linear", rounded)
-    monkeypatch.setattr("gatework.paths.reference.linear", rounded)
     want = run(layer, "reference", x, states, ends)
     reference.compiled.cache_clear()
     for mine, truth in zip(got[: 1 + len(states)], want, strict=False):
