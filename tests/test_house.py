@@ -93,7 +93,7 @@ def names_of_cells(tree):
 
 
 def cell_defaults(node):
-    """The defaults of arguments and fields called ``cell``: what a user gets who does not choose."""
+    """The defaults of arguments and fields called ``cell``: of a user who does not choose."""
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return [node.value] if ast.unparse(node.target) == "cell" else []
     if not isinstance(node, ast.arguments):

@@ -106,7 +106,7 @@ def fit_classify(**run):
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from test_training import {fit}
+from test_resume import {fit}
 import torch
 torch.set_num_threads(1)
 class Stuck:
