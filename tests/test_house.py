@@ -93,7 +93,9 @@ def names_of_cells(tree):
 
 
 def cell_defaults(node):
-    """The defaults of arguments called ``cell``: what a user gets who does not choose."""
+    """The defaults of arguments and fields called ``cell``: of a user who does not choose."""
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return [node.value] if ast.unparse(node.target) == "cell" else []
     if not isinstance(node, ast.arguments):
         return []
     arguments = [*node.posonlyargs, *node.args]
@@ -116,6 +118,7 @@ def test_no_cell_is_named_outside_its_place(path):
         ("from gatework.cells.gru import GRU as G", ["GRU"]),
         ("nn.LSTM", ["LSTM"]),
         ("def f(x, cell='lstm', *, path='lstm'): pass", ["lstm"]),
+        ("class A:\n    cell: str = 'lstm'\n    kind: str = 'gru'", ["gru"]),
         ("def f(cell='lstm'):\n    '''Takes an LSTM, as \"lstm\".'''", []),
     ],
 )
