@@ -143,7 +143,7 @@ def test_a_run_goes_on_to_the_same_model(run, tmp_path):
         (HEAD + "1,2:3,4:slow\n2,3:4,5:slow\n", "all are of one class, 'slow'"),
         (ts(features=1), "training sequences have 1 feature, those of Two 2"),
         (HEAD + "1e300,2:1,2:slow\n1,3:1,2:fast\n", "too large to be scaled"),
-        ("@classLabel false\n@data\n1,2:3,4\n", "requires y to be passed"),
+        ("@classLabel false\n@data\n1,2:3,4\n", "has no classes to learn from"),
         ("@targetLabel true\n@data\n1,2:3,4:0.5\n", "these cases have a number each"),
         ("day,value\n2020-01-01,3\n", "expected @key values"),
     ],

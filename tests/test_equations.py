@@ -360,6 +360,7 @@ LATER = {
     "blocks",
     "chunks",
     "use",
+    "heads",
     "deviations",
 }  # what older files lack
 

@@ -18,7 +18,7 @@ from gatework.cells import MLSTM
 from gatework.compile import make_plan
 from gatework.equations import transform
 from gatework.equations.spec import from_text
-from gatework.errors import CellError, PathError, PlanError, ShapeError
+from gatework.errors import CellError, PlanError, ShapeError
 from gatework.layers.convolutional import ConvRecurrent
 from gatework.read import reference
 from gatework.read.table import amounts, summary
@@ -199,5 +199,5 @@ def test_what_cannot_be_is_told():
         transform.heads(spec, 2)
     with pytest.raises(PlanError, match="has no kernel"):
         make_plan(spec)
-    with pytest.raises(PathError, match="run in a Recurrent alone"):
-        ConvRecurrent(spec, F, H, 3)(torch.zeros(2, 1, F, 4, 4))
+    with pytest.raises(ShapeError, match="run in a Recurrent alone"):
+        ConvRecurrent(spec, F, H, 3)

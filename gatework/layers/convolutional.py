@@ -147,6 +147,10 @@ class ConvRecurrent(Recurrent):
                 f"{name_of(self.spec)}: {parted[0]} has blocks or chunks, which convolutions have "
                 f"none of; run it in a Recurrent."
             )
+        if self.spec.heads > 1:
+            raise ShapeError(
+                f"{name_of(self.spec)} has heads of its own, which run in a Recurrent alone."
+            )
         super()._check_sizes()
         if self.image_size is None and (scaling := _scaling(self.spec)):
             ones = (1,) * self.dims

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gatework.equations.spec import NEXT
-from gatework.errors import PathError
 from gatework.paths import vendor
 from gatework.paths.call import Call, Given, Result
 from gatework.paths.heads import apart
@@ -43,8 +42,6 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     Over images all of them have the axes of their places between B and the size.
     """
     spec, x, groups, inside = given.spec, given.x, given.groups, given.inside()
-    if spec.heads > 1:
-        raise PathError(f"{spec.name} has heads of its own, which run in a Recurrent alone.")
     product = given.product
     states = tuple(given.first.values())
     step = reference.compiled(spec, "torch", packed=True, product=product)

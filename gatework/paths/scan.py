@@ -51,7 +51,7 @@ class ScanPath:
             return form.removeprefix(f"{call.spec.name}: ").rstrip(".")
         if not call.x.numel():
             return "the input is empty"
-        in_full = call.record or call.every_state
+        in_full = _in_full(call.x, call.record or call.every_state)
         if (reason := too_large(call.spec, call.x, call.states, in_full)) is not None:
             return reason
         if forward_ad._current_level >= 0:
@@ -63,6 +63,11 @@ class ScanPath:
     def run(self, call: Call) -> Result:
         """Layer by layer, direction by direction; all steps at once."""
         return run_layers(call, apart(_run_directions))
+
+
+def _in_full(x: Tensor, is_wanted: bool) -> bool:
+    """Whether the matrices of all steps are written out: over images nothing else is done."""
+    return is_wanted or x.dim() > 3
 
 
 def too_large(spec: Spec, x: Tensor, states: Iterable[Tensor], in_full: bool) -> str | None:
@@ -99,7 +104,7 @@ def _run_directions(given: Sequence[Given], record: bool) -> list[Steps]:
 def steps_in_torch(given: Given) -> Steps:
     """All steps in what torch can differentiate: at once for a linear cell, else one by one."""
     at_once = isinstance(proven(given.spec), Linear)
-    in_full, states = given.every_state, given.first.values()
+    in_full, states = _in_full(given.x, given.every_state), given.first.values()
     at_once = at_once and too_large(given.spec, given.x, states, in_full) is None
     return run_steps(given) if at_once else stepwise.run_steps(given)
 
@@ -111,7 +116,7 @@ def run_steps(given: Given, record: bool = False) -> Steps:
     Where no gradient is asked for they are taken some at a time, on a CPU: what stays in its cache
     need not be fresh memory at every operation.
     """
-    x, in_full = given.x, record or given.every_state
+    x, in_full = given.x, _in_full(given.x, record or given.every_state)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in given.tensors())
     steps = max(FEWEST_STEPS, AT_ONCE // (x.shape[1:-1].numel() * _widest(given)))
     if keep or in_full or x.device.type != "cpu" or len(x) <= steps:
@@ -149,7 +154,7 @@ def _run_steps(given: Given, record: bool) -> Steps:
     inputs = [x] if reference.uses_input(spec) else []
     kept = [groups[g] for g in spec.groups if products.get(g) != spec.input]
     starts = [_Start(first, len(x), inside) for first in given.first.values()]
-    in_full = record or given.every_state
+    in_full = _in_full(x, record or given.every_state)
     with torch.autocast(x.device.type, enabled=False):
         step = _compiled(spec, in_full)
         gates = step(*ready, *inputs, *starts, *given.masks.values(), *kept)
