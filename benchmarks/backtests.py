@@ -1,7 +1,7 @@
 """Backtests on the bundled series, five seeds each, beside published figures.
 
 python benchmarks/backtests.py                        prints the tables
-python benchmarks/backtests.py --write docs/results.md   writes the page
+python benchmarks/backtests.py --write docs/results.md   writes the sections of the page
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pages import spread, write_all_figures
+from pages import spread, write_all_figures, write_section
 
 import gatework as gw
 from gatework.cells import all_cells, name_of
@@ -28,6 +28,7 @@ MORE = (
     "Larger data: [forecasting](results_forecast.md), [classification](results_classify.md), "
     "[detection](results_detect.md); the command of every figure: [all figures](#all-figures)."
 )
+HOW = "How they are measured"
 METRICS = ("mae", "rmse", "mape", "smape")
 
 
@@ -164,55 +165,63 @@ def standing(case: Case) -> str:
 
 
 def smallest(case: Case) -> str:
-    """The cell with the smallest mean error."""
+    """Which has the smallest mean error, and whether a baseline's is smaller."""
     means = {
         cell: np.mean([e.errors()[e.model].mae for e in evaluations])
         for cell, evaluations in case.measured.items()
     }
-    return min(means, key=lambda cell: means[cell])
+    best = min(means, key=lambda cell: means[cell])
+    one = case.measured[best][0]
+    better = [
+        name
+        for name, errors in one.errors().items()
+        if name != one.model and errors.mae < means[best]
+    ]
+    beside = f"that of {' and '.join(better)} is smaller" if better else "no baseline's is smaller"
+    return f"The smallest MAE of a cell is that of {best}; {beside}."
 
 
-def page() -> str:
-    """docs/results.md."""
-    parts = [
-        "# Results",
-        "",
+def intro() -> str:
+    """How all cases are measured."""
+    return (
         "Measured by `make results` (`python benchmarks/backtests.py --write docs/results.md`), "
         f"seeds {SEEDS[0]} to {SEEDS[-1]}, mean ± standard deviation over the seeds; torch "
         f"{torch.__version__.partition('+')[0]}, Python {platform.python_version()}, CPU. Scaling "
         "is fitted and training stopped on the years before the scored ones. The baselines stand "
         "beside every row, on the same windows: naive repeats the last value, seasonal naive the "
         "value of twelve months ago, drift goes on along the line from the first value to the last "
-        "one, and linear is a ridge regression on the training windows of the first cell. " + MORE,
-    ]
-    for case in CASES:
-        settings = ", ".join(f"{k}={v!r}" for k, v in case.settings.items())
-        windows = len(next(iter(case.measured.values()))[0].truth)
-        parts += ["", f"## {case.title}", ""]
-        parts += [f"{case.remark} Settings: `{settings}`; {windows} windows.", "", table(case)]
-        parts += (
-            ["", f"The smallest MAE is that of {smallest(case)}."] if len(case.cells) > 2 else []
-        )
-        parts += ["", f"Published: {case.published}. {standing(case)}"] if case.published else []
-    return "\n".join(parts) + "\n"
+        "one, and linear is a ridge regression on the training windows of the first cell. " + MORE
+    )
+
+
+def section(case: Case) -> str:
+    """What is published of a case."""
+    settings = ", ".join(f"{k}={v!r}" for k, v in case.settings.items())
+    windows = len(next(iter(case.measured.values()))[0].truth)
+    parts = [f"{case.remark} Settings: `{settings}`; {windows} windows.", "", table(case)]
+    parts += ["", smallest(case)]
+    parts += ["", f"Published: {case.published}. {standing(case)}"] if case.published else []
+    return "\n".join(parts)
 
 
 def main() -> None:
-    """Run all cases, or those whose title holds a word, and print or write the page."""
+    """Run all cases, or those whose title holds a word, and print or write their sections."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--write", type=Path, help="write the page to this file")
+    parser.add_argument("--write", type=Path, help="write the sections of this page")
     parser.add_argument("--only", default="", help="run the cases whose title holds this")
     options = parser.parse_args()
     chosen = [c for c in CASES if options.only.lower() in c.title.lower()]
     for case in chosen:
         run(case)
-    if options.write and len(chosen) == len(CASES):
-        options.write.write_text(page(), encoding="utf-8")
+        if options.write:
+            write_section(options.write, case.title, section(case))
+        else:
+            print(f"\n{case.title}\n{table(case)}\n")
+    if options.write:
+        write_section(options.write, HOW, intro())
         write_all_figures()
-    else:
-        print("\n\n".join(f"{c.title}\n{table(c)}" for c in chosen))
 
 
 if __name__ == "__main__":

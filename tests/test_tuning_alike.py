@@ -14,8 +14,7 @@ from gatework.cli.tune import NOT_HERE, tune_command
 from gatework.data.labelled import load_labelled
 from gatework.errors import DataError
 from gatework.inspect import report
-from gatework.tasks import estimator
-from gatework.tasks import tuning
+from gatework.tasks import estimator, tuning
 from gatework.tasks.judging import contexts_to_try, judged
 from gatework.tasks.search_space import SEARCHED, Range
 
