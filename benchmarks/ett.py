@@ -42,6 +42,7 @@ class Data:
         context: steps that are read.
         epochs: of all training windows.
         relative: the horizons at which values are relative to the last one.
+        decided: how that was chosen.
         published: (MSE, MAE) by model and horizon.
         remark: on the published rows.
     """
@@ -50,6 +51,7 @@ class Data:
     context: int
     epochs: int
     relative: tuple[int, ...]
+    decided: str
     published: Mapping[str, Mapping[int, tuple[float, float]]]
     remark: str
 
@@ -60,6 +62,7 @@ SETS = {
         48,
         3,
         (24,),
+        "which the validation part decided",
         {
             "LSTMa": {24: (0.650, 0.624), 168: (1.212, 0.867), 720: (1.960, 1.322)},
             "Informer": {24: (0.577, 0.549), 168: (0.931, 0.752), 720: (1.215, 0.896)},
@@ -74,6 +77,7 @@ SETS = {
         96,
         1,
         (24,),
+        "as at the hourly set",
         {
             "LSTMa": {24: (0.621, 0.629)},
             "Informer": {24: (0.323, 0.369)},
@@ -166,8 +170,8 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
         f"{data.context} steps read, all forecast at once, every training window, {BATCH} a step, "
         f"squared error, learning rate 0.001, {data.epochs} epochs (a budget of time, not the end "
         f"of what it can learn), of which the one with the smallest validation loss is kept. "
-        f"{shown} steps ahead the values are read and forecast relative to the last one, which the "
-        f"validation part decided. The linear model is a ridge regression on the same windows, of "
+        f"{shown} steps ahead the values are read and forecast relative to the last one, {data.decided}. "
+        f"The linear model is a ridge regression on the same windows, of "
         f"at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}{lacking}"
     )
 
