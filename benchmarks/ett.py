@@ -170,9 +170,9 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
         f"{data.context} steps read, all forecast at once, every training window, {BATCH} a step, "
         f"squared error, learning rate 0.001, {data.epochs} epochs (a budget of time, not the end "
         f"of what it can learn), of which the one with the smallest validation loss is kept. "
-        f"{shown} steps ahead the values are read and forecast relative to the last one, {data.decided}. "
-        f"The linear model is a ridge regression on the same windows, of "
-        f"at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}{lacking}"
+        f"{shown} steps ahead the values are read and forecast relative to the last one, "
+        f"{data.decided}. The linear model is a ridge regression on the same windows, of at most "
+        f"20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}{lacking}"
     )
 
 
