@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_tools import TINY, call, done, refused
-from data_tools import DAYS, cube_of, sine, write
+from data_tools import DAYS, cube_of, quick, sine, write
 
 import gatework as gw
 from gatework.data import Columns, load_cube
@@ -212,3 +212,14 @@ def test_losses_of_different_size_are_marked_with_numbers(low, high, shown):
     drawn = losses(history, 2)
     assert "math" not in drawn
     assert set(shown) <= set(re.findall(r">([^<>]+)</text>", drawn))
+
+
+@pytest.mark.parametrize("role", ["target", "time", "id"])
+def test_names_of_columns_beside_arrays_are_refused(role):
+    with pytest.raises(DataError, match=f"{role}='sold' names a column of a table"):
+        quick(**{role: "sold"}).fit(np.zeros((2, 40)))
+
+
+def test_features_that_arrays_do_not_have_are_refused():
+    with pytest.raises(DataError, match="no input 'price'; theirs are x1"):
+        quick(features="price").fit(np.zeros((2, 40, 2)))

@@ -13,7 +13,15 @@ import typer
 
 from gatework.cli.jobs import Job, Prepare, options_of, typed, with_options
 from gatework.cli.options import Out, Overwrite, Resume
-from gatework.cli.runs import PAGE, SUMMARY, fit_and_save, plain_console, print_place, stoppable
+from gatework.cli.runs import (
+    PAGE,
+    SUMMARY,
+    fit_and_save,
+    plain_console,
+    print_found,
+    print_place,
+    stoppable,
+)
 from gatework.errors import DataError, TrainingError
 from gatework.tasks.search_space import SEARCHED, Argument, Range
 
@@ -114,6 +122,7 @@ def _run(
         fitted = clone(job.model).set_params(**best.arguments)
         summary = fit_and_save(folder, fitted, job.data, summarise)
     if summary is not None:
+        print_found(console, summary, job.says)
         job.print_result(console, summary)
         print_place(console, place.out)
         console.print(f"by hand: {by_hand}")

@@ -53,6 +53,8 @@ def from_series(
         stacked(series), lengths, ids, names, starts, Step("rows"), tuple(notes), named=False
     )
     columns = columns or Columns()
+    if not columns.settled:
+        _check_named(cube, columns)
     for place in _places(cube, as_list(columns.categories)):
         cube = _category(cube, place)
     cube = with_roles(cube, as_list(columns.future), as_list(columns.static))
@@ -64,6 +66,18 @@ def from_series(
     cube = replace(cube, columns=own)
     present = np.arange(cube.values.shape[1]) < cube.lengths[:, None]
     return replace(cube, notes=(*cube.notes, *missing_notes(cube, present)))
+
+
+def _check_named(cube: Cube, columns: Columns) -> None:
+    """Refuse names that arrays do not have, instead of passing them over."""
+    for role in ("target", "time", "id"):
+        name = getattr(columns, role)
+        if name is not None and name != cube.names[0]:
+            raise DataError(
+                f"{role}={name!r} names a column of a table, and arrays have none such; leave it "
+                f"out, or pass a data frame or a file."
+            )
+    _places(cube, as_list(columns.features))
 
 
 def floats(part: Any) -> Array:
