@@ -22,6 +22,7 @@ from shared_data import ett
 
 import gatework as gw
 from gatework.data import load_cube
+from gatework.data.words import counted
 from gatework.tasks.evaluation import Evaluation
 
 Array = NDArray[np.float64]
@@ -76,8 +77,8 @@ SETS = {
         4,
         96,
         1,
-        (24,),
-        "as at the hourly set",
+        (),
+        "which the validation part decided",
         {
             "LSTMa": {24: (0.621, 0.629)},
             "Informer": {24: (0.323, 0.369)},
@@ -158,6 +159,11 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
     absent = [str(horizon) for horizon in HORIZONS if horizon not in horizons]
     lacking = f" Not measured: {' and '.join(absent)} steps." if absent else ""
     month, shown = MONTH * data.hour, " and ".join(map(str, data.relative))
+    shown = (
+        f"{shown} steps ahead the values are read and forecast relative to the last one"
+        if shown
+        else "The values are read as they are, not relative to the last one"
+    )
     return (
         f"Measured by `python benchmarks/ett.py --data {name}{some} --write "
         f"docs/results_forecast.md`, seeds 0 to {seeds - 1}, mean ± standard deviation, seconds of "
@@ -168,11 +174,11 @@ def words(name: str, horizons: list[int], seeds: int, text: str, standings: list
         f"windows, steps and all seven columns in these units. Ours is one LSTM of {HIDDEN} units "
         f"for all columns, each by itself (the published ones read all columns at once): "
         f"{data.context} steps read, all forecast at once, every training window, {BATCH} a step, "
-        f"squared error, learning rate 0.001, {data.epochs} epochs (a budget of time, not the end "
-        f"of what it can learn), of which the one with the smallest validation loss is kept. "
-        f"{shown} steps ahead the values are read and forecast relative to the last one, "
-        f"{data.decided}. The linear model is a ridge regression on the same windows, of at most "
-        f"20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}{lacking}"
+        f"squared error, learning rate 0.001, {counted(data.epochs, 'epoch')} (a budget of time, "
+        f"not the end of what it can learn), of which the one with the smallest validation loss is "
+        f"kept. {shown}, {data.decided}. The linear model is a ridge regression on the same "
+        f"windows, of at most 20,000 of them. {data.remark}\n\n{text}\n\n{' '.join(standings)}"
+        f"{lacking}"
     )
 
 
