@@ -26,7 +26,8 @@ from gatework.tasks.evaluation import Evaluation
 SEEDS = range(5)
 MORE = (
     "Larger data: [forecasting](results_forecast.md), [classification](results_classify.md), "
-    "[images](results_images.md), [detection](results_detect.md); the command of every figure: [all figures](#all-figures)."
+    "[images](results_images.md), [detection](results_detect.md); the command of every figure: "
+    "[all figures](#all-figures)."
 )
 HOW = "How they are measured"
 METRICS = ("mae", "rmse", "mape", "smape")
