@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from data_tools import quick
+from data_tools import quick, sine
 
 import gatework as gw
 from gatework.data import Columns, load_cube
+from gatework.data.splits import split
 from gatework.errors import DataError
+from gatework.tasks.judging import judged
+from gatework.tasks.problem import validated
 
 NAN = float("nan")
 ROLES = {"target": "flow", "time": "day", "id": "basin", "future": "rain"}
@@ -102,3 +105,19 @@ def test_windows_that_are_too_wide_for_a_linear_model_leave_it_a_constant(monkey
     means = basins(60).groupby("basin")["flow"].apply(lambda v: v[:48].mean())
     assert np.allclose(found[:, 0], means, rtol=0.2)
     assert model.model_.linear.weight.shape == (0, 1)
+
+
+def test_windows_to_judge_by_need_nothing_seen_of_the_target():
+    rain = sine(60)
+    runoff = np.where(np.arange(60) // 6 == 8, np.nan, rain)  # 48 to 53: nothing of it is seen
+    data = np.stack([runoff, rain], axis=1)[None]
+    counts = []
+    for reads in (True, False):
+        model = gw.Forecaster(horizon=2, context=4, features="x1", reads_target=reads)
+        cube = model.load_data(data)
+        kept = validated(cube, split(cube, 2, model.validation), (4, 4), 2, blind=not reads)
+        counts.append(len(kept[0]))
+        assert judged(model, data, {"context": (4,)}).words.startswith(
+            f"the last {counts[-1]} window"
+        )
+    assert counts[1] > counts[0]
