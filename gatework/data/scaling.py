@@ -20,6 +20,7 @@ ROUNDING = 1e-12
 LARGEST = 1e15  # in the model's units; float32 must hold its square, and sums of that
 ALIKE = 10  # spreads that differ by a larger factor do not go with one scale
 COMMON = ""  # the key of all series together; no id is empty
+LEAST = 2  # values that tell how far a series varies
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -33,10 +34,12 @@ class Scaler:
     quartiles (in units that make it the deviation of a normal distribution; where the quartiles
     are equal the deviation from the median), ``log`` first takes log(1 + target) and then standard.
 
-    A series with an id is scaled by its own training part. Those without one, out of an array,
-    cannot be told from each other later, so they share one scale: a forecast depends on what
-    the model reads, and not on how much more was passed with it. ``per="global"`` has one scale
-    for all. What does not vary within a series has one in any case, and categories have none.
+    A series with an id is scaled by its own training part, if that has ``LEAST`` values of the
+    target; else it counts as new. Those without one, out of an array, cannot be told from each
+    other later, so they share one scale: a forecast depends on what the model reads, and not on
+    how much more was passed with it. ``per="global"`` has one scale for all. What a series does
+    not tell by itself (the spread of a constant feature, anything of one that is static or
+    missing) is that of all together. Categories have none.
     """
 
     method: str
@@ -72,19 +75,23 @@ class Scaler:
         center, spread = np.zeros(before.shape[2]), np.ones(before.shape[2])
         for feature in _scaled_places(cube, method):
             seen, counts = _seen(before[..., feature])
+            if not len(seen):
+                continue
             around_levels = levels and feature == 0
             with np.errstate(over="ignore", invalid="ignore"):
-                (center[feature],), (spread[feature],) = _moments(seen, [len(seen)], method)
+                (center[feature],), (width,) = _moments(seen, [len(seen)], method)
                 if around_levels:
                     centers, _ = _moments(seen, counts, method)
                     deviations = seen - np.repeat(centers, counts)
-                    (spread[feature],) = _spreads(seen, deviations, [len(seen)], method)
-            if not np.isfinite([center, spread]).all():
+                    (width,) = _spreads(seen, deviations, [len(seen)], method)
+            if not np.isfinite([center[feature], width]).all():
                 raise DataError(
                     f"The values reach {np.abs(seen).max():.3g}, which is too large to be "
                     f"scaled. Bring them to another unit."
                 )
-        return cls(method, {COMMON: center}, {COMMON: spread}, per).extended(cube, ends)
+            spread[feature] = width or 1.0
+        common = cls(method, {COMMON: center}, {COMMON: spread}, per)
+        return common.extended(cube, ends, LEAST)
 
     @classmethod
     def joined(
@@ -104,46 +111,38 @@ class Scaler:
                 "Quartiles need all values at once; read in pieces, scaling is 'standard', 'log' "
                 "or 'none'."
             )
-        found: Scaler | None = None
+        check_choice("per", per, PER)
+        first: Scaler | None = None
+        total: Array = np.zeros(())
+        told: dict[str, tuple[Array, Array]] = {}
         for cube, ends in pieces:
-            own = cls.fit(cube, ends, method, levels, per)
-            sums = _sums(cube, ends, method, own if found is None else found)
-            if found is None:
-                found, total = own, sums
-            else:
-                found = cls(method, {**own.center, **found.center}, {**own.spread, **found.spread},
-                            per)  # fmt: skip
-                total = total + sums
-        if found is None:
+            own = cls.fit(cube, ends, method, levels, "global")
+            first = own if first is None else first
+            total = total + _sums(cube, ends, method, first)
+            if per == "series":
+                told |= _told(cube, ends, method, LEAST)
+        if first is None:
             raise DataError("There is no piece to fit a scale on.")
-        center, spread = _common(total, found.center[COMMON], levels and method != "none")
-        centers, spreads = {**found.center, COMMON: center}, {**found.spread, COMMON: spread}
-        fixed = list(cube.static)
-        # What does not vary within a series has the common scale.
-        for stored, common in ((centers, center), (spreads, spread)):
-            for value in stored.values():
-                value[fixed] = common[fixed]
-        return cls(method, centers, spreads, per)
+        center, spread = _common(total, first.center[COMMON], levels and method != "none")
+        return cls(method, {COMMON: center}, {COMMON: spread}, per)._with(told)
 
-    def extended(self, cube: Cube, ends: Places) -> Scaler:
-        """Together with the ids that it lacks, by the first ``ends[n]`` steps of each."""
+    def extended(self, cube: Cube, ends: Places, least: int = 1) -> Scaler:
+        """Together with the ids that it lacks, by the first ``ends[n]`` steps of each.
+
+        One with fewer than ``least`` values of the target there is lacking still.
+        """
         lacking = [i for i, name in enumerate(cube.ids) if name not in self.center]
         if self.per == "global" or not cube.named or not lacking:
             return self
-        before = _before(cube.at(lacking), ends[lacking], self.method)
-        center = np.tile(self.center[COMMON], (len(lacking), 1))
-        spread = np.tile(self.spread[COMMON], (len(lacking), 1))
-        for feature in set(_scaled_places(cube, self.method)) - set(cube.static):
-            moments = _moments(*_seen(before[..., feature]), self.method)
-            center[:, feature], spread[:, feature] = moments
-        has_target = (~np.isnan(before[..., 0])).sum(axis=1) > 0
-        names = [cube.ids[i] for i in lacking]
-        found = [(n, c, s) for n, c, s, has in zip(names, center, spread, has_target, strict=True)
-                 if has]  # fmt: skip
+        return self._with(_told(cube.at(lacking), ends[lacking], self.method, least))
+
+    def _with(self, told: Mapping[str, tuple[Array, Array]]) -> Scaler:
+        """Together with series by what each tells; for the rest they go by all together."""
+        center, spread = self.center[COMMON], self.spread[COMMON]
         return Scaler(
             self.method,
-            {**self.center, **{name: c for name, c, _ in found}},
-            {**self.spread, **{name: s for name, _, s in found}},
+            {**self.center, **{n: np.where(np.isnan(c), center, c) for n, (c, _) in told.items()}},
+            {**self.spread, **{n: np.where(s > 0, s, spread) for n, (_, s) in told.items()}},
             self.per,
         )
 
@@ -198,11 +197,8 @@ class Scaler:
         shared = self.per == "global" or not cube.named
         if not shared or self.method == "none":
             return []
-        seen, counts = _seen(_before(cube, ends, self.method)[..., 0])
-        starts = _starts(counts)
-        # Constant series have no spread that could be another one.
-        varies = np.maximum.reduceat(seen, starts) > np.minimum.reduceat(seen, starts)
-        each = _moments(seen, counts, self.method)[1][counts > 0][varies]
+        each = _moments(*_seen(_before(cube, ends, self.method)[..., 0]), self.method)[1]
+        each = each[each > 0]  # constant series have no spread that could be another one
         # Where levels are not taken off, the common spread is that of the levels too.
         scale, width = self.spread[COMMON][0], np.max(each, initial=0)
         if not len(each) or max(width, scale) <= ALIKE * min(each):
@@ -250,6 +246,28 @@ class Scaler:
         if COMMON not in center:
             raise ValueError("the common scale is absent")
         return cls(data["method"], center, spread, per)
+
+
+def enough(cube: Cube, ends: Places) -> NDArray[np.bool_]:
+    """Which series have ``LEAST`` values of the target in their first ``ends[n]`` steps, (N,)."""
+    before = np.arange(cube.values.shape[1]) < ends[:, None]
+    found: NDArray[np.bool_] = (~np.isnan(cube.values[..., 0]) & before).sum(axis=1) >= LEAST
+    return found
+
+
+def _told(cube: Cube, ends: Places, method: str, least: int) -> dict[str, tuple[Array, Array]]:
+    """Centre and spread (F,) of each series by itself; NaN and 0 where it does not tell them.
+
+    Those with fewer than ``least`` values of the target are left out.
+    """
+    before = _before(cube, ends, method)
+    center, spread = np.full(before[:, 0].shape, np.nan), np.zeros(before[:, 0].shape)
+    for feature in set(_scaled_places(cube, method)) - set(cube.static):
+        moments = _moments(*_seen(before[..., feature]), method)
+        center[:, feature], spread[:, feature] = moments
+    counts = (~np.isnan(before[..., 0])).sum(axis=1)
+    each = zip(cube.ids, center, spread, counts, strict=True)
+    return {name: (c, s) for name, c, s, count in each if count >= least}
 
 
 def _scaled_places(cube: Cube, method: str) -> list[int]:
@@ -321,14 +339,14 @@ def _seen(values: Array) -> tuple[Array, Places]:
 
 
 def _moments(seen: Array, counts: Sequence[int] | Places, method: str) -> tuple[Array, Array]:
-    """Centre and spread of pieces of a row; 0 and 1 of one without values.
+    """Centre and spread of pieces of a row; NaN and 0 of one without values.
 
     What comes out for a piece depends on that piece alone, to the last bit.
     """
     counts = np.asarray(counts)
-    center = np.zeros(len(counts))
+    center = np.full(len(counts), np.nan)
     if not len(seen):
-        return center, np.ones(len(counts))
+        return center, np.zeros(len(counts))
     if method == "robust":
         center[counts > 0] = _quantile(seen, counts, 0.5)
     else:
@@ -337,19 +355,17 @@ def _moments(seen: Array, counts: Sequence[int] | Places, method: str) -> tuple[
 
 
 def _spreads(seen: Array, deviations: Array, counts: Sequence[int] | Places, method: str) -> Array:
-    """The spread of pieces of a row; 1 of a constant one, which is centred and not scaled."""
+    """The spread of pieces of a row that has values; 0 of a constant one."""
     counts = np.asarray(counts)
     some, starts = counts > 0, _starts(counts)
-    result = np.ones(len(counts))
-    if not some.any():
-        return result
+    result = np.zeros(len(counts))
     found = np.sqrt(np.add.reduceat(np.square(deviations), starts) / counts[some])
     if method == "robust":
         lower, upper = (_quantile(deviations, counts, q) for q in (0.25, 0.75))
         found = np.where(upper > lower, (upper - lower) / QUARTILES, found)
     # What float64 rounds is no spread.
     rounding = ROUNDING * np.maximum.reduceat(np.abs(seen), starts)
-    result[some] = np.where(found > rounding, found, 1.0)
+    result[some] = np.where(found > rounding, found, 0.0)
     return result
 
 

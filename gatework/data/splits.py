@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatework.data.cube import Cube
+from gatework.data.scaling import enough
 from gatework.data.words import some
 from gatework.errors import DataError
 
@@ -66,7 +67,7 @@ def default_context(cut: Split, horizon: int, season: int) -> int:
 
 
 def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> list[str]:
-    """Which series are too short to be trained on; raises where all of them are.
+    """Which series cannot be trained or validated on; raises where all are too short.
 
     Raises:
         DataError: no series has a single training window; says how many steps are needed.
@@ -83,12 +84,20 @@ def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> lis
             f"{cube.lengths[longest]} steps, {cut.train[longest]} of them for training{held}. Use "
             f"a shorter horizon or context, or more data."
         )
-    if not short:
-        return []
-    return [
-        f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and are "
-        f"not trained on: {some([cube.ids[i] for i in short])}."
-    ]
+    found = []
+    if short:
+        found.append(
+            f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and "
+            f"are not trained on: {some([cube.ids[i] for i in short])}."
+        )
+    late = np.flatnonzero(~enough(cube, cut.train) & (cut.train >= needed))
+    if len(late):
+        found.append(
+            f"{len(late)} of {len(cube.ids)} series have fewer than two values in their training "
+            f"part, which is too little for a scale; they are not validated on either: "
+            f"{some([cube.ids[i] for i in late])}."
+        )
+    return found
 
 
 def check_plan(

@@ -1,4 +1,4 @@
-"""Forecasting: an estimator over series, direct multi-step, many series at once."""
+"""Forecasting: an estimator over series, many of them at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.encoding import Encoding
 from gatework.data.load import load_cube
-from gatework.data.scaling import Scaler
+from gatework.data.scaling import LEAST, Scaler
 from gatework.data.splits import Split, check_long_enough, default_context, split
 from gatework.data.stream import BUFFER, Stream
 from gatework.data.words import some
@@ -193,7 +193,7 @@ class Forecaster(Predictions):
         self._check()
         cube = model.load(X)
         cut = split(cube, model.horizon, self.validation)
-        scaler = model.scaler.extended(cube, cut.train)
+        scaler = model.scaler.extended(cube, cut.train, LEAST)
         new = [name for name in cube.ids if name in scaler.center.keys() - model.scaler.center]
         short = check_long_enough(cube, cut, model.context, model.horizon)
         model = replace(model, scaler=scaler, network=deepcopy(model.network))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.data.cube import Cube
+from gatework.data.scaling import enough
 from gatework.data.splits import Split
 from gatework.data.windows import Batch, Windows, places
 from gatework.tasks.forecast_model import ForecastModel
@@ -85,17 +86,29 @@ def problem_of(
         cut: where their parts end.
         contexts: see ``validated``; ``None``: the model's own.
     """
-    start, context, horizon = np.zeros_like(cut.train), model.context, model.horizon
     blind = not model.layout.reads_target
-    found = {
-        "train": places(cube, start, cut.train, context, horizon, blind=blind),
-        "validation": validated(cube, cut, contexts or (context, context), horizon, blind),
-    }
+    found = found_in(cube, cut, model.context, model.horizon, blind, contexts)
     # The columns are made once; the parts share them.
     rows, origins = (np.concatenate(part) for part in zip(*found.values(), strict=True))
     windows = model.windows(cube, rows, origins)
     parts = {name: replace(windows, rows=r, origins=o) for name, (r, o) in found.items()}
     return ForecastProblem(model.network, parts, model.units(cube, model.scaler), cube)
+
+
+def found_in(
+    cube: Cube,
+    cut: Split,
+    context: int,
+    horizon: int,
+    blind: bool = False,
+    contexts: Contexts = None,
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows and origins of the windows of each part; the arguments are those of ``validated``."""
+    start = np.zeros_like(cut.train)
+    return {
+        "train": places(cube, start, cut.train, context, horizon, blind=blind),
+        "validation": validated(cube, cut, contexts or (context, context), horizon, blind),
+    }
 
 
 def validated(
@@ -104,7 +117,8 @@ def validated(
     """Rows and origins of the validation windows that models of several contexts all have.
 
     Before the targets lies the longest context, and in the shortest one something is seen; so the
-    targets are the same whichever of the contexts is read.
+    targets are the same whichever of the contexts is read. A series whose training part does not
+    tell its scale is left out: its errors would be in units of nothing.
 
     Args:
         cube: the series.
@@ -115,7 +129,8 @@ def validated(
     """
     shortest, longest = contexts
     begin = np.maximum(cut.train, longest)
-    return places(cube, begin, cut.validation, shortest, horizon, blind=blind)
+    end = np.where(enough(cube, cut.train), cut.validation, cut.train)
+    return places(cube, begin, end, shortest, horizon, blind=blind)
 
 
 def mean_loss(problem: ForecastProblem, part: str) -> float:

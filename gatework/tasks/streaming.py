@@ -18,7 +18,6 @@ from gatework.data.encoding import Encoding
 from gatework.data.scaling import Scaler
 from gatework.data.splits import Split, default_context, split
 from gatework.data.stream import Stream
-from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of
 from gatework.tasks.baselines import LinearModel
@@ -26,7 +25,7 @@ from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.forecast_model import ForecastModel, new_model
 from gatework.tasks.heads import COUNTS, check_counts
 from gatework.tasks.network import ForecastNetwork
-from gatework.tasks.problem import NO_VALIDATION, ForecastProblem, problem_of
+from gatework.tasks.problem import NO_VALIDATION, ForecastProblem, found_in, problem_of
 from gatework.training.loop import Watcher
 
 if TYPE_CHECKING:
@@ -206,11 +205,8 @@ class _Survey:
             yield cube, cut.train
 
     def _count(self, cube: Cube, cut: Split) -> None:
-        begins = np.zeros_like(cut.train), cut.train
-        ends = cut.train, cut.validation
         horizon, blind = self.forecaster.horizon, not self.forecaster.reads_target
-        for part, begin, end in zip(PARTS, begins, ends, strict=True):
-            rows, _ = places(cube, begin, end, self.context, horizon, blind=blind)
+        for part, (rows, _) in found_in(cube, cut, self.context, horizon, blind).items():
             self.sizes[part].append(len(rows))
         trained = np.where(cut.train >= self.context + horizon, cut.train, 0)
         self.encodings.append(Encoding.fit(cube, trained, self.forecaster.calendar))
