@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 import gatework as gw
 from gatework.cells import resolve
 from gatework.data.labelled import load_labelled
+from gatework.data.load import load_cube
 from gatework.errors import DataError
 from gatework.tasks.classification import Classification
 from gatework.tasks.classify_network import ClassifyNetwork
@@ -166,6 +167,12 @@ def test_the_scaling_is_that_of_the_training_part():
     assert other.scaler_.to_dict() == model.scaler_.to_dict()
     assert other.history_[0]["train"] == model.history_[0]["train"]
     assert other.history_[0]["validation"] != model.history_[0]["validation"]
+
+
+def test_the_names_of_sequences_do_not_matter():
+    X, y = waves()
+    model, other = quick().fit(X, y), quick().fit(load_cube(dict(enumerate(X))), y)
+    assert np.array_equal(other.predict_proba(X), model.predict_proba(X))
 
 
 @pytest.mark.parametrize(

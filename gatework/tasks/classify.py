@@ -128,7 +128,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         train, validation = stratified(targets, self.validation, self.seed)
         lengths = data.cube.lengths.copy()
         lengths[validation] = 0  # the scaling sees the training part alone
-        scaler = Scaler.fit(data.cube, lengths, self.scaling, levels=False)
+        # One for all: what it has is no id of a sequence that is yet to be told.
+        scaler = Scaler.fit(data.cube, lengths, self.scaling, levels=False, per="global")
         cell, features = cell_of(self.cell), len(data.cube.names)
         parameters, steps = self.get_params(deep=False), int(data.cube.lengths.max())
         network = make_network(cell, features, steps, len(classes), parameters)
