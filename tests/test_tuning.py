@@ -56,6 +56,11 @@ def test_a_search_tries_the_models_own_arguments_first_and_finds_the_smallest_lo
     assert best(trials).loss == min(t.loss for t in trials)
 
 
+def test_a_search_takes_every_seed(tmp_path):
+    model = quick(**MODEL | {"epochs": 1, "seed": 2**63 - 1})
+    assert len(search(model, Y, {"hidden_size": (2, 4)}, 2, tmp_path)) == 2
+
+
 class CutError(Exception):
     """As a kill would, in the middle of a trial."""
 

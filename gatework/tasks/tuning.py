@@ -136,7 +136,7 @@ def search(
         study.enqueue_trial({name: _nearest(kind, given[name]) for name, kind in space.items()})
     while len(found) < trials:
         # Not by how many were begun: one that was stopped is begun twice.
-        study.sampler = optuna.samplers.TPESampler(seed=given["seed"] + len(found))
+        study.sampler = optuna.samplers.TPESampler(seed=(given["seed"] + len(found)) % 2**32)
         refused = _try(optuna, study, model, data, space, by.arguments)
         found = _tried(study)
         if len(found) == 1 and isinstance(refused, DataError):
