@@ -224,9 +224,9 @@ def test_ragged_lists_keep_their_lengths():
 @pytest.mark.parametrize(
     "data",
     [[], [[]], np.zeros((0, 3)), np.zeros((2, 0)), np.zeros((1, 1, 1, 1)), np.array(["a"]),
-     np.array([1j]), [np.ones((2, 2)), np.ones((2, 3))], [[1, 2], 3]],
+     np.array([1j]), [np.ones((2, 2)), np.ones((2, 3))], [[1, 2], 3], {}, {"a": 1.0, "b": 2.0}],
     ids=["empty", "no steps", "no series", "series of no steps", "four axes", "text", "complex",
-         "other features", "number among series"],
+         "other features", "number among series", "empty by id", "numbers by id"],
 )  # fmt: skip
 def test_arrays_that_are_no_series(data):
     refusal(lambda: load_cube(data))

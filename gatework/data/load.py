@@ -66,7 +66,7 @@ def load_cube(data: Any, columns: Columns | None = None) -> Cube:
     if isinstance(data, (np.ndarray, list, tuple)):
         return _from_arrays(data, columns)
     if isinstance(data, dict):
-        cube = _from_arrays([floats(part) for part in data.values()], columns)
+        cube = _beside([floats(part) for part in data.values()], columns)
         ids = tuple(map(str, data))
         if len(set(ids)) < len(ids):
             raise DataError(f"Two series have the same id as text: {listed(ids)}. Rename one.")
@@ -85,7 +85,11 @@ def _from_arrays(data: Any, columns: Columns | None) -> Cube:
     if isinstance(data, np.ndarray) and data.dtype != object and data.ndim not in (1, 2, 3):
         raise DataError(f"An array of series is (T,), (N, T) or (N, T, F), got {data.shape}.")
     alone = all(np.ndim(part) == 0 for part in data)  # the numbers of one series
-    parts = [floats(part) for part in ([data] if alone else data)]
+    return _beside([floats(part) for part in ([data] if alone else data)], columns)
+
+
+def _beside(parts: list[Array], columns: Columns | None) -> Cube:
+    """The cube of series (T,) or (T, F)."""
     return from_series([p[:, None] if p.ndim == 1 else p for p in parts], columns=columns)
 
 
