@@ -62,7 +62,7 @@ def test_parameters_clone_and_not_fitted():
         ("kind", "magic", "choose one of forecast, autoencoder"),
         ("scaling", "log", "choose one of standard, none"),
         ("short", -1, "zero or above"),
-        ("memory", 0, "above zero"),
+        ("memory", 19, "from 20 on"),
         ("quiet", 1.5, "zero or above"),
         ("contamination", 0.7, r"share in \(0, 0.5\]"),
         ("contamination", "some", r"'auto' or a share"),

@@ -224,6 +224,22 @@ def test_held_out_is_said_only_of_windows_behind_a_given_step():
     assert "held-out" in model.evaluate(Y, begin=np.array([50])).verdict()
 
 
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ({"stride": 0}, "stride is a whole number above zero, got 0"),
+        ({"begin": 50}, r"one whole number for each of 1 series, \(N,\), got int64 \(\)"),
+        ({"begin": [50, 50]}, r"each of 1 series, \(N,\), got int64 \(2,\)"),
+        ({"begin": [50.5]}, r"got float64 \(1,\)"),
+    ],
+)
+def test_places_to_evaluate_at_that_cannot_be(where, reason):
+    model = quick(epochs=1).fit(Y)
+    with pytest.raises(DataError, match=reason):
+        model.evaluate(Y, **where)
+    assert len(model.evaluate(Y, begin=[50]).truth) == len(Y) - 50 - model.horizon + 1
+
+
 @pytest.mark.parametrize("estimator", [gw.Forecaster, gw.Classifier, gw.Detector])
 def test_a_cell_that_reads_more_than_its_input_is_refused_in_one_line(estimator):
     values, classes = np.random.default_rng(0).normal(size=(4, 60)), [0, 1, 0, 1]

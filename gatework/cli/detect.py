@@ -46,7 +46,7 @@ def prepare(
     hidden_size: HiddenSize = 32,
     layers: Layers = 1,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
-    memory: Annotated[int, typer.Option(min=1, help="Steps to compare with, at most.")] = 8000,
+    memory: Annotated[int, typer.Option(min=20, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
         int, typer.Option(min=0, help="Steps behind a score in which only a higher one counts.")
     ] = 0,

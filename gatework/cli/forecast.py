@@ -1,4 +1,4 @@
-"""``gatework fit forecast``, ``predict`` and ``report``."""
+"""``gatework fit forecast`` and ``backtest``, and ``predict`` with what was fitted."""
 
 from __future__ import annotations
 

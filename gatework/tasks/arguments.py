@@ -12,6 +12,7 @@ from gatework.equations import Spec
 from gatework.errors import DataError
 from gatework.layers.pool import KINDS
 from gatework.tasks.classify_network import PLACES
+from gatework.tasks.surprise import WARM
 
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
@@ -31,7 +32,8 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
     ),
-    "memory": COUNT,
+    **dict.fromkeys(("folds", "stride"), COUNT),
+    "memory": (WHOLE, lambda v: v >= WARM, f"a whole number from {WARM} on"),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
     **dict.fromkeys(("bidirectional", "shuffle", "relative", "reads_target"), FLAG),

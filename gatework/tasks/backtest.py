@@ -10,7 +10,9 @@ from sklearn.base import clone
 
 from gatework.data.cube import Cube
 from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
 from gatework.tasks.evaluation import Evaluation
+from gatework.tasks.intervals import check_coverage
 
 
 def backtest(
@@ -23,9 +25,8 @@ def backtest(
     """
     horizon = forecaster.horizon
     stride = horizon if stride is None else stride
-    for name, value in (("folds", folds), ("stride", stride)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise DataError(f"{name} is a whole number above zero, got {value!r}.")
+    check_arguments({"folds": folds, "stride": stride})
+    check_coverage(coverage)
     found, fitted = [], None
     for fold in reversed(range(folds)):
         begin = cube.lengths - horizon - fold * stride

@@ -58,7 +58,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         target, time, id, features: columns of a table, as for the ``Forecaster``; anomalies of
             features count as those of the target do.
         short: steps of the short mean; 0: only the errors count.
-        memory: steps that a step is compared with, at most.
+        memory: steps that a step is compared with, at most; 20 or more.
         quiet: steps behind a score in which only a higher one counts, so that an event raises one
             alarm; 0: every step has its score.
         contamination: share of the fitted steps that are to be told anomalous; ``"auto"``: a

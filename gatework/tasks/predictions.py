@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gatework.data.cube import Cube, InPieces
 from gatework.data.windows import places
 from gatework.errors import DataError
+from gatework.tasks.arguments import check_arguments
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, Places
@@ -123,7 +124,7 @@ class Predictions(Estimator):
     def evaluate(
         self,
         X: Any,
-        begin: NDArray[np.int64] | None = None,
+        begin: Sequence[int] | NDArray[np.int64] | None = None,
         stride: int = 1,
         coverage: float = 0.9,
     ) -> Evaluation:
@@ -131,20 +132,26 @@ class Predictions(Estimator):
 
         Args:
             X: data as for ``fit``.
-            begin: (N,) first step of each series whose forecast counts; default: the first that
-                has a whole context before it.
+            begin: (N,) first step of each series whose forecast counts, a whole number; default:
+                the first that has a whole context before it.
             stride: steps between windows.
             coverage: share of the values that shall lie within the intervals, of which the
                 evaluation tells the measured one.
 
         Raises:
             ModelError: not fitted.
-            DataError: no series holds a window.
+            DataError: no series holds a window, or ``begin`` is not of these series.
         """
         model: ForecastModel = self._fitted()
+        check_arguments({"stride": stride})
         cube = model.load(X)
         held_out = begin is not None
-        begin = np.zeros_like(cube.lengths) if begin is None else begin
+        begin = np.zeros_like(cube.lengths) if begin is None else np.asarray(begin)
+        if begin.shape != cube.lengths.shape or begin.dtype.kind not in "iu":
+            raise DataError(
+                f"begin is one whole number for each of {len(cube.ids)} series, (N,), got "
+                f"{begin.dtype} {begin.shape}."
+            )
         size, blind = (model.context, model.horizon, stride), not model.layout.reads_target
         rows, origins = places(cube, begin, cube.lengths, *size, blind)
         if not len(rows):
