@@ -93,7 +93,7 @@ class Predictions(Estimator):
         """
         model: ForecastModel = self._fitted()
         if isinstance(X, InPieces):
-            return pa.concat_tables(self.predict_table(piece, coverage) for piece in X)
+            return _together([self.predict_table(piece, coverage) for piece in X])
         cube = model.load(X)
         values = self.predict(cube)
         steps = np.arange(model.horizon)
@@ -164,3 +164,14 @@ class Predictions(Estimator):
     def score(self, X: Any, y: None = None) -> float:
         """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
+
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
+    times = [table.schema.field("time") for table in tables]
+    # Days, seconds, microseconds: in the order of their names too.
+    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
+    place = tables[0].schema.get_field_index("time")
+    return pa.concat_tables(
+        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
+    )
