@@ -9,6 +9,7 @@ from gatework.data import load_cube
 from gatework.data.scaling import COMMON, Scaler
 from gatework.data.splits import split
 from gatework.tasks.judging import judged
+from gatework.tasks.surprise import KNOWN
 
 NAN = float("nan")
 STEPS = 60
@@ -99,3 +100,33 @@ def test_a_search_judges_on_the_same_series():
     words = judged(model, cube, {"hidden_size": (4, 8)}).words
     assert "of 3 series" in words
     assert split(cube, 2, 0.2).train.tolist() == [48] * 4
+
+
+@pytest.mark.parametrize("kind", ["forecast", "autoencoder"])
+def test_a_late_series_makes_no_detector_blind(kind):
+    models = [
+        gw.Detector(kind, "gru", 4, context=8, epochs=2).fit(panel(late))
+        for late in (None, STEPS - 8)
+    ]
+    alone, beside = (model.model_ for model in models)
+    np.testing.assert_allclose(beside.scatter, alone.scatter, rtol=1e-12)
+    np.testing.assert_array_equal(beside.begins[COMMON].errors, alone.begins[COMMON].errors)
+    assert models[1].history_ == models[0].history_
+    assert np.isfinite(models[1].anomaly_scores(panel(STEPS - 8))).all()
+    assert any("fewer than two values" in n and "'late'" in n for n in models[1].notes_)
+    words = judged(
+        gw.Detector(kind, context=8), load_cube(panel(STEPS - 8)), {"hidden_size": (4, 8)}
+    )
+    assert words.words == "the last 36 steps with a value of 3 series"
+
+
+def test_the_order_of_series_does_not_matter_to_what_a_detector_knows_of_all():
+    loud, calm = (size * np.random.default_rng(0).normal(size=2600) for size in (10.0, 0.1))
+    middles = []
+    for data in ([loud, calm], [calm, loud]):
+        model = gw.Detector("forecast", "gru", 2, context=8, epochs=1).fit(data).model_
+        errors = np.sort(model.begins[COMMON].errors)
+        middles.append((errors[100], errors[400]))
+        assert len(errors) == KNOWN
+    assert middles[0][1] > 10 * middles[0][0]  # of both
+    np.testing.assert_allclose(*middles, rtol=0.2)

@@ -248,10 +248,10 @@ class Scaler:
         return cls(data["method"], center, spread, per)
 
 
-def enough(cube: Cube, ends: Places) -> NDArray[np.bool_]:
-    """Which series have ``LEAST`` values of the target in their first ``ends[n]`` steps, (N,)."""
-    before = np.arange(cube.values.shape[1]) < ends[:, None]
-    found: NDArray[np.bool_] = (~np.isnan(cube.values[..., 0]) & before).sum(axis=1) >= LEAST
+def enough(values: Array, ends: Places) -> NDArray[np.bool_]:
+    """Which series (N, T, F) have ``LEAST`` steps with a value among their first ``ends[n]``."""
+    seen = ~np.isnan(values).all(axis=2) & (np.arange(values.shape[1]) < ends[:, None])
+    found: NDArray[np.bool_] = seen.sum(axis=1) >= LEAST
     return found
 
 

@@ -90,7 +90,7 @@ def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> lis
             f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and "
             f"are not trained on: {some([cube.ids[i] for i in short])}."
         )
-    late = np.flatnonzero(~enough(cube, cut.train) & (cut.train >= needed))
+    late = np.flatnonzero(~enough(cube.values[..., :1], cut.train) & (cut.train >= needed))
     if len(late):
         found.append(
             f"{len(late)} of {len(cube.ids)} series have fewer than two values in their training "

@@ -17,14 +17,14 @@ from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.load import load_cube
-from gatework.data.scaling import Scaler
-from gatework.data.splits import Split, split
+from gatework.data.scaling import Scaler, enough
+from gatework.data.splits import Split
 from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
-from gatework.tasks.detect_problem import DetectProblem
+from gatework.tasks.detect_problem import DetectProblem, parts_of
 from gatework.tasks.detect_stream import DetectStream
 from gatework.tasks.estimator import SCALINGS, Estimator
 from gatework.training.loop import Watcher
@@ -122,7 +122,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """
         self._check()
         cube = self.load_data(X)
-        cell, cut = cell_of(self.cell), split(cube, 1, self.validation)
+        cell, cut = cell_of(self.cell), parts_of(cube, self.validation)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
         parameters, features = self.get_params(deep=False), len(cube.names)
         model = DetectModel(
@@ -147,7 +147,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         shape = {key: getattr(self, key) for key in SHAPES_A_RUN}
         identity = self._identity(cell, shape, overview(cube), problem.values.cpu().numpy())
         progress = self._run(problem, identity, folder, resume, watcher)
-        model = model.calibrated(cube, cut.train if problem.validation_size else cut.train * 0)
+        begin = cut.train if problem.validation_size else np.zeros_like(cut.train)
+        model = model.calibrated(cube.until(cut.validation), begin)
         if self.contamination != "auto":
             model = model.at_most(cube, float(self.contamination))
         # Only now, so that a fit that fails leaves an earlier one as it was.
@@ -247,11 +248,16 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
 
 def _short(cube: Cube, cut: Split, context: int) -> list[str]:
-    """Which series are shorter than a window, in words."""
-    short = [name for name, end in zip(cube.ids, cut.train, strict=True) if end < context]
-    if not short:
-        return []
-    return [
-        f"{len(short)} of {len(cube.ids)} series have fewer than {context} steps for training "
-        f"(context): {some(short)}."
-    ]
+    """Which series are shorter than a window or tell nothing of their scale, in words."""
+    found = []
+    for few, what in (
+        (cut.train < context, f"{context} steps for training (context)"),
+        (
+            ~enough(cube.values, cut.train),
+            "two values in their training part, by which to scale them; no other is judged by them",
+        ),
+    ):
+        if names := [cube.ids[row] for row in np.flatnonzero(few)]:
+            count = f"{len(names)} of {len(cube.ids)}"
+            found.append(f"{count} series have fewer than {what}: {some(names)}.")
+    return found

@@ -158,10 +158,10 @@ class DetectModel:
             distances = model.along(network, values)
             seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
             known.append(np.array(seen)[first:])
-        begins = {COMMON: Begin.of(_mean(np.concatenate(series)), np.concatenate(known))}
+        own = [Begin.of(level, seen) for level, seen in zip(levels, known, strict=True)]
+        begins = {COMMON: Begin.joined(_mean(np.concatenate(series)), own)}
         if cube.named:
-            own = zip(cube.ids, levels, known, strict=True)
-            begins |= {name: Begin.of(level, seen) for name, level, seen in own}
+            begins |= dict(zip(cube.ids, own, strict=True))
         return replace(model, begins=begins)
 
     def at_most(self, cube: Cube, share: float) -> DetectModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.data.cube import Cube
-from gatework.data.splits import Split
+from gatework.data.scaling import enough
+from gatework.data.splits import Split, split
 from gatework.tasks.detect_network import NextStep, Rebuild, observed
 
 OVERLAP = 8  # windows that a step stands in, each time further from the window's begin
@@ -109,6 +110,17 @@ class DetectProblem:
         row, start = int(windows.rows[index]), int(windows.starts[index])
         first = self.cube.times(row, np.array([start]))[0]
         return f"series {self.cube.ids[row]!r}, the window of {self.context} steps from {first}"
+
+
+def parts_of(cube: Cube, validation: float) -> Split:
+    """Where the parts of each series end.
+
+    One whose training part does not tell its scale has no validation part: its errors would be in
+    units of nothing, and those of the others nothing beside them.
+    """
+    cut = split(cube, 1, validation)
+    told = enough(cube.values, cut.train)
+    return replace(cut, validation=np.where(told, cut.validation, cut.train))
 
 
 def _windows(

@@ -20,6 +20,7 @@ from gatework.errors import DataError
 from gatework.tasks import classify
 from gatework.tasks.arguments import cell_of
 from gatework.tasks.classify_problem import stratified
+from gatework.tasks.detect_problem import parts_of
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.problem import validated
 from gatework.tasks.search_space import SEARCHED, Kind, Range, Space
@@ -138,7 +139,7 @@ def _classes(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
 
 def _steps(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     cube = _cube(model, data)
-    cut, steps = split(cube, 1, model.validation), np.arange(cube.values.shape[1])
+    cut, steps = parts_of(cube, model.validation), np.arange(cube.values.shape[1])
     later = (steps >= cut.train[:, None]) & (steps < cut.validation[:, None])
     known = later & ~np.isnan(cube.values).all(axis=2)
     rows, count = int(known.any(axis=1).sum()), int(known.sum())

@@ -129,7 +129,7 @@ def validated(
     """
     shortest, longest = contexts
     begin = np.maximum(cut.train, longest)
-    end = np.where(enough(cube, cut.train), cut.validation, cut.train)
+    end = np.where(enough(cube.values[..., :1], cut.train), cut.validation, cut.train)
     return places(cube, begin, end, shortest, horizon, blind=blind)
 
 

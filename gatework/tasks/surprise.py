@@ -130,6 +130,12 @@ class Begin:
         errors, moves = (column[~np.isnan(column)][-KNOWN:] for column in evidence.T)
         return cls(level, errors, moves)
 
+    @classmethod
+    def joined(cls, level: Array, parts: Sequence[Begin]) -> Begin:
+        """Of several series together, each with its share of what is kept."""
+        errors, moves = ([vars(part)[key] for part in parts] for key in ("errors", "moves"))
+        return cls(level, _evenly(errors), _evenly(moves))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
         return {key: value.tolist() for key, value in vars(self).items()}
@@ -222,6 +228,13 @@ class Judge:
                 setattr(mean, key, kept.copy() if kept.ndim else int(kept))
         self.raw.clear()
         self.raw.extend(state["raw"].tolist())
+
+
+def _evenly(parts: Sequence[Array]) -> Array:
+    """At most ``KNOWN`` of the values of all parts, evenly spread over them."""
+    values = np.concatenate(parts)
+    places = np.linspace(0, len(values) - 1, min(KNOWN, len(values)))
+    return values[places.round().astype(np.int64)]
 
 
 def _whole(values: Array) -> bool:
