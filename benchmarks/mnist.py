@@ -28,7 +28,13 @@ from gatework.data.idx_file import read_idx
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "mnist"
 # Of the 60,000 training images 5,000 are for validation, class by class.
-COMMON: dict[str, Any] = {"scaling": "none", "validation": 1 / 12, "patience": 0, "device": "cpu"}
+COMMON: dict[str, Any] = {
+    "scaling": "none",
+    "validation": 1 / 12,
+    "patience": 0,
+    "schedule": "cosine",
+    "device": "cpu",
+}
 LSTM = {
     "hidden_size": 128, "bidirectional": True, "pool": "max", "convolution": "none", "dropout": 0.2,
     "batch_size": 128, "learning_rate": 2e-3, "epochs": 14,
@@ -108,7 +114,8 @@ def section(options: argparse.Namespace, found: list[dict[str, Any]]) -> str:
         f"10,000 of the official test part to score; torch {torch.__version__}.\n\n"
         "| seed | right, % | told wrongly | epoch kept | seconds of processor time |\n"
         f"|---|---|---|---|---|\n{rows}\n\n"
-        f"{spread(right)} % are right."
+        f"{spread(right)} % are right. The goal for rows is above 98.8 within 10 minutes on two "
+        "cores; these seconds are of one."
     )
 
 
