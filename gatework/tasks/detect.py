@@ -138,7 +138,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             THRESHOLD,
         )
         problem = DetectProblem.of(model.network, cube, scaler.scaled(cube), cut, self.context)
-        if not problem.train_size:
+        told = enough(cube.values, cut.train)
+        if not (problem.train_size and told.any()):
             raise DataError(
                 "The training part holds no two steps with a value, one behind the other; more "
                 "data are needed."
@@ -147,8 +148,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         shape = {key: getattr(self, key) for key in SHAPES_A_RUN}
         identity = self._identity(cell, shape, overview(cube), problem.values.cpu().numpy())
         progress = self._run(problem, identity, folder, resume, watcher)
-        begin = cut.train if problem.validation_size else np.zeros_like(cut.train)
-        model = model.calibrated(cube.until(cut.validation), begin)
+        begin = cut.train * bool(problem.validation_size)
+        model = model.calibrated(cube, np.where(told, begin, cube.lengths))
         if self.contamination != "auto":
             model = model.at_most(cube, float(self.contamination))
         # Only now, so that a fit that fails leaves an earlier one as it was.

@@ -146,7 +146,10 @@ class DetectModel:
         return distances
 
     def calibrated(self, cube: Cube, begin: NDArray[np.int64]) -> DetectModel:
-        """The model with scatter and begins of the steps from ``begin[n]`` on of each series."""
+        """The model with scatter and begins of the steps from ``begin[n]`` on of each series.
+
+        A series of which no step is left tells nothing of the others.
+        """
         network, scaled = self.exact(), self.scaled(cube)
         series = [values[:end] for values, end in zip(scaled, cube.lengths, strict=True)]
         each = list(zip(series, begin.tolist(), strict=True))
@@ -159,7 +162,8 @@ class DetectModel:
             seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
             known.append(np.array(seen)[first:])
         own = [Begin.of(level, seen) for level, seen in zip(levels, known, strict=True)]
-        begins = {COMMON: Begin.joined(_mean(np.concatenate(series)), own)}
+        judged = [values for values, first in each if first < len(values)]
+        begins = {COMMON: Begin.joined(_mean(np.concatenate(judged)), own)}
         if cube.named:
             begins |= dict(zip(cube.ids, own, strict=True))
         return replace(model, begins=begins)
