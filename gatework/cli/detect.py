@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.data import Data, Id, Time, one_or_many
 from gatework.cli.jobs import Job
 from gatework.cli.options import (
     BatchSize,
@@ -26,14 +26,22 @@ from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.training.settings import Settings
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
+Watched = Annotated[
+    list[str] | None,
+    typer.Option(help="Column to watch; give it again for one series per column."),
+]
+WatchedToo = Annotated[
+    list[str] | None,
+    typer.Option(help="Further column of the series, its anomalies count too; repeatable."),
+]
 
 
 def prepare(
     data: Data,
-    target: Target = None,
+    target: Watched = None,
     time: Time = None,
     id: Id = None,
-    feature: Feature = None,
+    feature: WatchedToo = None,
     train: Annotated[
         float,
         typer.Option(
@@ -104,6 +112,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:
+    from gatework.inspect.detect_report import SHOWN_ANOMALIES
+
     table = Table("series", "step", "value", "score", box=None, pad_edge=False)
     for row in summary["anomalies"]:
         value = "–" if row["value"] is None else f"{row['value']:.5g}"
@@ -111,4 +121,6 @@ def _print_result(console: Console, summary: dict[str, Any]) -> None:
     if summary["anomalies"]:
         console.print()
         console.print(table)
+        if len(summary["anomalies"]) == SHOWN_ANOMALIES:
+            console.print(f"The {SHOWN_ANOMALIES} highest scores; predict writes all steps.")
     console.print(f"\n{summary['verdict']}")

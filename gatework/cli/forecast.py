@@ -60,7 +60,8 @@ def prepare(
         typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
     ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
+        int | None,
+        typer.Option(min=1, help="Steps to read. (default: two seasons, or three horizons)"),
     ] = None,
     cell: Cell = "lstm",
     hidden_size: HiddenSize = 32,

@@ -97,23 +97,21 @@ class Cube:
     def times_after(self, steps: int) -> pa.Array:
         """The time stamps of the ``steps`` steps after each end, (N * steps,), as the table's."""
         ahead = np.arange(steps)
-        if self.stamps is not None:
-            return self._shown([end + ahead for end in self.lengths])
-        parts = zip(self.starts, self.lengths, strict=True)
-        moved = np.concatenate([self.step.add(start, end + ahead) for start, end in parts])
-        if self.zone is None:
-            return pa.array(plain(moved))
-        return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
+        return self._stamped([end + ahead for end in self.lengths])
 
     def all_times(self) -> pa.Array:
         """The time stamps of all steps, one series behind the other, as the table's."""
+        return self._stamped([np.arange(steps) for steps in self.lengths])
+
+    def _stamped(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
+        """Stamps of some steps of each series; of one type, whatever the steps of one show."""
         if self.stamps is not None:
-            return self._shown([np.arange(steps) for steps in self.lengths])
-        parts = [
-            replace(self, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
-            for start, steps in zip(self.starts, self.lengths, strict=True)
-        ]
-        return pa.chunked_array(parts)
+            return self._shown(index)
+        parts = zip(self.starts, index, strict=True)
+        moved = np.concatenate([self.step.add(start, places) for start, places in parts])
+        if self.zone is None:
+            return pa.array(plain(moved))
+        return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
 
     def _shown(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
         """Stamps of irregular rows, of some steps of each series; empty where not known."""
