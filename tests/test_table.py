@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from data_tools import refusal, write
 
-from gatework.data.table import is_numeric, number_like, numbers, read_table, texts
+from gatework.data.table import NO_NUMBER, is_numeric, number_like, numbers, read_table, texts
 
 NAN = float("nan")
 
@@ -96,7 +96,7 @@ def test_forms_of_numbers(tmp_path, text, value):
 def test_text_in_a_numeric_column_is_refused_with_its_row(tmp_path):
     table = read(tmp_path, "day,sold\na,1\n\nb,2\nc,closed\nd,4\n")
     line = refusal(lambda: numbers(table, "sold"))
-    assert line.endswith("data.csv is read as numbers, but line 5 holds 'closed'.")
+    assert line.endswith(f"is read as numbers, but line 5 holds 'closed'.{NO_NUMBER}")
     assert not is_numeric(table, "sold")
 
 
