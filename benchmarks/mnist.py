@@ -28,7 +28,13 @@ from gatework.data.idx_file import read_idx
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "mnist"
 # Of the 60,000 training images 5,000 are for validation, class by class.
-COMMON: dict[str, Any] = {"scaling": "none", "validation": 1 / 12, "patience": 0, "device": "cpu"}
+COMMON: dict[str, Any] = {
+    "scaling": "none",
+    "validation": 1 / 12,
+    "patience": 0,
+    "schedule": "cosine",
+    "device": "cpu",
+}
 LSTM = {
     "hidden_size": 128, "bidirectional": True, "pool": "max", "convolution": "none", "dropout": 0.2,
     "batch_size": 128, "learning_rate": 2e-3, "epochs": 14,

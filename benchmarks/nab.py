@@ -162,7 +162,7 @@ def rows(seeds: int) -> list[Row]:
         Row("forecast: LSTM", detector("forecast"), seeds),
         Row("forecast: LSTM, errors alone", detector("forecast", short=0), seeds),
         Row("forecast: LSTM, an alarm in every step", detector("forecast", quiet=0), seeds),
-        Row("autoencoder: LSTM", detector("autoencoder", context=32)),
+        Row("autoencoder: LSTM", detector("autoencoder", context=32), seeds),
         Row("last value, judged as ours", last_value),
         Row("windowed Gaussian", windowed_gaussian, 1, 39.6),
         Row("random", chance, seeds, 11.0),

@@ -52,9 +52,14 @@ def test_every_cell_tells_classes(cell):
 # The network, by hand.
 
 
+def missing(x):
+    """Values and masks (T, 4) as convolutions read them: 1 where a value is missing."""
+    return torch.cat([x[:, :2], 1 - x[:, 2:]], dim=1)
+
+
 def by_hand(network, x):
     """Scores of one sequence (T, 2F) alone, of plain torch functions."""
-    rows = x
+    rows = missing(x)
     for block in network.convolution.blocks:
         weight, norm = block.convolution.weight, block.norm
         kernel = weight.shape[2]
@@ -63,7 +68,7 @@ def by_hand(network, x):
             rows.new_zeros(kernel // 2, rows.shape[1]),
         ])  # fmt: skip
         steps = [torch.einsum("kc,ock->o", padded[t : t + kernel], weight) for t in range(len(x))]
-        found = torch.stack(steps) + block.convolution.bias
+        found = torch.stack(steps)
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         rows = ((found - norm.running_mean) * scale + norm.bias).clamp(min=0)
     output, _ = network.recurrent((rows if network.is_before else x).unsqueeze(1))
@@ -110,11 +115,29 @@ def test_batch_normalisation_sees_no_padding():
     inputs, lengths = torch.randn(2, 6, 4, dtype=torch.float64), torch.tensor([6, 3])
     inputs[1, 3:] = 0
     network(inputs, lengths)
-    found = block.convolution(torch.nn.functional.pad(inputs.transpose(1, 2), (3, 4)))
-    rows = torch.cat([found[0].T, found[1].T[:3]])
+    read = [torch.nn.functional.pad(missing(x).T, (3, 4)) for x in (inputs[0], inputs[1, :3])]
+    rows = torch.cat([block.convolution(x[None])[0].T for x in read])
     torch.testing.assert_close(block.norm.running_mean, 0.9 * before + 0.1 * rows.mean(0))
     one = network(inputs[:1, :1], torch.tensor([1]))  # one step has no spread, and trains
     assert one.isfinite().all()
+
+
+def test_the_mask_of_complete_sequences_moves_no_convolution():
+    # As ones it would move the mean behind each block, and the running mean would lag behind.
+    network = network_of(convolution="before").train()
+    inputs, lengths = torch.randn(2, 6, 4, dtype=torch.float64), torch.tensor([6, 3])
+    inputs[:, :, 2:] = 1
+    inputs[1, 3:] = 0
+
+    def gradient():
+        network.zero_grad()
+        network(inputs, lengths).square().sum().backward()
+        return network.convolution.blocks[0].convolution.weight.grad
+
+    assert gradient()[:, :2].any()
+    assert not gradient()[:, 2:].any()
+    inputs[0, 2, :] = 0  # a step without values
+    assert gradient()[:, 2:].any()
 
 
 def test_shuffle_exchanges_steps_and_features():

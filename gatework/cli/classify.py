@@ -19,6 +19,7 @@ from gatework.cli.options import (
     Layers,
     LearningRate,
     Patience,
+    Schedule,
     Seed,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
@@ -64,6 +65,7 @@ def prepare(
     patience: Patience = Settings.patience,
     batch_size: BatchSize = CASES_A_STEP,
     learning_rate: LearningRate = Settings.learning_rate,
+    schedule: Schedule = Settings.schedule,
     seed: Seed = Settings.seed,
     device: Device = None,
 ) -> Job:
@@ -75,7 +77,8 @@ def prepare(
         cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
         pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
-        batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, seed=seed,
+        device=device,
     )  # fmt: skip
     training, scored = _read_both(data, test, shuffle)
     notes = dict.fromkeys((*training.cube.notes, *scored.cube.notes))

@@ -20,6 +20,7 @@ from gatework.cli.options import (
     Layers,
     LearningRate,
     Patience,
+    Schedule,
     Seed,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
@@ -67,6 +68,7 @@ def prepare(
     patience: Patience = Settings.patience,
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
+    schedule: Schedule = Settings.schedule,
     seed: Seed = Settings.seed,
     device: Device = None,
 ) -> Job:
@@ -81,8 +83,8 @@ def prepare(
         kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
         contamination="auto" if contamination is None else contamination, epochs=epochs,
-        patience=patience, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-        device=device,
+        patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        seed=seed, device=device,
     )  # fmt: skip
     cube = model.load_data(data)
     ends = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)

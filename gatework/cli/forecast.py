@@ -31,6 +31,7 @@ from gatework.cli.options import (
     Layers,
     LearningRate,
     Patience,
+    Schedule,
     Seed,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
@@ -83,6 +84,7 @@ def prepare(
     patience: Patience = Settings.patience,
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
+    schedule: Schedule = Settings.schedule,
     seed: Seed = Settings.seed,
     device: Device = None,
     buffer: Annotated[
@@ -105,7 +107,7 @@ def prepare(
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
         form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed, device=device,
+        learning_rate=learning_rate, schedule=schedule, seed=seed, device=device,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]

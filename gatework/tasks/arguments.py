@@ -12,6 +12,7 @@ from gatework.equations import Spec
 from gatework.errors import DataError
 from gatework.layers.pool import KINDS
 from gatework.tasks.classify_network import PLACES
+from gatework.training.settings import SCHEDULES
 
 WHOLE: tuple[type, ...] = (int, np.integer)
 NUMBER: tuple[type, ...] = (*WHOLE, float, np.floating)
@@ -44,6 +45,7 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     ),
     "pool": ((str,), KINDS.__contains__, f"one of {', '.join(map(repr, KINDS))}"),
     "convolution": ((str,), PLACES.__contains__, f"one of {', '.join(map(repr, PLACES))}"),
+    "schedule": ((str,), SCHEDULES.__contains__, f"one of {', '.join(map(repr, SCHEDULES))}"),
     **dict.fromkeys(("patience", "short", "quiet"), NOT_NEGATIVE),
     "contamination": (
         (*NUMBER, str),

@@ -65,8 +65,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             ``"none"``.
         dropout: behind every recurrent layer.
         forget_bias: initial bias of the forget gate, for cells that have one.
-        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
-            ``gatework.training.settings.Settings``.
+        epochs, batch_size, learning_rate, weight_decay, schedule, clip, patience, seed, device:
+            see ``gatework.training.settings.Settings``.
         validation: share of the cases of each class that decides when to stop; 0: none, and all
             epochs are trained.
 

@@ -124,7 +124,11 @@ class Convolutions(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The outputs of the last block, (B, T, 128)."""
         seen = inside(inputs.transpose(0, 1), lengths).transpose(0, 1)  # (B, T, 1)
-        x = inputs
+        values, masks = inputs.chunk(2, dim=2)
+        # What is missing, not what is there: complete data have zeros then. A mask of ones adds to
+        # the mean of a block's rows and nothing else, and its many weights, which have one
+        # gradient, move that mean faster than the normalisation's running mean follows.
+        x = torch.cat([values, seen.to(masks) - masks], dim=2)
         for block in self.blocks:
             x = block(x, seen)
         return x
@@ -135,7 +139,8 @@ class _Block(nn.Module):
 
     def __init__(self, size: int, filters: int, kernel: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(size, filters, kernel)
+        # The normalisation behind it takes a bias away.
+        self.convolution = nn.Conv1d(size, filters, kernel, bias=False)
         self.norm = BatchNorm(filters)
         self.around = ((kernel - 1) // 2, kernel // 2)
         # As the paper's own code has it.

@@ -67,8 +67,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             training part) or ``"none"``.
         dropout: between layers.
         forget_bias: initial bias of the forget gate, for cells that have one.
-        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
-            ``gatework.training.settings.Settings``.
+        epochs, batch_size, learning_rate, weight_decay, schedule, clip, patience, seed, device:
+            see ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop, and whose errors
             scores begin to compare with; 0: the training part's, which are smaller.
 

@@ -73,6 +73,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     batch_size: int = Settings.batch_size
     learning_rate: float = Settings.learning_rate
     weight_decay: float = Settings.weight_decay
+    schedule: str = Settings.schedule
     clip: float = Settings.clip
     patience: int = Settings.patience
     validation: float = VALIDATION

@@ -88,8 +88,8 @@ class Forecaster(Predictions):
             scaled units.
         quantiles: for that head; 0.5 is amid them.
         loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
-        epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
-            ``gatework.training.settings.Settings``.
+        epochs, batch_size, learning_rate, weight_decay, schedule, clip, patience, seed, device:
+            see ``gatework.training.settings.Settings``.
         validation: share of each series, at its end, that decides when to stop; 0: none.
 
     Attributes:

@@ -86,6 +86,7 @@ EVERY = {
     "batch_size": Argument(int),
     "dropout": Argument(float, log=False),
     "weight_decay": Argument(float),
+    "schedule": Argument(str),
     "clip": Argument(float),
     "forget_bias": Argument(float, log=False),
 }

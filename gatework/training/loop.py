@@ -85,7 +85,8 @@ def fit(
         settings: how to train.
         folder: where a checkpoint is written after every epoch (and before the first), if given.
         resume: go on from the checkpoint in ``folder``: the numbers are those of a run that was
-            never interrupted. Only ``epochs`` may differ from the first run.
+            never interrupted. Only ``epochs`` may differ from the first run, if the learning rate
+            does not depend on them.
         identity: what a checkpoint must have been made with to fit (data, model), JSON-ready.
         watcher: told of every batch and epoch; of several processes, that of the main one.
 
@@ -112,7 +113,8 @@ class _Run:
         self.problem = problem
         self.settings = settings
         self.path = None if folder is None else folder / checkpoint.NAME
-        fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "device")}
+        free = ("epochs", "device") if settings.schedule == "constant" else ("device",)
+        fixed = {k: v for k, v in vars(settings).items() if k not in free}
         self.identity = checkpoint.json_ready(identity | fixed)
         torch.manual_seed(settings.seed)
         self.order = torch.Generator().manual_seed(settings.seed)
@@ -172,8 +174,11 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         self.model.train()
         self.processes.draw_apart(self.settings.seed, epoch)
-        total = 0.0
+        total, seen = 0.0, 0
         for number, index in enumerate(self.batches(), start=1):
+            done = (epoch - 1 + seen / self.problem.train_size) / self.settings.epochs
+            self.optimizer.param_groups[0]["lr"] = self.settings.rate(done)
+            seen += len(index)
             self.optimizer.zero_grad()
             own, weight = self.processes.share(index)
             losses = self.problem.losses(own, "train")
