@@ -1,14 +1,10 @@
 """Stamps at midnight are written as those beside them are."""
 
-from datetime import date, datetime
-
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 import gatework as gw
 from gatework.data.columns import Columns
-from gatework.data.joined import joined
 from gatework.data.load import load_cube
 from gatework.inspect import detect_report, report
 
@@ -31,21 +27,6 @@ def test_a_series_of_one_row_at_midnight_beside_one_of_hours():
     times = model.fit(table).predict_table(table)["time"]
     assert times.to_pylist() == [*table["t"].dt.to_pydatetime()]
     assert times[-1].as_py() == MIDNIGHT.to_pydatetime()
-
-
-def test_forecasts_of_pieces_that_begin_at_midnight_and_at_another_hour():
-    tables = []
-    for end in (MIDNIGHT - pd.Timedelta("1h"), MIDNIGHT):
-        cube = load_cube(hourly(a=(end, 30)), COLUMNS)
-        tables.append(pa.table({"id": ["a"], "time": cube.times_after(1)}))
-    assert tables[0]["time"].type == pa.date32()  # alone it is a date
-    found = joined(tables)["time"].to_pylist()
-    assert found == [datetime(2024, 1, 2), datetime(2024, 1, 2, 1)]
-
-
-def test_dates_alone_stay_dates():
-    table = pa.table({"time": [date(2024, 1, 2)]})
-    assert joined([table, table])["time"].to_pylist() == [date(2024, 1, 2)] * 2
 
 
 def test_reports_show_the_hour_of_midnight():

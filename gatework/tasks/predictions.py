@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatework.data.cube import Cube, InPieces
-from gatework.data.joined import joined
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.estimator import Estimator
@@ -93,7 +92,7 @@ class Predictions(Estimator):
         """
         model: ForecastModel = self._fitted()
         if isinstance(X, InPieces):
-            return joined(self.predict_table(piece, coverage) for piece in X)
+            return pa.concat_tables(self.predict_table(piece, coverage) for piece in X)
         cube = model.load(X)
         values = self.predict(cube)
         steps = np.arange(model.horizon)
