@@ -15,6 +15,7 @@ from gatework.cli.options import (
     BatchSize,
     Cell,
     Device,
+    Dropout,
     Epochs,
     HiddenSize,
     Layers,
@@ -22,6 +23,7 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    Validation,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.training.settings import Settings
@@ -49,11 +51,13 @@ def prepare(
             min=0.01, max=1.0, help="Share of each series, from its begin, that is learnt from."
         ),
     ] = 0.5,
+    validation: Validation = None,
     kind: Annotated[str, typer.Option(help="forecast or autoencoder.")] = "forecast",
     context: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 64,
     cell: Cell = "lstm",
     hidden_size: HiddenSize = 32,
     layers: Layers = 1,
+    dropout: Dropout = 0.0,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
     memory: Annotated[int, typer.Option(min=1, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
@@ -82,6 +86,7 @@ def prepare(
     model = Detector(
         kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
+        dropout=dropout, validation=Detector.validation if validation is None else validation,
         contamination="auto" if contamination is None else contamination, epochs=epochs,
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
         seed=seed, device=device,
