@@ -177,8 +177,8 @@ def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Na
         said = (
             "\n\nWindows trained in a second of processor time: "
             f"{pace[OWN] / pace[OTHER]:.2f} times neuralforecast's. The goal is 2. The recurrent "
-            f"layer alone, forward and backward, does {layer_alone(HIDDEN, BATCH):,.0f} windows a second here, so that is what bounds "
-            f"ours at this size."
+            f"layer alone, forward and backward, does {layer_alone(HIDDEN, BATCH):,.0f} windows a "
+            "second here, so that is what bounds ours at this size."
         )
     return (
         f"Measured by `python benchmarks/m4_hourly.py --peer PYTHON --epochs {options.epochs} "
@@ -189,9 +189,9 @@ def words(text: str, runs: dict[str, list[dict[str, Any]]], options: argparse.Na
         f"steps. One layer of {HIDDEN} units and a linear head in both, {BATCH} windows a step, "
         f"MAE as loss, otherwise each with its own defaults; one row of ours is scaled by "
         f"logarithms, so that its loss is of shares, as sMAPE is. Epochs of ours: "
-        f"{options.epochs}; neuralforecast gets the seconds of processor time that ours took. The errors are those "
-        f"of each series, then their mean, and sMAPE is |e| / (|y| + |f|), as in the published "
-        f"table (neuralforecast, distributed_neuralforecast.ipynb, which also had a "
+        f"{options.epochs}; neuralforecast gets the seconds of processor time that ours took. The "
+        f"errors are those of each series, then their mean, and sMAPE is |e| / (|y| + |f|), as in "
+        f"the published table (neuralforecast, distributed_neuralforecast.ipynb, which also had a "
         f"column of random numbers as a feature).\n\n{text}{said}"
     )
 

@@ -114,7 +114,8 @@ def section(options: argparse.Namespace, found: list[dict[str, Any]]) -> str:
         f"10,000 of the official test part to score; torch {torch.__version__}.\n\n"
         "| seed | right, % | told wrongly | epoch kept | seconds of processor time |\n"
         f"|---|---|---|---|---|\n{rows}\n\n"
-        f"{spread(right)} % are right."
+        f"{spread(right)} % are right. The goal for rows is above 98.8 within 10 minutes on two "
+        "cores; these seconds are of one."
     )
 
 
