@@ -77,8 +77,8 @@ def prepare(
 
     model = Classifier(
         cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
-        validation=Classifier.validation if validation is None else validation,
         pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
+        validation=Classifier.validation if validation is None else validation,
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, seed=seed,
         device=device,
