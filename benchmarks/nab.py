@@ -235,7 +235,7 @@ standard deviation over the seeds; seconds of one processor for all 58 series (f
 scoring; of rows that share a fit the first one has it); torch {torch}, Python {python}, CPU, one \
 thread. 58 series, {steps:,} steps, {windows} windows.
 
-## Scores
+## Numenta Anomaly Benchmark
 
 {table}
 

@@ -90,6 +90,7 @@ def test_mistakes_of_fit(gatework, tmp_path, data, words, reason):
         ("report absent", "absent holds no finished run"),
         ("backtest absent airpassengers", "absent holds no saved model"),
         ("cells lsmt", "Did you mean 'lstm'?"),
+        ("cells --latex", "LaTeX is of one cell"),
         ("check absent.csv", "absent.csv does not exist"),
     ],
 )

@@ -283,7 +283,7 @@ def test_troubles_of_columns(tmp_path):
     assert level(found, "'same': numbers from 7 to 7; constant") == "warning"
     assert level(found, "'empty': no value at all") == "warning"
     assert level(found, "line 6 holds 'closed'") == "warning"
-    assert level(found, "'text': text, 1 different values") == "ok"
+    assert level(found, "'text': text, 1 different value") == "ok"
 
 
 def test_troubles_of_series(tmp_path):

@@ -34,18 +34,25 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         pytest.skip(f"{name} is not installed")
 
 
-def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+def commands(page: Path) -> list[str]:
+    lines = "".join(blocks(page, "sh")).splitlines()
+    return [line for line in lines if line.startswith("gatework ")]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
+def test_commands_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    lines = "".join(blocks(ROOT / "README.md", "sh")).splitlines()
-    commands = [line for line in lines if line.startswith("gatework ")]
-    assert len(commands) >= 3
-    for command in commands:
+    for command in commands(page):
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:
             run()
         assert ended.value.code in (0, None), capsys.readouterr().err
     assert (tmp_path / "run" / "report.html").is_file()
     assert (tmp_path / "forecast.csv").is_file()
+
+
+def test_the_readme_and_the_page_of_forecasts_have_commands():
+    assert all(len(commands(ROOT / name)) >= 3 for name in ("README.md", "docs/forecast.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

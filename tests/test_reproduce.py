@@ -62,7 +62,7 @@ def test_what_is_measured_stands_beside_what_is_published(clone, capfd):
     assert result.status == 0
     assert "measured ['--only', 'a b', '--seeds', '1']" in measured
     assert result.out.startswith(
-        "python benchmarks/small.py --only a b --seeds 1  (about 1 minutes"
+        "python benchmarks/small.py --only a b --seeds 1  (about 1 minute on"
     )
     assert result.out.endswith("Published in docs/p.md:\n\n1.5 ± 0.1\n")
 

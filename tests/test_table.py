@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from data_tools import refusal, write
 
-from gatework.data.table import is_numeric, number_like, numbers, read_table, texts
+from gatework.data.table import NO_NUMBER, is_numeric, number_like, numbers, read_table, texts
 
 NAN = float("nan")
 
@@ -96,7 +96,7 @@ def test_forms_of_numbers(tmp_path, text, value):
 def test_text_in_a_numeric_column_is_refused_with_its_row(tmp_path):
     table = read(tmp_path, "day,sold\na,1\n\nb,2\nc,closed\nd,4\n")
     line = refusal(lambda: numbers(table, "sold"))
-    assert line.endswith("data.csv is read as numbers, but line 5 holds 'closed'.")
+    assert line.endswith(f"is read as numbers, but line 5 holds 'closed'.{NO_NUMBER}")
     assert not is_numeric(table, "sold")
 
 
@@ -128,7 +128,7 @@ def test_signs_in_numbers_are_refused_with_a_hint(tmp_path, text, advice):
 @pytest.mark.parametrize("text", ["01.02.2020", "1.2.3", "%", "$", "A1,2", "12 kg", "(5)"])
 def test_other_texts_get_no_hint_about_numbers(tmp_path, text):
     table = read(tmp_path, f"day;sold\na;1\nb;{text}\n")
-    assert refusal(lambda: numbers(table, "sold")).endswith(f"holds {text!r}.")
+    assert refusal(lambda: numbers(table, "sold")).endswith(f"holds {text!r}.{NO_NUMBER}")
     assert number_like(table, "sold") is None
 
 

@@ -133,3 +133,13 @@ def test_whole_numbers_without_a_regular_step(tmp_path):
     cube = cube_of(tmp_path, [("t", "y"), (1, 0), (4, 1), (7, 2), (12, 3)], target="y", time="t")
     assert cube.names == ("y", ELAPSED)
     np.testing.assert_allclose(cube.values[0, 1:, 1], np.log1p([3, 3, 5]))
+
+
+def test_the_note_says_that_the_distance_is_read_only_where_it_is():
+    rows = pd.DataFrame({"t": TIMES, "y": np.arange(16.0)})
+    words = "the time since the row before is read"
+    assert words in " ".join(load_cube(rows, Columns("y", "t")).notes)
+    cube = gw.Detector(target="y", time="t").load_data(rows)
+    assert cube.names == ("y",)
+    assert words not in " ".join(cube.notes)
+    assert "not regular; the rows are taken as consecutive steps. Bring" in " ".join(cube.notes)

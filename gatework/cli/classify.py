@@ -21,6 +21,7 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    Validation,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.errors import DataError
@@ -60,6 +61,7 @@ def prepare(
         bool, typer.Option("--balanced", help="Each class counts the same, however large.")
     ] = False,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
+    validation: Validation = None,
     dropout: Annotated[float, typer.Option(min=0.0, help="Behind every layer.")] = 0.0,
     epochs: Epochs = Settings.epochs,
     patience: Patience = Settings.patience,
@@ -76,6 +78,7 @@ def prepare(
     model = Classifier(
         cell=cell, hidden_size=hidden_size, num_layers=layers, bidirectional=bidirectional,
         pool=pool, convolution=convolution, shuffle=shuffle, scaling=scaling, dropout=dropout,
+        validation=Classifier.validation if validation is None else validation,
         class_weight="balanced" if balanced else None, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, seed=seed,
         device=device,

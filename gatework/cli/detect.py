@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.data import Data, Id, Time, one_or_many
 from gatework.cli.jobs import Job
 from gatework.cli.options import (
     BatchSize,
     Cell,
     Device,
+    Dropout,
     Epochs,
     HiddenSize,
     Layers,
@@ -22,30 +23,41 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    Validation,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.training.settings import Settings
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
+Watched = Annotated[
+    list[str] | None,
+    typer.Option(help="Column to watch; give it again for one series per column."),
+]
+WatchedToo = Annotated[
+    list[str] | None,
+    typer.Option(help="Further column of the series, its anomalies count too; repeatable."),
+]
 
 
 def prepare(
     data: Data,
-    target: Target = None,
+    target: Watched = None,
     time: Time = None,
     id: Id = None,
-    feature: Feature = None,
+    feature: WatchedToo = None,
     train: Annotated[
         float,
         typer.Option(
             min=0.01, max=1.0, help="Share of each series, from its begin, that is learnt from."
         ),
     ] = 0.5,
+    validation: Validation = None,
     kind: Annotated[str, typer.Option(help="forecast or autoencoder.")] = "forecast",
     context: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 64,
     cell: Cell = "lstm",
     hidden_size: HiddenSize = 32,
     layers: Layers = 1,
+    dropout: Dropout = 0.0,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
     memory: Annotated[int, typer.Option(min=20, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
@@ -74,6 +86,7 @@ def prepare(
     model = Detector(
         kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
+        dropout=dropout, validation=Detector.validation if validation is None else validation,
         contamination="auto" if contamination is None else contamination, epochs=epochs,
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
         seed=seed, device=device,
@@ -106,6 +119,8 @@ def predict(model: Path, data: str, out: Path | None) -> None:
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:
+    from gatework.inspect.detect_report import SHOWN_ANOMALIES
+
     table = Table("series", "step", "value", "score", box=None, pad_edge=False)
     for row in summary["anomalies"]:
         value = "–" if row["value"] is None else f"{row['value']:.5g}"
@@ -113,4 +128,6 @@ def _print_result(console: Console, summary: dict[str, Any]) -> None:
     if summary["anomalies"]:
         console.print()
         console.print(table)
+        if len(summary["anomalies"]) == SHOWN_ANOMALIES:
+            console.print(f"The {SHOWN_ANOMALIES} highest scores; predict writes all steps.")
     console.print(f"\n{summary['verdict']}")

@@ -26,6 +26,7 @@ from gatework.cli.options import (
     BatchSize,
     Cell,
     Device,
+    Dropout,
     Epochs,
     HiddenSize,
     Layers,
@@ -33,6 +34,7 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    Validation,
 )
 from gatework.cli.runs import plain_console, print_notes, write_table
 from gatework.errors import DataError
@@ -61,13 +63,16 @@ def prepare(
         typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
     ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
+        int | None,
+        typer.Option(min=1, help="Steps to read. (default: two seasons, or three horizons)"),
     ] = None,
     cell: Cell = "lstm",
     hidden_size: HiddenSize = 32,
     layers: Layers = 1,
+    dropout: Dropout = 0.0,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
+    loss: Annotated[str, typer.Option(help="mae, mse or huber, of the head point.")] = "mae",
     form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
@@ -79,6 +84,7 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
+    validation: Validation = None,
     epochs: Epochs = Settings.epochs,
     patience: Patience = Settings.patience,
     batch_size: BatchSize = Settings.batch_size,
@@ -102,6 +108,8 @@ def prepare(
         raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
+        loss=loss, dropout=dropout,
+        validation=Forecaster.validation if validation is None else validation,
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
@@ -112,7 +120,7 @@ def prepare(
     cube = model.load_data(data) if stream is None else stream[0]
     begin = held_out(cube, horizon, test)
     known = cube.until(begin)
-    read, short = check_plan(cube, horizon, context, season, begin)
+    read, short = check_plan(cube, horizon, context, season, begin, model.validation)
     plan = [f"note: {note}" for note in short]
     if stream is None:
         check_scored(model.get_params(deep=False), known, cube)  # not only after the training

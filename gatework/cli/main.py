@@ -66,23 +66,22 @@ def cells(
     from gatework.read.latex import latex as to_latex
     from gatework.read.table import summary
 
-    if page is not None:
-        if name is None:
-            raise typer.BadParameter(
-                "a page is of one cell; name it, as in: cells gru --page g.html"
-            )
+    if name is None:
+        if latex or page is not None:
+            what = "LaTeX is" if latex else "a page is"
+            raise typer.BadParameter(f"{what} of one cell; name it, as in: cells gru --page g.html")
+        table = Table("name", "what it is", "source", box=None, pad_edge=False)
+        for cell in all_cells():
+            what = cell.spec.doc.partition("\n")[0]
+            table.add_row(name_of(cell), escape(what), escape(cell.source))
+        Console().print(table)
+    elif page is not None:
         from gatework.read.page import html
 
         write_whole(page, html(name))
         typer.echo(page)
-        return
-    if name is not None:
+    else:
         typer.echo(to_latex(name) if latex else summary(name))
-        return
-    table = Table("name", "what it is", "source", box=None, pad_edge=False)
-    for cell in all_cells():
-        table.add_row(name_of(cell), escape(cell.spec.doc.partition("\n")[0]), escape(cell.source))
-    Console().print(table)
 
 
 @app.callback(invoke_without_command=True)

@@ -16,6 +16,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run th
 Cell = Annotated[str, typer.Option(help="A cell's name, or file.py:Class.")]
 HiddenSize = Annotated[int, typer.Option(min=1, help="Units of each layer.")]
 Layers = Annotated[int, typer.Option(min=1, help="Layers on top of each other.")]
+Dropout = Annotated[float, typer.Option(min=0.0, help="Between layers, so of two or more.")]
+
+# The data.
+Validation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Share to decide when to stop, of what is learnt from. (default: 20 %)"
+    ),
+]
 
 # Training, as in ``gatework.training.settings.Settings``.
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]

@@ -62,10 +62,11 @@ def reproduce(
         if not place.is_dir():
             raise DataError(
                 f"{name} needs the data set {figure.data}, and there is no {place}; set "
-                f"GATEWORK_DATA to the folder that holds it."
+                f"GATEWORK_DATA to the folder that holds it. CONTRIBUTING.md says where it is from."
             )
     words = [f"benchmarks/{figure.script}", *figure.arguments, *context.args]
-    print(f"python {' '.join(words)}  (about {figure.minutes:g} minutes on two cores)", flush=True)
+    minutes = f"{figure.minutes:g} minute{'' if figure.minutes == 1 else 's'}"
+    print(f"python {' '.join(words)}  (about {minutes} on two cores)", flush=True)
     path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, *words]
     done = subprocess.run(command, cwd=home, env=os.environ | {"PYTHONPATH": path}, check=False)

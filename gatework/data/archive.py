@@ -85,6 +85,15 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
     return read_archive(path), None if other is None else read_archive(other)
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file holds labelled series, or a folder may, by its name."""
+    return (
+        path.is_dir()
+        or is_idx(path)
+        or Path(path.name.removesuffix(PACKED)).suffix.lower() in ENDINGS
+    )
+
+
 def _ending(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"There is no file {path}.")

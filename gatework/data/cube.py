@@ -97,18 +97,16 @@ class Cube:
     def times_after(self, steps: int) -> pa.Array:
         """The time stamps of the ``steps`` steps after each end, (N * steps,), as the table's."""
         ahead = np.arange(steps)
-        if self.stamps is not None:
-            return self._shown([end + ahead for end in self.lengths])
-        return self._dated([end + ahead for end in self.lengths])
+        return self._stamped([end + ahead for end in self.lengths])
 
     def all_times(self) -> pa.Array:
         """The time stamps of all steps, one series behind the other, as the table's."""
-        if self.stamps is not None:
-            return self._shown([np.arange(steps) for steps in self.lengths])
-        return self._dated([np.arange(steps) for steps in self.lengths])
+        return self._stamped([np.arange(steps) for steps in self.lengths])
 
-    def _dated(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
-        """Stamps of regular steps, of some of each series: all of one kind."""
+    def _stamped(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
+        """Stamps of some steps of each series; of one type, whatever the steps of one show."""
+        if self.stamps is not None:
+            return self._shown(index)
         parts = zip(self.starts, index, strict=True)
         moved = np.concatenate([self.step.add(start, steps) for start, steps in parts])
         if self.zone is not None:

@@ -112,7 +112,9 @@ def _text(table: Table, name: str) -> Finding:
             return Finding(WARNING, str(error))
         if like := number_like(table, name):
             return Finding(WARNING, like)
-        return Finding(OK, f"Column {name!r}: text, {len(set(values))} different values.")
+        return Finding(
+            OK, f"Column {name!r}: text, {counted(len(set(values)), 'different value')}."
+        )
     what = "no value at all" if np.isnan(found).all() else "numbers, not time stamps"
     return Finding(WARNING, f"Column {name!r}: {what}.")
 

@@ -45,13 +45,16 @@ class Grid:
         return bool(self.shown)
 
 
-def make_grid(rows: list[NDArray[np.int64]], stamps: Stamps | None, uneven: bool = False) -> Grid:
+def make_grid(
+    rows: list[NDArray[np.int64]], stamps: Stamps | None, uneven: bool = False, since: bool = True
+) -> Grid:
     """The grid of series.
 
     Args:
         rows: of each series its rows in order of time, none of which has the time of another.
         stamps: the stamps of the table; ``None``: its rows are consecutive.
         uneven: whether the rows are known to be uneven, however these lie.
+        since: whether the time since the row before will be read of uneven rows.
     """
     consecutive = [np.arange(len(r)) for r in rows]
     if stamps is None:
@@ -73,8 +76,8 @@ def make_grid(rows: list[NDArray[np.int64]], stamps: Stamps | None, uneven: bool
             return Grid(step, times, places, zone, notes)
     note = (
         f"The time steps are not regular{_jump(shown) if step else ''}; the rows are taken as "
-        f"consecutive steps, and the time since the row before is read beside them. Bring the "
-        f"table to a regular step if that is wrong."
+        f"consecutive steps{', and the time since the row before is read beside them' * since}. "
+        f"Bring the table to a regular step if that is wrong."
     )
     return Grid(Step("rows"), times, consecutive, None, [note], shown)
 

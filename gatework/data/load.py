@@ -109,8 +109,9 @@ class _TableReader:
         stamps = self.times(targets)
         ids = None if self.columns.id is None else texts(self.table, self.columns.id)
         parts = self.parts(ids, None if stamps is None else stamps.times)
-        grid = make_grid([rows for _, rows in parts], stamps, self.columns.elapsed)
-        elapsed = grid.uneven and (self.columns.elapsed or not self.columns.settled)
+        since = self.columns.elapsed or not self.columns.settled
+        grid = make_grid([rows for _, rows in parts], stamps, self.columns.elapsed, since)
+        elapsed = grid.uneven and since
         names, starts = [], []
         series, present = [], []
         for number, (label, rows) in enumerate(parts):

@@ -29,6 +29,7 @@ MISSING = (
 )  # fmt: skip
 PARQUET = (".parquet", ".pq")
 CURRENCIES = "$€£¥₹"
+NO_NUMBER = " Correct it or leave it empty, or name another column."
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _text_to_numbers(table: Table, name: str, column: Any) -> Any:
         if value is not None and not is_number(value):
             raise DataError(
                 f"Column {name!r} of {table.name} is read as numbers, but {table.place(row)} holds "
-                f"{value!r}.{_advice(value)}"
+                f"{value!r}.{_advice(value) or NO_NUMBER}"
             ) from None
     # Python reads a few forms of numbers that the library does not, 1_000 for one.
     return pa.array([None if v is None else float(v) for v in kept.to_pylist()], pa.float64())

@@ -107,7 +107,8 @@ def _anomalies(cube: Cube, scores: NDArray[np.float64], threshold: float) -> lis
 def _when(cube: Cube, row: int, step: int) -> str:
     if not cube.has_times or (cube.step.kind == "rows" and cube.stamps is None):
         return f"step {step + 1}"
-    return str(cube.times(row, np.array([step]))[0]).replace("T", " ")
+    # Beside the next one, so that midnight has its hour where others have theirs.
+    return str(cube.times(row, np.array([step, step + 1]))[0]).replace("T", " ")
 
 
 def _series(

@@ -131,8 +131,9 @@ def _when(cube: Cube, row: int, origin: int) -> str:
     name = figures.short(cube.ids[row])
     if not cube.has_times or (cube.step.kind == "rows" and cube.stamps is None):
         return f"{name}, forecast from step {origin + 1}"
-    stamp = cube.times(row, np.array([origin]))
-    if cube.step.kind == "months" and stamp == stamp.astype("datetime64[M]"):
+    # Beside the next one, so that midnight has its hour where others have theirs.
+    stamp = cube.times(row, np.array([origin, origin + 1]))
+    if cube.step.kind == "months" and (stamp == stamp.astype("datetime64[M]")).all():
         stamp = stamp.astype("datetime64[M]")
     return f"{name}, forecast from {str(stamp[0]).replace('T', ' ')}"
 
