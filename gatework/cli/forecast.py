@@ -71,6 +71,13 @@ def prepare(
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
     ] = "point",
+    reads_target: Annotated[
+        bool,
+        typer.Option(
+            "--reads-target/--no-reads-target",
+            help="Read the past of the target, or forecast it from the other inputs alone.",
+        ),
+    ] = True,
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -103,8 +110,8 @@ def prepare(
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
-        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed, device=device,
+        form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]

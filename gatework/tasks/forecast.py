@@ -224,6 +224,8 @@ class Forecaster(Predictions):
         model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
         if model.linear is None:
             notes.append("No training window is known in all its steps: no linear baseline.")
+        else:
+            notes += model.reader.words(model.context, model.horizon)
         before = deepcopy(model.network.state_dict())
         loss = mean_loss(problem, "validation") if earlier and len(validation) else np.inf
         identity = self._identity(
