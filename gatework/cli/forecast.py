@@ -125,7 +125,7 @@ def prepare(
         plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
     return Job(
         model,
-        known if stream is None else stream.without(test, horizon),
+        known if stream is None else stream.until(lambda piece: held_out(piece, horizon, test)),
         [overview(cube), *(f"note: {note}" for note in cube.notes)],
         [*plan, f"Reads {read} steps, forecasts {horizon}."],
         lambda fitted: summarise(fitted, cube, begin, Path(data).name),

@@ -83,11 +83,16 @@ def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> lis
             f"{cube.lengths[longest]} steps, {cut.train[longest]} of them for training{held}. Use "
             f"a shorter horizon or context, or more data."
         )
+    return not_trained([cube.ids[i] for i in short], len(cube.ids), needed)
+
+
+def not_trained(short: list[str], count: int, needed: int) -> list[str]:
+    """Which of so many series have no window of the steps that are needed, in words."""
     if not short:
         return []
     return [
-        f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and are "
-        f"not trained on: {some([cube.ids[i] for i in short])}."
+        f"{len(short)} of {count} series have no training window of {needed} steps and are not "
+        f"trained on: {some(short)}."
     ]
 
 

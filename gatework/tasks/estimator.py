@@ -16,8 +16,10 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from gatework.cells import CellLike, all_cells, name_of
+from gatework.data.columns import Columns
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
+from gatework.data.stream import BUFFER, Stream
 from gatework.equations import Spec
 from gatework.equations.spec import to_dict
 from gatework.errors import ModelError
@@ -132,6 +134,23 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         estimator = cls(**{**model.parameters, "cell": cell, **arguments})
         estimator._check()
         return estimator._keep(model, config["history"], config["best_epoch"], config["notes"])
+
+    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
+        """A Parquet file to fit on that is larger than memory, by the columns of the estimator.
+
+        Args:
+            path: the file; the rows of each id stand together.
+            buffer: rows that are in memory together, at most.
+
+        Raises:
+            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
+        """
+        return Stream.open(path, self._columns(), buffer)
+
+    def _columns(self) -> Columns:
+        """Which column of a table is what, by the arguments that say so."""
+        names = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return Columns(**{name: getattr(self, name) for name in names})
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """What was fitted beside the network, by name."""

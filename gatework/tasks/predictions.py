@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.data.cube import Cube, InPieces
+from gatework.data.cube import Cube, InPieces, pieces_of
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.estimator import Estimator
@@ -81,7 +81,7 @@ class Predictions(Estimator):
             say: given the model, a cube, its rows, and where each of them ends.
         """
         model: ForecastModel = self._fitted()
-        cubes = (model.load(part) for part in (X if isinstance(X, InPieces) else [X]))
+        cubes = (model.load(part) for part in pieces_of(X))
         return np.concatenate([say(model, c, np.arange(len(c.ids)), c.lengths) for c in cubes])
 
     def predict_table(self, X: Any, coverage: float | None = None) -> pa.Table:
