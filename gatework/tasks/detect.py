@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,17 +16,19 @@ from gatework.cells import CellLike
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
+from gatework.data.series import stacked
 from gatework.data.splits import Split, split
+from gatework.data.stream import Stream
 from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
-from gatework.tasks.detect_problem import DetectProblem
+from gatework.tasks.detect_problem import DetectProblem, parts_of
 from gatework.tasks.detect_stream import DetectStream
 from gatework.tasks.estimator import SCALINGS, Estimator
+from gatework.tasks.streaming import Streamed, Survey
 from gatework.training.loop import Watcher
 
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
@@ -110,7 +112,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """Learn what to expect, of all of ``X`` but its validation part at each series' end.
 
         Args:
-            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or
+                what ``open_stream`` gives, of a file that is larger than memory.
             y: not used.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -121,11 +124,65 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
         self._check()
+        if isinstance(X, Stream):
+            return self._fit_stream(X, folder, resume, watcher)
         cube = self.load_data(X)
-        cell, cut = cell_of(self.cell), split(cube, 1, self.validation)
+        cut = self._cut(cube)
+        short = [cube.ids[i] for i in np.flatnonzero(cut.train < self.context)]
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
-        parameters, features = self.get_params(deep=False), len(cube.names)
-        model = DetectModel(
+        model = self._model(cube, scaler)
+        problem = self._problem(model, cube)
+        notes = [
+            *cube.notes,
+            *scaler.notes(cube, cut.train),
+            *_short(short, len(cube.ids), self.context),
+        ]
+        identity = self._run_identity(model, cube, problem.values.cpu().numpy())
+        return self._train(model, problem, [cube], notes, identity, folder, resume, watcher)
+
+    def _fit_stream(
+        self, stream: Stream, folder: str | Path | None, resume: bool, watcher: Watcher | None
+    ) -> Self:
+        """``fit`` on pieces."""
+        if self.contamination != "auto":
+            raise DataError(
+                "A contamination is a share of all scores at once; read in pieces, it is 'auto'."
+            )
+        short: list[str] = []
+
+        def look(_: int, cube: Cube) -> tuple[NDArray[np.int64], dict[str, int]]:
+            cut = self._cut(cube)
+            short.extend(cube.ids[i] for i in np.flatnonzero(cut.train < self.context))
+            parts = parts_of(cube.values, cut, self.context, KINDS[self.kind].ahead)
+            return cut.train, {name: len(part.rows) for name, part in parts.items()}
+
+        survey = Survey(stream, look)
+        first = survey.first
+        scaler = Scaler.joined(survey.pieces(), self.scaling, levels=False)
+        model = self._model(first, scaler)
+        problem = Streamed(
+            model.network, lambda number: self._problem(model, stream[number]), survey.sizes
+        )
+        notes = [
+            *survey.notes,
+            *scaler.notes(first, self._cut(first).train),
+            *_short(short, survey.series, self.context),
+        ]
+        identity = self._run_identity(model, first, *survey.marks, rows=stream.cuts)
+        return self._train(model, problem, stream, notes, identity, folder, resume, watcher)
+
+    def _cut(self, cube: Cube) -> Split:
+        return split(cube, 1, self.validation)
+
+    def _problem(self, model: DetectModel, cube: Cube) -> DetectProblem:
+        scaled = model.scaler.scaled(cube)
+        return DetectProblem.of(model.network, cube, scaled, self._cut(cube), self.context)
+
+    def _model(self, cube: Cube, scaler: Scaler) -> DetectModel:
+        """A model before training, for data like a cube."""
+        cell, parameters = cell_of(self.cell), self.get_params(deep=False)
+        features = len(cube.names)
+        return DetectModel(
             parameters,
             cell,
             cube.columns,
@@ -137,18 +194,36 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             {},
             THRESHOLD,
         )
-        problem = DetectProblem.of(model.network, cube, scaler.scaled(cube), cut, self.context)
+
+    def _run_identity(
+        self, model: DetectModel, cube: Cube, *data: NDArray[Any], **more: Any
+    ) -> dict[str, Any]:
+        """What a checkpoint of this run must agree in, beside the settings."""
+        arguments = {key: getattr(self, key) for key in SHAPES_A_RUN} | more
+        return self._identity(model.cell, arguments, overview(cube), *data)
+
+    def _train(
+        self,
+        model: DetectModel,
+        problem: DetectProblem | Streamed[DetectProblem],
+        cubes: Iterable[Cube],
+        notes: list[str],
+        identity: dict[str, Any],
+        folder: str | Path | None,
+        resume: bool,
+        watcher: Watcher | None,
+    ) -> Self:
+        """Train a model's network, and keep it with what is fitted beside it."""
         if not problem.train_size:
             raise DataError(
                 "The training part holds no two steps with a value, one behind the other; more "
                 "data are needed."
             )
-        notes = [*cube.notes, *scaler.notes(cube, cut.train), *_short(cube, cut, self.context)]
-        shape = {key: getattr(self, key) for key in SHAPES_A_RUN}
-        identity = self._identity(cell, shape, overview(cube), problem.values.cpu().numpy())
         progress = self._run(problem, identity, folder, resume, watcher)
-        model = model.calibrated(cube, cut.train if problem.validation_size else cut.train * 0)
+        held = bool(problem.validation_size)
+        model = model.calibrated(cubes, lambda cube: self._cut(cube).train * held)
         if self.contamination != "auto":
+            (cube,) = cubes
             model = model.at_most(cube, float(self.contamination))
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(model, progress.history, progress.best_epoch, notes)
@@ -163,7 +238,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used, or has other features than the training data.
         """
         model: DetectModel = self._fitted()
-        return model.scores(model.load(X))
+        return stacked([row for cube in model.parts(X) for row in model.scores(cube)])
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Minus the anomaly scores: the lower, the more anomalous."""
@@ -186,8 +261,14 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
         A column of the data that is called like one of these is called ``value of ...``.
         """
+        return pa.concat_tables(self.predict_tables(X))
+
+    def predict_tables(self, X: Any) -> Iterator[pa.Table]:
+        """``predict_table`` of each piece of a stream, one after the other; else of the data."""
         model: DetectModel = self._fitted()
-        cube = model.load(X)
+        return (self._table(model, cube) for cube in model.parts(X))
+
+    def _table(self, model: DetectModel, cube: Cube) -> pa.Table:
         scores = model.scores(cube)
         behind = np.isnan(scores)
         told = {
@@ -217,11 +298,9 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """
         return DetectStream(self._fitted(), series)
 
-    def load_data(self, X: Any) -> Cube:
-        """``X`` as a cube, by the columns that are given to the estimator."""
-        # Settled: a detector watches numbers alone, and no distance between rows.
-        columns = Columns(self.target, self.time, self.id, self.features, settled=True)
-        return load_cube(X, columns)
+    def _columns(self) -> Columns:
+        # A detector watches numbers alone, and no distance between rows.
+        return replace(super()._columns(), settled=True)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
@@ -246,12 +325,11 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         return super()._keep(model, history, best_epoch, notes)
 
 
-def _short(cube: Cube, cut: Split, context: int) -> list[str]:
-    """Which series are shorter than a window, in words."""
-    short = [name for name, end in zip(cube.ids, cut.train, strict=True) if end < context]
+def _short(short: Sequence[str], count: int, context: int) -> list[str]:
+    """Which of so many series are shorter than a window, in words."""
     if not short:
         return []
     return [
-        f"{len(short)} of {len(cube.ids)} series have fewer than {context} steps for training "
+        f"{len(short)} of {count} series have fewer than {context} steps for training "
         f"(context): {some(short)}."
     ]

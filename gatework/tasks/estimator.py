@@ -17,6 +17,8 @@ from torch import nn
 
 from gatework.cells import CellLike, all_cells, name_of
 from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
 from gatework.data.stream import BUFFER, Stream
@@ -146,6 +148,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             DataError: it cannot be read in pieces (see ``data.stream.Stream``).
         """
         return Stream.open(path, self._columns(), buffer)
+
+    def load_data(self, X: Any) -> Cube:
+        """``X`` as a cube, by the columns that are given to the estimator."""
+        return load_cube(X, self._columns())
 
     def _columns(self) -> Columns:
         """Which column of a table is what, by the arguments that say so."""

@@ -15,7 +15,6 @@ from gatework.cells import CellLike
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.encoding import Encoding
-from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import Split, check_long_enough, default_context, split
 from gatework.data.stream import Stream
@@ -285,10 +284,6 @@ class Forecaster(Predictions):
         """
         self._check()
         return backtest(self, self.load_data(X), folds, stride, refit, coverage)
-
-    def load_data(self, X: Any) -> Cube:
-        """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, self._columns())
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:

@@ -127,8 +127,13 @@ class Begin:
     @classmethod
     def of(cls, level: Array, evidence: Array) -> Begin:
         """Of what a judge has seen in some steps, (M, 2), NaN where nothing; the last are kept."""
-        errors, moves = (column[~np.isnan(column)][-KNOWN:] for column in evidence.T)
-        return cls(level, errors, moves)
+        return cls(level, np.empty(0), np.empty(0)).later(evidence)
+
+    def later(self, evidence: Array) -> Begin:
+        """With what a judge has seen in steps behind those that are known, (M, 2)."""
+        known = zip((self.errors, self.moves), evidence.T, strict=True)
+        errors, moves = (np.append(old, new[~np.isnan(new)])[-KNOWN:] for old, new in known)
+        return Begin(self.level, errors, moves)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
