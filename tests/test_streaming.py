@@ -7,7 +7,6 @@ import torch
 from cli_tools import done, refused
 from data_tools import quick, same_weights
 
-import gatework as gw
 from gatework.data import Columns, load_cube
 from gatework.data.encoding import Encoding
 from gatework.data.scaling import Scaler
@@ -162,13 +161,7 @@ def test_forecasts_of_pieces_are_those_of_the_whole(file):
 def test_what_takes_no_pieces_says_what_to_do(file):
     stream = opened(file)
     model = quick(**ROLES, epochs=1).fit(stream)
-    for refuses in (
-        gw.Detector(**{k: ROLES[k] for k in ("target", "time", "id")}).fit,
-        gw.Classifier().fit,
-        model.evaluate,
-        model.continue_fit,
-        model.backtest,
-    ):
+    for refuses in (model.evaluate, model.continue_fit, model.backtest):
         with pytest.raises(DataError, match=r"Stream holds its data in pieces, which only fit and"):
             refuses(stream)
 

@@ -20,7 +20,7 @@ from gatework.data.table import Table
 from gatework.errors import DataError
 
 BUFFER = 1_000_000  # rows
-Ends = Callable[[Cube], NDArray[np.int64]]  # (N,) of the series of a piece
+Change = Callable[[Cube], Cube]
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Stream(InPieces):
         columns: which column is what; those that the first piece was found to have.
         cuts: the first row of each piece, and the number of rows.
         buffer: rows of a piece, at most.
-        ends: where the series of a piece are taken to end (see ``until``); ``None``: at their ends.
+        changes: what is done to each piece, one after the other (see ``through``).
     """
 
     path: Path
     columns: Columns
     cuts: tuple[int, ...]
     buffer: int
-    ends: Ends | None = None
+    changes: tuple[Change, ...] = ()
     _names: list[str] | None = field(default=None, repr=False)  # columns that are read; None: all
     _groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
 
@@ -92,7 +92,9 @@ class Stream(InPieces):
         cube = load_cube(Table(rows, f"{self.path} (rows {first + 1} to {end})"), self.columns)
         del rows
         pa.default_memory_pool().release_unused()
-        return cube if self.ends is None else cube.until(self.ends(cube))
+        for change in self.changes:
+            cube = change(cube)
+        return cube
 
     def __iter__(self) -> Iterator[Cube]:
         return (self[piece] for piece in range(len(self)))
@@ -101,9 +103,24 @@ class Stream(InPieces):
         """How it is read, in words."""
         return f"{self.path} is read in {len(self)} pieces of at most {self.buffer} rows."
 
-    def until(self, ends: Ends) -> Self:
+    def through(self, change: Change) -> Self:
+        """The same with every piece as ``change`` makes it; it gets and gives whole series."""
+        return replace(self, changes=(*self.changes, change))
+
+    def until(self, ends: Callable[[Cube], NDArray[np.int64]]) -> Self:
         """The same with each series up to where ``ends`` says; nothing of the rest is in it."""
-        return replace(self, ends=ends)
+        return self.through(lambda cube: cube.until(ends(cube)))
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns of a Parquet file.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    with _opened(Path(path)) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
 
 
 def _opened(path: Path) -> pyarrow.parquet.ParquetFile:

@@ -76,7 +76,7 @@ def _inside(model: Classifier, scored: Labelled) -> dict[str, Any]:
     """Gates and states of the first layer over the last scored sequence."""
     network = model.network_
     last = len(scored) - 1
-    inputs, lengths = model.model_.cases(scored).batch(torch.tensor([last]))
+    inputs, lengths = model.model_.cases(scored.cube).batch(torch.tensor([last]))
     device = next(network.parameters()).device
     with torch.no_grad():
         steps, _ = network.steps_of(inputs.to(device), lengths)
