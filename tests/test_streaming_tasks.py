@@ -14,7 +14,7 @@ from detect_tools import quick as detector
 from gatework.data.scaling import Scaler
 from gatework.data.stream import Stream
 from gatework.errors import DataError, TrainingError
-from gatework.tasks import classify
+from gatework.tasks.classify_cases import Parts
 from gatework.tasks.detect_problem import DetectProblem
 from gatework.tasks.streaming import Streamed
 from gatework.training import loop
@@ -201,7 +201,7 @@ def test_nothing_of_the_validation_part_reaches_the_scale_or_the_windows(
     if task == "detect":
         behind = table.groupby("machine").cumcount(ascending=False) < 4
     else:
-        parts = classify.Parts.drawn(np.arange(14) % 2 == 0, np.array([0, 14]), 0.2, 0)
+        parts = Parts.drawn(np.arange(14) % 2 == 0, np.array([0, 14]), 0.2, 0)
         assert len(parts.validation) == 2
         behind = table["machine"].isin([f"m{n:02}" for n in parts.validation])
     other.loc[behind, ["heat", "load"]] *= -7

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import (
+    Buffer,
     Category,
     Data,
     Feature,
@@ -33,9 +35,12 @@ from gatework.cli.options import (
     Patience,
     Seed,
 )
-from gatework.cli.runs import plain_console, print_notes, write_table
+from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.errors import DataError
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
@@ -91,10 +96,7 @@ def prepare(
     learning_rate: LearningRate = Settings.learning_rate,
     seed: Seed = Settings.seed,
     device: Device = None,
-    buffer: Annotated[
-        int | None,
-        typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
-    ] = None,
+    buffer: Buffer = None,
 ) -> Job:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.doctor import overview
@@ -122,7 +124,7 @@ def prepare(
     if stream is None:
         check_scored(model.get_params(deep=False), known, cube)  # not only after the training
     else:
-        plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
+        plan.append(stream.first_words())
     return Job(
         model,
         known if stream is None else stream.until(lambda piece: held_out(piece, horizon, test)),
@@ -141,24 +143,26 @@ def predict(
     buffer: int | None = None,
 ) -> None:
     """The steps after the end of each series, as a table; with a coverage, with intervals."""
-    from gatework.data.stream import Stream
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    if buffer is None:
-        cube = forecaster.model_.load(data)
-        table, notes = forecaster.predict_table(cube, coverage), cube.notes
-    else:
-        stream = Stream.open(data, forecaster.model_.columns, buffer)
-        table, notes = forecaster.predict_table(stream, coverage), (stream.words(),)
-    print_notes(plain_console(stderr=True), notes)
-    if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
+    source = opened(data, forecaster.model_, buffer)
+    blind = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal blind
+        for table in forecaster.predict_tables(source, coverage):
+            blind += table.column(table.num_columns - 1).null_count // forecaster.horizon
+            yield table
+
+    print_notes(plain_console(stderr=True), source.notes)
+    write_tables(tables(), out, "forecasts")
+    if blind:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "
             f"no forecast.",
             file=sys.stderr,
         )
-    write_table(table, out, "forecasts")
 
 
 def backtest(

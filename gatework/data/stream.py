@@ -99,9 +99,18 @@ class Stream(InPieces):
     def __iter__(self) -> Iterator[Cube]:
         return (self[piece] for piece in range(len(self)))
 
-    def words(self) -> str:
+    @property
+    def notes(self) -> tuple[str]:
         """How it is read, in words."""
+        return (self.words(),)
+
+    def words(self) -> str:
+        """The same as one sentence."""
         return f"{self.path} is read in {len(self)} pieces of at most {self.buffer} rows."
+
+    def first_words(self) -> str:
+        """What is said and scored where that is of the first piece alone, in words."""
+        return f"This and the scores are of the first of {len(self)} pieces of {self.path}."
 
     def through(self, change: Change) -> Self:
         """The same with every piece as ``change`` makes it; it gets and gives whole series."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of
-from gatework.data.cases import Labelled
 from gatework.data.cube import Cube, pieces_of
 from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
@@ -26,8 +24,8 @@ from gatework.data.words import check_choice
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification
-from gatework.tasks.classify_cases import Gathered, Parts
-from gatework.tasks.classify_model import ClassifyModel, check_readable, long_of, make_network
+from gatework.tasks.classify_cases import Gathered, Parts, checked
+from gatework.tasks.classify_model import ClassifyModel, long_of, make_network
 from gatework.tasks.classify_network import ClassifyNetwork
 from gatework.tasks.classify_problem import ClassifyProblem
 from gatework.tasks.estimator import SCALINGS, Estimator
@@ -177,7 +175,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             problem = problem_of(0, first)
             notes, data, more = [*first.notes], [problem.cases.inputs.numpy()], {}
         shape = {key: str(getattr(self, key)) for key in SHAPES_A_RUN} | more
-        words = found.overview(len(first.names))
+        words = found.overview()
         identity = self._identity(model.cell, shape, words, *data, targets)
         progress = self._run(problem, identity, folder, resume, watcher)
         notes = [*notes, *self._notes(classes, targets, parts.validation)]
@@ -220,6 +218,22 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         told: NDArray[Any] = model.classes[self.predict_proba(X).argmax(axis=1)]
         return told
 
+    def predict_tables(self, X: Any) -> Iterator[pa.Table]:
+        """Of each piece of a stream, or of the data, the classes and the probabilities of all.
+
+        The column ``sequence`` has the ids of a long table, else a number from 1 on.
+
+        Raises:
+            ModelError, DataError: as ``predict_proba``.
+        """
+        model: ClassifyModel = self._fitted()
+        for part in model.parts(X):
+            found = model.probabilities(part)
+            told, cube = model.classes[found.argmax(axis=1)], part.cube
+            names = np.array(cube.ids) if cube.named else np.arange(1, len(part) + 1)
+            columns = {f"p({c})": p for c, p in zip(model.classes, found.T, strict=True)}
+            yield pa.table({"sequence": names, "class": told.astype(str)} | columns)
+
     def evaluate(self, X: Any, y: Any = None) -> Classification:
         """Told classes beside the true ones.
 
@@ -258,6 +272,19 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         features = model.parameters.get("features", ())
         given = {"features": features if isinstance(features, str) else tuple(features)}
         return cls._restored(model, config, **given)
+
+    def gathered(self, X: Any, y: Any = None) -> Gathered:
+        """What all sequences of some data are: their classes and lengths.
+
+        Args:
+            X: data as for ``fit``.
+            y: likewise.
+
+        Raises:
+            DataError: the data cannot be used.
+        """
+        long = long_of(vars(self))
+        return Gathered.of(load_labelled(part, y, long) for part in pieces_of(X))
 
     def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
         """A long table in Parquet that is larger than memory, by the columns of the estimator.
@@ -337,41 +364,3 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             f"{len(absent)} of {len(classes)} classes have too few sequences to stand in the "
             f"validation part: {listed}{' ...' if len(absent) > 5 else ''}."
         ]
-
-
-def check_scored(scored: Labelled, training: Labelled, shuffle: bool) -> None:
-    """Refuse sequences to score on that a model of the training data could not be scored on.
-
-    Raises:
-        DataError: they have no classes, other features, or (with ``shuffle``) more steps.
-    """
-    if scored.labels is None:
-        raise DataError(f"{scored.name} has no classes to score against; name a file that has.")
-    longest = int(training.cube.lengths.max())
-    check_readable(scored, len(training.cube.names), longest if shuffle else None)
-
-
-def overview(data: Labelled) -> str:
-    """What the sequences are, in one sentence: how many, how long, of how many classes."""
-    return Gathered.of([data]).overview(len(data.cube.names))
-
-
-def checked(labels: NDArray[Any] | None) -> NDArray[Any]:
-    """Classes that can be learnt and compared, (N,).
-
-    Raises:
-        DataError: there are none, or they are numbers to regress on.
-    """
-    if labels is None:
-        raise DataError(
-            "The Classifier requires y to be passed, but the target y is None: give the class of "
-            "each sequence, or data that holds them."
-        )
-    try:
-        found: NDArray[Any] = column_or_1d(labels, warn=True)
-        assert_all_finite(found, input_name="y")
-        check_classification_targets(found)
-        np.unique(found)
-    except (TypeError, ValueError) as error:
-        raise DataError(" ".join(str(error).split())) from error
-    return found

@@ -9,12 +9,16 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from gatework.data.cases import Labelled
 from gatework.data.words import counted
 from gatework.errors import DataError
+from gatework.tasks.classify_model import check_readable
 from gatework.tasks.classify_problem import stratified
+from gatework.tasks.streaming import MOST_NOTES
 
 Places = NDArray[np.int64]
 
@@ -27,13 +31,17 @@ class Gathered:
         labels: (N,) the class of each case; ``None``: not known.
         lengths: (N,) steps of each.
         edges: (P + 1,) the first case of each of P pieces, and N.
+        features: F of them.
         name: what the data is called.
+        notes: what was found in them, in words, each once.
     """
 
     labels: NDArray[Any] | None
     lengths: Places
     edges: Places
+    features: int
     name: str
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, parts: Iterable[Labelled]) -> Self:
@@ -43,21 +51,24 @@ class Gathered:
             DataError: some of them have classes, others have none.
         """
         labels, lengths, without = [], [], []
+        notes: dict[str, None] = {}
         for part in parts:
             lengths.append(part.cube.lengths)
+            notes |= dict.fromkeys(part.cube.notes) if len(notes) < MOST_NOTES else {}
             without += [part] if part.labels is None else []
             labels += [] if part.labels is None else [part.labels]
-            name = part.name
+            name, features = part.name, len(part.cube.names)
         if labels and without:
             raise DataError(
                 f"Some sequences of {name} have no class; {without[0].cube.ids[0]!r} is the first."
             )
         edges = np.concatenate([[0], np.cumsum([len(part) for part in lengths])])
-        return cls(np.concatenate(labels) if labels else None, np.concatenate(lengths), edges, name)
+        found = np.concatenate(labels) if labels else None
+        return cls(found, np.concatenate(lengths), edges, features, name, tuple(notes))
 
-    def overview(self, features: int) -> str:
+    def overview(self) -> str:
         """What the sequences are, in one sentence: how many, how long, of how many classes."""
-        steps, each = _between(self.lengths, "step"), counted(features, "feature")
+        steps, each = _between(self.lengths, "step"), counted(self.features, "feature")
         text = f"{counted(len(self.lengths), 'sequence')} of {steps} and {each}"
         if self.labels is None:
             return f"{text}, without classes."
@@ -108,3 +119,42 @@ def _between(counts: Places, what: str) -> str:
     """The smallest and the largest of some numbers, with their noun."""
     low, high = int(counts.min()), int(counts.max())
     return counted(low, what) if low == high else f"{low} to {high} {what}s"
+
+
+def check_scored(scored: Gathered, training: Gathered, shuffle: bool) -> None:
+    """Refuse sequences to score on that a model of the training data could not be scored on.
+
+    Raises:
+        DataError: they have no classes, other features, or (with ``shuffle``) more steps.
+    """
+    if scored.labels is None:
+        raise DataError(f"{scored.name} has no classes to score against; name a file that has.")
+    steps = int(training.lengths.max()) if shuffle else None
+    longest = int(scored.lengths.max())
+    check_readable(scored.features, longest, scored.name, training.features, steps)
+
+
+def overview(data: Labelled) -> str:
+    """What the sequences are, in one sentence: how many, how long, of how many classes."""
+    return Gathered.of([data]).overview()
+
+
+def checked(labels: NDArray[Any] | None) -> NDArray[Any]:
+    """Classes that can be learnt and compared, (N,).
+
+    Raises:
+        DataError: there are none, or they are numbers to regress on.
+    """
+    if labels is None:
+        raise DataError(
+            "The Classifier requires y to be passed, but the target y is None: give the class of "
+            "each sequence, or data that holds them."
+        )
+    try:
+        found: NDArray[Any] = column_or_1d(labels, warn=True)
+        assert_all_finite(found, input_name="y")
+        check_classification_targets(found)
+        np.unique(found)
+    except (TypeError, ValueError) as error:
+        raise DataError(" ".join(str(error).split())) from error
+    return found

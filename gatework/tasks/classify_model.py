@@ -85,7 +85,8 @@ class ClassifyModel:
             DataError: they cannot be read, have other features, or are too long to be shuffled.
         """
         cases = load_labelled(data, labels, long_of(self.parameters))
-        check_readable(cases, self.features, self.steps if self.network.shuffle else None)
+        longest, most = int(cases.cube.lengths.max()), self.steps if self.network.shuffle else None
+        check_readable(len(cases.cube.names), longest, cases.name, self.features, most)
         return cases
 
     def parts(self, data: Any, labels: Any = None) -> Iterator[Labelled]:
@@ -159,27 +160,27 @@ def long_of(parameters: Mapping[str, Any]) -> LongCases:
     return LongCases(target, time, case, parameters.get("features", ()))
 
 
-def check_readable(cases: Labelled, features: int, steps: int | None) -> None:
+def check_readable(found: int, longest: int, name: str, features: int, steps: int | None) -> None:
     """Refuse sequences that a model cannot read.
 
     Args:
-        cases: the sequences.
+        found: F of the sequences.
+        longest: T of the longest of them.
+        name: what they are called.
         features: F of those that the model learns from.
         steps: T of the longest of them, where the model reads at most so many.
 
     Raises:
         DataError: they have other features, or are longer.
     """
-    found, longest = len(cases.cube.names), int(cases.cube.lengths.max())
     if found != features:
         raise DataError(
-            f"The training sequences have {counted(features, 'feature')}, those of {cases.name} "
-            f"{found}."
+            f"The training sequences have {counted(features, 'feature')}, those of {name} {found}."
         )
     if steps is not None and longest > steps:
         raise DataError(
             f"With shuffle the model reads at most the {steps} steps of its training sequences; "
-            f"one of {cases.name} has {longest}. Shorten it, or fit with shuffle=False."
+            f"one of {name} has {longest}. Shorten it, or fit with shuffle=False."
         )
 
 

@@ -17,8 +17,9 @@ from gatework.data.splits import check_long_enough, default_context, split
 from gatework.data.stream import Stream
 from gatework.data.words import counted
 from gatework.errors import DataError
-from gatework.tasks import classify
 from gatework.tasks.arguments import cell_of
+from gatework.tasks.classify_cases import checked
+from gatework.tasks.classify_cases import overview as overview_of_cases
 from gatework.tasks.classify_problem import stratified
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.problem import validated
@@ -130,10 +131,10 @@ def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
 
 def _classes(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     cases = load_labelled(data)
-    _, targets = np.unique(classify.checked(cases.labels), return_inverse=True)
+    _, targets = np.unique(checked(cases.labels), return_inverse=True)
     _, held = stratified(targets, model.validation, model.seed)
     words = f"{len(held)} of the {counted(len(cases), 'sequence')}, drawn class by class"
-    return Judged(words, classify.overview(cases), (cases.cube.values, targets), {}), len(held)
+    return Judged(words, overview_of_cases(cases), (cases.cube.values, targets), {}), len(held)
 
 
 def _steps(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
