@@ -144,14 +144,10 @@ def predict(model: Path, data: str, out: Path | None, buffer: int | None = None)
     from gatework.tasks.classify import Classifier
 
     classifier = Classifier.load(model)
-    if buffer is None:
-        cases = _read(classifier, data)
-        source, notes = cases, cases.cube.notes
-    else:
-        source = classifier.open_stream(data, buffer)
-        notes = source.notes
-    print_notes(plain_console(stderr=True), notes)
-    write_tables(classifier.predict_tables(source), out, "classes")
+    source: Any = None if buffer is None else classifier.open_stream(data, buffer)
+    cases = _read(classifier, data) if source is None else None
+    print_notes(plain_console(stderr=True), cases.cube.notes if cases else source.notes)
+    write_tables(classifier.predict_tables(cases or source), out, "classes")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

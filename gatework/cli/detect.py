@@ -84,7 +84,8 @@ def prepare(
     )  # fmt: skip
 
     def ends_of(cube: Cube) -> NDArray[np.int64]:
-        return np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+        found: NDArray[np.int64] = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+        return found
 
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]

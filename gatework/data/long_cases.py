@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gatework.data.cases import Labelled
 from gatework.data.columns import Columns, Names, as_list
@@ -52,7 +53,7 @@ class LongCases:
             )
         if self.target in (first, *others):
             raise DataError(f"Column {self.target!r} is named as the class and as a feature.")
-        label = [self.target] if self.target in there else []
+        label = [self.target] if self.target and self.target in there else []
         # Settled: a classifier watches numbers alone, and no distance between rows.
         return Columns(first, self.time, self.id, (*others, *label), categories=label, settled=True)
 
@@ -75,8 +76,8 @@ class LongCases:
             return Labelled(_trimmed(cube), None, name)
         place = cube.names.index(self.target)
         codes, levels = cube.values[..., place], np.array(cube.levels[place], dtype=np.str_)
-        there = ~np.isnan(codes)
-        known = there.any(axis=1)
+        there: NDArray[np.bool_] = ~np.isnan(codes)
+        known: NDArray[np.bool_] = np.any(there, axis=1)
         if not known.any():
             return Labelled(_without(cube, place), None, name)
         if not known.all():
@@ -107,6 +108,6 @@ def _without(cube: Cube, place: int) -> Cube:
 
 def _trimmed(cube: Cube) -> Cube:
     """Without the steps at the ends of the series that hold nothing; a first step stays."""
-    seen = ~np.isnan(cube.values).all(axis=2)
-    ends = np.where(seen.any(axis=1), seen.shape[1] - seen[:, ::-1].argmax(axis=1), 1)
+    seen: NDArray[np.bool_] = np.any(~np.isnan(cube.values), axis=2)
+    ends = np.where(np.any(seen, axis=1), seen.shape[1] - seen[:, ::-1].argmax(axis=1), 1)
     return cube.until(ends.astype(np.int64))

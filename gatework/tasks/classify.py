@@ -131,8 +131,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         is_stream, long = isinstance(X, Stream), long_of(vars(self))
         if is_stream and y is not None:
             raise DataError("A stream brings its classes (target); leave y out.")
-        pieces = pieces_of(X) if is_stream else [load_labelled(X, y, long)]
-        found = Gathered.of(load_labelled(piece, None, long) for piece in pieces)
+        data = None if is_stream else load_labelled(X, y, long)
+        found = self.gathered(X) if data is None else Gathered.of([data])
         if found.labels is None and self.target is not None:
             raise DataError(
                 f"{found.name} has no class in a column {self.target!r}, and a classifier learns "
@@ -159,24 +159,24 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             )
 
         # One scale for all cases, ids or not: how large a case is may tell its class.
-        how = {"method": self.scaling, "levels": False, "per": "global"}
+        how = (self.scaling, False, "global")
         problem: ClassifyProblem | Streamed[ClassifyProblem]
-        if is_stream:
+        if data is None:
             stream = X.through(lambda cube: long.labelled(cube).cube)
             survey = Survey(stream, look)
-            first, scaler = survey.first, Scaler.joined(survey.pieces(), **how)
+            first, scaler = survey.first, Scaler.joined(survey.pieces(), *how)
             model = self._model(first, scaler, classes, targets, found.lengths)
             problem = Streamed(model.network, lambda n: problem_of(n, stream[n]), survey.sizes)
-            notes, data, more = survey.notes, survey.marks, {"rows": X.cuts}
+            notes, marks, more = survey.notes, survey.marks, {"rows": X.cuts}
         else:
-            first = pieces[0].cube
-            scaler = Scaler.fit(first, look(0, first)[0], **how)
+            first = data.cube
+            scaler = Scaler.fit(first, look(0, first)[0], *how)
             model = self._model(first, scaler, classes, targets, found.lengths)
             problem = problem_of(0, first)
-            notes, data, more = [*first.notes], [problem.cases.inputs.numpy()], {}
+            notes, marks, more = [*first.notes], [problem.cases.inputs.numpy()], {}
         shape = {key: str(getattr(self, key)) for key in SHAPES_A_RUN} | more
         words = found.overview()
-        identity = self._identity(model.cell, shape, words, *data, targets)
+        identity = self._identity(model.cell, shape, words, *marks, targets)
         progress = self._run(problem, identity, folder, resume, watcher)
         notes = [*notes, *self._notes(classes, targets, parts.validation)]
         # Only now, so that a fit that fails leaves an earlier one as it was.
