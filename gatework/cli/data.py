@@ -38,6 +38,9 @@ Category = Annotated[
     list[str] | None,
     typer.Option(help="Input column of numbers that are categories (text is anyway); repeatable."),
 ]
+Buffer = Annotated[
+    int | None, typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows.")
+]
 
 
 def check(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli.data import Buffer, Data, Feature, Id, Target, Time, one_or_many
 from gatework.cli.jobs import Job
 from gatework.cli.options import (
     BatchSize,
@@ -22,9 +22,14 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    WindowsPerEpoch,
 )
-from gatework.cli.runs import plain_console, print_notes, write_table
+from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
 
@@ -61,12 +66,15 @@ def prepare(
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
     schedule: Schedule = Settings.schedule,
+    windows_per_epoch: WindowsPerEpoch = None,
     seed: Seed = Settings.seed,
     device: Device = None,
+    buffer: Buffer = None,
 ) -> Job:
     """Learn how series go, score each of their steps, write a report of the anomalies."""
     import numpy as np
 
+    from gatework.data.cube import Cube
     from gatework.data.doctor import overview
     from gatework.inspect.detect_report import summarise
     from gatework.tasks.detect import Detector
@@ -76,33 +84,38 @@ def prepare(
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
         contamination="auto" if contamination is None else contamination, epochs=epochs,
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
-        seed=seed, device=device,
+        seed=seed, device=device, windows_per_epoch=windows_per_epoch,
     )  # fmt: skip
-    cube = model.load_data(data)
-    ends = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+
+    def ends_of(cube: Cube) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+        return found
+
+    stream = None if buffer is None else model.open_stream(data, buffer)
+    cube = model.load_data(data) if stream is None else stream[0]
+    ends = ends_of(cube)
     return Job(
         model,
-        cube.until(ends),
+        cube.until(ends) if stream is None else stream.until(ends_of),
         [
             overview(cube),
             *(f"note: {note}" for note in cube.notes),
             f"Learns from the first {train:.0%} of each series and scores all of it.",
         ],
-        [],
+        [] if stream is None else [stream.first_words()],
         lambda fitted: summarise(fitted, cube, ends, Path(data).name),
         _print_result,
     )
 
 
-def predict(model: Path, data: str, out: Path | None) -> None:
+def predict(model: Path, data: str, out: Path | None, buffer: int | None = None) -> None:
     """The score of each step and whether it is anomalous, as a table."""
     from gatework.tasks.detect import Detector
 
     detector = Detector.load(model)
-    cube = detector.model_.load(data)
-    table = detector.predict_table(cube)
-    print_notes(plain_console(stderr=True), cube.notes)
-    write_table(table, out, "steps")
+    source = opened(data, detector.model_, buffer)
+    print_notes(plain_console(stderr=True), source.notes)
+    write_tables(detector.predict_tables(source), out, "steps")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

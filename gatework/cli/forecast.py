@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from gatework.cli.data import (
+    Buffer,
     Category,
     Data,
     Feature,
@@ -33,10 +35,14 @@ from gatework.cli.options import (
     Patience,
     Schedule,
     Seed,
+    WindowsPerEpoch,
 )
-from gatework.cli.runs import plain_console, print_notes, write_table
+from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.errors import DataError
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
@@ -72,6 +78,13 @@ def prepare(
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
     ] = "point",
+    reads_target: Annotated[
+        bool,
+        typer.Option(
+            "--reads-target/--no-reads-target",
+            help="Read the past of the target, or forecast it from the other inputs alone.",
+        ),
+    ] = True,
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -84,12 +97,10 @@ def prepare(
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
     schedule: Schedule = Settings.schedule,
+    windows_per_epoch: WindowsPerEpoch = None,
     seed: Seed = Settings.seed,
     device: Device = None,
-    buffer: Annotated[
-        int | None,
-        typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
-    ] = None,
+    buffer: Buffer = None,
 ) -> Job:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.doctor import overview
@@ -105,8 +116,9 @@ def prepare(
         target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
-        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
-        learning_rate=learning_rate, schedule=schedule, seed=seed, device=device,
+        form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, seed=seed,
+        device=device, windows_per_epoch=windows_per_epoch,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
@@ -117,10 +129,10 @@ def prepare(
     if stream is None:
         check_scored(model.get_params(deep=False), known, cube)  # not only after the training
     else:
-        plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
+        plan.append(stream.first_words())
     return Job(
         model,
-        known if stream is None else stream.without(test, horizon),
+        known if stream is None else stream.until(lambda piece: held_out(piece, horizon, test)),
         [overview(cube), *(f"note: {note}" for note in cube.notes)],
         [*plan, f"Reads {read} steps, forecasts {horizon}."],
         lambda fitted: summarise(fitted, cube, begin, Path(data).name),
@@ -136,24 +148,26 @@ def predict(
     buffer: int | None = None,
 ) -> None:
     """The steps after the end of each series, as a table; with a coverage, with intervals."""
-    from gatework.data.stream import Stream
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    if buffer is None:
-        cube = forecaster.model_.load(data)
-        table, notes = forecaster.predict_table(cube, coverage), cube.notes
-    else:
-        stream = Stream.open(data, forecaster.model_.columns, buffer)
-        table, notes = forecaster.predict_table(stream, coverage), (stream.words(),)
-    print_notes(plain_console(stderr=True), notes)
-    if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
+    source = opened(data, forecaster.model_, buffer)
+    blind = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal blind
+        for table in forecaster.predict_tables(source, coverage):
+            blind += table.column(table.num_columns - 1).null_count // forecaster.horizon
+            yield table
+
+    print_notes(plain_console(stderr=True), source.notes)
+    write_tables(tables(), out, "forecasts")
+    if blind:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "
             f"no forecast.",
             file=sys.stderr,
         )
-    write_table(table, out, "forecasts")
 
 
 def backtest(

@@ -27,5 +27,8 @@ LearningRate = Annotated[float, typer.Option(min=0.0, help="Of AdamW.")]
 Schedule = Annotated[
     str, typer.Option(help="How the learning rate goes: constant, or cosine, down to 0.")
 ]
+WindowsPerEpoch = Annotated[
+    int | None, typer.Option(min=1, help="Windows of an epoch, drawn anew. (default: all)")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")]
