@@ -1,6 +1,7 @@
 """Series whose training part says little: a late one, a constant one, an empty feature."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_tools import named, sine
 
@@ -8,6 +9,7 @@ import gatework as gw
 from gatework.data import load_cube
 from gatework.data.scaling import COMMON, Scaler
 from gatework.data.splits import split
+from gatework.errors import DataError
 from gatework.tasks.judging import judged
 from gatework.tasks.surprise import KNOWN
 
@@ -118,6 +120,21 @@ def test_a_late_series_makes_no_detector_blind(kind):
         gw.Detector(kind, context=8), load_cube(panel(STEPS - 8)), {"hidden_size": (4, 8)}
     )
     assert words.words == "the last 36 steps with a value of 3 series"
+
+
+def test_a_series_of_one_step_beside_others_is_scored_and_dated():
+    stamps = pd.date_range("2024-01-01", periods=40, freq="h")
+    table = pd.DataFrame({"id": "a", "time": stamps, "y": sine(40, noise=0.3)})
+    one = pd.DataFrame({"id": "b", "time": pd.to_datetime(["2024-01-05"]), "y": [3.0]})
+    table = pd.concat([table, one], ignore_index=True)
+    roles = {"target": "y", "time": "time", "id": "id"}
+    model = gw.Detector(hidden_size=2, context=8, epochs=1, **roles).fit(table)
+    found = model.predict_table(table)
+    # Its one stamp is a midnight, and shown with its hour as the others are.
+    assert found.column("time").to_pylist() == table["time"].dt.to_pydatetime().tolist()
+    assert found.column("score").to_pylist()[-1] == 0.0
+    with pytest.raises(DataError, match="no two steps with a value"):
+        gw.Detector(hidden_size=2, context=4, epochs=1).fit([[NAN, NAN, 1.0, NAN, NAN, 2.0]])
 
 
 def test_the_order_of_series_does_not_matter_to_what_a_detector_knows_of_all():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gatework.data import uneven
 from gatework.data.columns import Columns
 from gatework.data.times import Step, plain
-from gatework.data.zones import Zone
+from gatework.data.zones import Zone, whole
 from gatework.errors import DataError
 
 
@@ -104,21 +104,23 @@ class Cube:
         ahead = np.arange(steps)
         if self.stamps is not None:
             return self._shown([end + ahead for end in self.lengths])
-        parts = zip(self.starts, self.lengths, strict=True)
-        moved = np.concatenate([self.step.add(start, end + ahead) for start, end in parts])
-        if self.zone is None:
-            return pa.array(plain(moved))
-        return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
+        return self._dated([end + ahead for end in self.lengths])
 
     def all_times(self) -> pa.Array:
         """The time stamps of all steps, one series behind the other, as the table's."""
         if self.stamps is not None:
             return self._shown([np.arange(steps) for steps in self.lengths])
-        parts = [
-            replace(self, starts=(start,), lengths=np.zeros(1, np.int64)).times_after(int(steps))
-            for start, steps in zip(self.starts, self.lengths, strict=True)
-        ]
-        return pa.chunked_array(parts)
+        return self._dated([np.arange(steps) for steps in self.lengths])
+
+    def _dated(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
+        """Stamps of regular steps, of some of each series: all of one kind."""
+        parts = zip(self.starts, index, strict=True)
+        moved = np.concatenate([self.step.add(start, steps) for start, steps in parts])
+        if self.zone is not None:
+            return self.zone.written(self.zone.moments(moved) if self.step.whole_days else moved)
+        # Hours are shown by every step of hours, not by those alone that are no midnight.
+        is_shorter = self.step.kind == "microseconds" and not self.step.whole_days
+        return pa.array(whole(moved) if is_shorter else plain(moved))
 
     def _shown(self, index: Sequence[NDArray[np.int64]]) -> pa.Array:
         """Stamps of irregular rows, of some steps of each series; empty where not known."""

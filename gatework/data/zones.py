@@ -58,13 +58,13 @@ class Zone:
         """Moments (UTC) as the column has its stamps: text with an offset, or typed."""
         if self.between is None:
             return self._typed(moments)
-        texts = _whole(self.clock(moments)).astype(str)
+        texts = whole(self.clock(moments)).astype(str)
         return pa.array([f"{t.replace('T', self.between)}{self.name}" for t in texts])
 
     def _typed(self, moments: Moments) -> pa.Array:
-        whole = _whole(moments)
-        return pa.array(whole.astype(np.int64)).cast(
-            pa.timestamp(np.datetime_data(whole.dtype)[0], self.name)
+        shown = whole(moments)
+        return pa.array(shown.astype(np.int64)).cast(
+            pa.timestamp(np.datetime_data(shown.dtype)[0], self.name)
         )
 
     def _asked(self, question: Callable[[], pa.Array]) -> Moments:
@@ -88,7 +88,7 @@ def _offset(name: str) -> np.timedelta64 | None:
     return None if found is None else np.timedelta64(found)
 
 
-def _whole(times: Moments) -> Moments:
+def whole(times: Moments) -> Moments:
     """The same in seconds, where no fraction is lost by that."""
     seconds = times.astype("datetime64[s]")
     return seconds if (seconds == times).all() else times.astype("datetime64[us]")

@@ -20,6 +20,7 @@ from gatework.data.scaling import Scaler, enough
 from gatework.data.series import stacked
 from gatework.data.splits import Split
 from gatework.data.stream import Stream
+from gatework.data.table import together
 from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
@@ -32,6 +33,9 @@ from gatework.tasks.streaming import Streamed, Survey
 from gatework.training.drawn import Drawn
 from gatework.training.loop import Watcher
 
+TOO_LITTLE = (
+    "The training part holds no two steps with a value, one behind the other; more data are needed."
+)
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
@@ -219,10 +223,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
     ) -> Self:
         """Train a model's network, and keep it with what is fitted beside it."""
         if not problem.train_size:
-            raise DataError(
-                "The training part holds no two steps with a value, one behind the other; more "
-                "data are needed."
-            )
+            raise DataError(TOO_LITTLE)
         limited = self._limited(problem)
         notes += limited.words() if isinstance(limited, Drawn) else []
         progress = self._run(problem, identity, folder, resume, watcher)
@@ -272,7 +273,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
         A column of the data that is called like one of these is called ``value of ...``.
         """
-        return pa.concat_tables(self.predict_tables(X))
+        return together(list(self.predict_tables(X)))
 
     def predict_tables(self, X: Any) -> Iterator[pa.Table]:
         """``predict_table`` of each piece of a stream, one after the other; else of the data."""
@@ -344,7 +345,9 @@ def _few(cube: Cube, cut: Split, context: int) -> tuple[list[str], list[str]]:
 
 
 def _words(short: Sequence[str], late: Sequence[str], count: int, context: int) -> list[str]:
-    """Which of so many series these are, in words."""
+    """Which of so many series these are, in words; raises where all of them tell nothing."""
+    if len(late) == count:
+        raise DataError(TOO_LITTLE)
     found = []
     for names, what in (
         (short, f"{context} steps for training (context)"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatework.data.cube import Cube, pieces_of
+from gatework.data.table import together
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
@@ -91,7 +92,7 @@ class Predictions(Estimator):
         With a ``coverage`` the ends of ``predict_interval`` follow as ``low`` and ``high``. A
         target that is called like one of the others is called ``forecast`` there.
         """
-        return _together(list(self.predict_tables(X, coverage)))
+        return together(list(self.predict_tables(X, coverage)))
 
     def predict_tables(self, X: Any, coverage: float | None = None) -> Iterator[pa.Table]:
         """``predict_table`` of each piece of a stream, one after the other; else of the data."""
@@ -168,14 +169,3 @@ class Predictions(Estimator):
     def score(self, X: Any, y: None = None) -> float:
         """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
-
-
-def _together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
-    times = [table.schema.field("time") for table in tables]
-    # Days, seconds, microseconds: in the order of their names too.
-    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
-    place = tables[0].schema.get_field_index("time")
-    return pa.concat_tables(
-        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
-    )
