@@ -21,6 +21,7 @@ from gatework.cli.options import (
     LearningRate,
     Patience,
     Seed,
+    WindowsPerEpoch,
 )
 from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.training.settings import Settings
@@ -63,6 +64,7 @@ def prepare(
     patience: Patience = Settings.patience,
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
+    windows_per_epoch: WindowsPerEpoch = None,
     seed: Seed = Settings.seed,
     device: Device = None,
     buffer: Buffer = None,
@@ -80,7 +82,7 @@ def prepare(
         features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
         contamination="auto" if contamination is None else contamination, epochs=epochs,
         patience=patience, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-        device=device,
+        device=device, windows_per_epoch=windows_per_epoch,
     )  # fmt: skip
 
     def ends_of(cube: Cube) -> NDArray[np.int64]:

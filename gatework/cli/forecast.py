@@ -34,6 +34,7 @@ from gatework.cli.options import (
     LearningRate,
     Patience,
     Seed,
+    WindowsPerEpoch,
 )
 from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.errors import DataError
@@ -94,6 +95,7 @@ def prepare(
     patience: Patience = Settings.patience,
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
+    windows_per_epoch: WindowsPerEpoch = None,
     seed: Seed = Settings.seed,
     device: Device = None,
     buffer: Buffer = None,
@@ -114,6 +116,7 @@ def prepare(
         calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
         form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device,
+        windows_per_epoch=windows_per_epoch,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]

@@ -24,5 +24,8 @@ Patience = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Examples per step.")]
 LearningRate = Annotated[float, typer.Option(min=0.0, help="Of AdamW.")]
+WindowsPerEpoch = Annotated[
+    int | None, typer.Option(min=1, help="Windows of an epoch, drawn anew. (default: all)")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda. (default: the best)")]

@@ -31,7 +31,7 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
     ),
-    "memory": COUNT,
+    **dict.fromkeys(("memory", "windows_per_epoch"), COUNT),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
     **dict.fromkeys(("bidirectional", "shuffle", "relative", "reads_target"), FLAG),
@@ -53,7 +53,8 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id")  # None: worked out
+# None: worked out, or without.
+OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id", "windows_per_epoch")
 
 
 def cell_of(cell: CellLike) -> Spec:

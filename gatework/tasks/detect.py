@@ -29,13 +29,14 @@ from gatework.tasks.detect_problem import DetectProblem, parts_of
 from gatework.tasks.detect_stream import DetectStream
 from gatework.tasks.estimator import SCALINGS, Estimator
 from gatework.tasks.streaming import Streamed, Survey
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Watcher
 
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "kind", "hidden_size", "num_layers", "context", "scaling", "dropout", "forget_bias",
-    "validation",
+    "validation", "windows_per_epoch",
 )  # fmt: skip
 
 
@@ -71,6 +72,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         forget_bias: initial bias of the forget gate, for cells that have one.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
             ``gatework.training.settings.Settings``.
+        windows_per_epoch: windows that an epoch trains on, drawn anew for each by the seed, and at
+            most so many that it is validated on, evenly spread; ``None``: all.
         validation: share of each series, at its end, that decides when to stop, and whose errors
             scores begin to compare with; 0: the training part's, which are smaller.
 
@@ -99,6 +102,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
     memory: int = 8000
     quiet: int = 0
     contamination: str | float = "auto"
+    windows_per_epoch: int | None = None
 
     def fit(
         self,
@@ -219,6 +223,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
                 "The training part holds no two steps with a value, one behind the other; more "
                 "data are needed."
             )
+        limited = self._limited(problem)
+        notes += limited.words() if isinstance(limited, Drawn) else []
         progress = self._run(problem, identity, folder, resume, watcher)
         held = bool(problem.validation_size)
         model = model.calibrated(cubes, lambda cube: self._cut(cube).train * held)

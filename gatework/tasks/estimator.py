@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,11 @@ from gatework.equations.spec import to_dict
 from gatework.errors import ModelError
 from gatework.tasks import saving
 from gatework.training.checkpoint import Progress
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Problem, Watcher, fit
 from gatework.training.settings import Settings
 
+P = TypeVar("P", bound=Problem)
 SCALINGS = ("standard", "none")  # where no logarithm makes sense, nor quartiles
 
 
@@ -182,6 +184,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
         return self
 
+    def _limited(self, problem: P) -> P | Drawn:
+        """The problem with so many examples of an epoch as are asked for."""
+        most = getattr(self, "windows_per_epoch", None)
+        return problem if most is None else Drawn(problem, int(most))
+
     def _run(
         self,
         problem: Problem,
@@ -193,7 +200,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Train; the network ends with the weights of the best epoch, and is to be used."""
         settings = Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
         place = None if folder is None else Path(folder)
-        progress = fit(problem, settings, place, resume, identity, watcher)
+        progress = fit(self._limited(problem), settings, place, resume, identity, watcher)
         problem.model.eval()
         return progress
 

@@ -38,12 +38,13 @@ from gatework.tasks.problem import (
     validation_loss,
 )
 from gatework.tasks.streaming import Streamed
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Watcher
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
-    "relative", "reads_target", "dropout", "scaling", "per",
+    "relative", "reads_target", "dropout", "scaling", "per", "windows_per_epoch",
 )  # fmt: skip
 
 
@@ -95,6 +96,8 @@ class Forecaster(Predictions):
         loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, clip, patience, seed, device: see
             ``gatework.training.settings.Settings``.
+        windows_per_epoch: windows that an epoch trains on, drawn anew for each by the seed, and at
+            most so many that it is validated on, evenly spread; ``None``: all.
         validation: share of each series, at its end, that decides when to stop; 0: none.
 
     Attributes:
@@ -129,6 +132,7 @@ class Forecaster(Predictions):
     head: str = "point"
     quantiles: Sequence[float] = (0.1, 0.5, 0.9)
     loss: str = "mae"
+    windows_per_epoch: int | None = None
 
     def fit(
         self,
@@ -238,7 +242,9 @@ class Forecaster(Predictions):
         else:
             notes += model.reader.words(model.context, model.horizon)
         before = deepcopy(model.network.state_dict())
-        loss = validation_loss(problem) if earlier else np.inf
+        limited = self._limited(problem)
+        notes += limited.words() if isinstance(limited, Drawn) else []
+        loss = validation_loss(limited) if earlier else np.inf
         progress = self._run(problem, identity, folder, resume, watcher)
         best, done = progress.best_epoch, len(earlier)
         if np.isfinite(loss):

@@ -115,7 +115,9 @@ def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     check_long_enough(cube, cut, longest, model.horizon)
     rows, _ = validated(cube, cut, (shortest, longest), model.horizon, not model.reads_target)
     alone, _ = validated(cube, cut, (shortest, shortest), model.horizon, not model.reads_target)
-    words = f"the last {counted(len(rows), 'window')} of {len(np.unique(rows))} series"
+    most = model.windows_per_epoch or len(rows)
+    words = f"{most} of " if most < len(rows) else ""
+    words += f"the last {counted(len(rows), 'window')} of {len(np.unique(rows))} series"
     if shortest < longest:
         words += f", the same for every context from {shortest} to {longest} steps"
         left = len(alone) - len(rows)
@@ -144,6 +146,8 @@ def _steps(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     known = later & ~np.isnan(cube.values).all(axis=2)
     rows, count = int(known.any(axis=1).sum()), int(known.sum())
     words = f"the last {counted(count, 'step')} with a value of {rows} series"
+    most = model.windows_per_epoch
+    words += f", in at most {counted(most, 'window')}" if most else ""
     return Judged(words, overview(cube), (cube.values,), {}), count
 
 
