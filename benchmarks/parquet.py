@@ -24,8 +24,8 @@ import pyarrow.parquet
 STEPS = 500  # of each series
 INPUTS = 6
 GROWTH = (1, 2, 4)
-BUFFER = 50_000
-GROUP = 25_000  # rows of a row group
+BUFFER = 25_000
+GROUP = 12_500  # rows of a row group
 TASKS, WAYS = ("forecast", "classify", "detect"), ("pieces", "whole")
 COLUMNS = ("import", *(f"{task}, {way}" for task in TASKS for way in WAYS))
 
@@ -79,7 +79,7 @@ def fit(path: Path, column: str) -> None:
 def main() -> None:
     """Print the table, or run one fit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=125_000, help="of the smallest file")
+    parser.add_argument("--rows", type=int, default=60_000, help="of the smallest file")
     parser.add_argument("--child", nargs=2, metavar=("PATH", "COLUMN"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
