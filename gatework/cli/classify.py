@@ -9,20 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Buffer, Feature, Id, Time
+from gatework.cli import options
 from gatework.cli.jobs import Job
-from gatework.cli.options import (
-    BatchSize,
-    Cell,
-    Device,
-    Epochs,
-    HiddenSize,
-    Layers,
-    LearningRate,
-    Patience,
-    Schedule,
-    Seed,
-)
 from gatework.cli.runs import plain_console, print_notes, write_tables
 from gatework.errors import DataError
 from gatework.training.settings import CASES_A_STEP, Settings
@@ -49,12 +37,12 @@ def prepare(
     target: Annotated[
         str | None, typer.Option(help="Column of the classes, of a long table.")
     ] = None,
-    time: Time = None,
-    id: Id = None,
-    feature: Feature = None,
-    cell: Cell = "lstm",
-    hidden_size: HiddenSize = 64,
-    layers: Layers = 1,
+    time: options.Time = None,
+    id: options.Id = None,
+    feature: options.Feature = None,
+    cell: options.Cell = "lstm",
+    hidden_size: options.HiddenSize = 64,
+    layers: options.Layers = 1,
     bidirectional: Annotated[
         bool, typer.Option("--bidirectional", help="Read in both directions.")
     ] = False,
@@ -70,14 +58,14 @@ def prepare(
     ] = False,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
     dropout: Annotated[float, typer.Option(min=0.0, help="Behind every layer.")] = 0.0,
-    epochs: Epochs = Settings.epochs,
-    patience: Patience = Settings.patience,
-    batch_size: BatchSize = CASES_A_STEP,
-    learning_rate: LearningRate = Settings.learning_rate,
-    schedule: Schedule = Settings.schedule,
-    seed: Seed = Settings.seed,
-    device: Device = None,
-    buffer: Buffer = None,
+    epochs: options.Epochs = Settings.epochs,
+    patience: options.Patience = Settings.patience,
+    batch_size: options.BatchSize = CASES_A_STEP,
+    learning_rate: options.LearningRate = Settings.learning_rate,
+    schedule: options.Schedule = Settings.schedule,
+    seed: options.Seed = Settings.seed,
+    device: options.Device = None,
+    buffer: options.Buffer = None,
 ) -> Job:
     """Fit a classifier of sequences, score it on a test file, write a report."""
     from gatework.inspect.class_report import summarise

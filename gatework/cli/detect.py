@@ -9,21 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Buffer, Data, Feature, Id, Target, Time, one_or_many
+from gatework.cli import options
 from gatework.cli.jobs import Job
-from gatework.cli.options import (
-    BatchSize,
-    Cell,
-    Device,
-    Epochs,
-    HiddenSize,
-    Layers,
-    LearningRate,
-    Patience,
-    Schedule,
-    Seed,
-    WindowsPerEpoch,
-)
 from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.training.settings import Settings
 
@@ -35,11 +22,11 @@ FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --t
 
 
 def prepare(
-    data: Data,
-    target: Target = None,
-    time: Time = None,
-    id: Id = None,
-    feature: Feature = None,
+    data: options.Data,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    feature: options.Feature = None,
     train: Annotated[
         float,
         typer.Option(
@@ -48,9 +35,9 @@ def prepare(
     ] = 0.5,
     kind: Annotated[str, typer.Option(help="forecast or autoencoder.")] = "forecast",
     context: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 64,
-    cell: Cell = "lstm",
-    hidden_size: HiddenSize = 32,
-    layers: Layers = 1,
+    cell: options.Cell = "lstm",
+    hidden_size: options.HiddenSize = 32,
+    layers: options.Layers = 1,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
     memory: Annotated[int, typer.Option(min=20, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
@@ -61,15 +48,15 @@ def prepare(
         typer.Option(help="Share of the steps learnt from to call anomalous. (default: by chance)"),
     ] = None,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
-    epochs: Epochs = Settings.epochs,
-    patience: Patience = Settings.patience,
-    batch_size: BatchSize = Settings.batch_size,
-    learning_rate: LearningRate = Settings.learning_rate,
-    schedule: Schedule = Settings.schedule,
-    windows_per_epoch: WindowsPerEpoch = None,
-    seed: Seed = Settings.seed,
-    device: Device = None,
-    buffer: Buffer = None,
+    epochs: options.Epochs = Settings.epochs,
+    patience: options.Patience = Settings.patience,
+    batch_size: options.BatchSize = Settings.batch_size,
+    learning_rate: options.LearningRate = Settings.learning_rate,
+    schedule: options.Schedule = Settings.schedule,
+    windows_per_epoch: options.WindowsPerEpoch = None,
+    seed: options.Seed = Settings.seed,
+    device: options.Device = None,
+    buffer: options.Buffer = None,
 ) -> Job:
     """Learn how series go, score each of their steps, write a report of the anomalies."""
     import numpy as np
@@ -80,11 +67,11 @@ def prepare(
     from gatework.tasks.detect import Detector
 
     model = Detector(
-        kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
-        features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
-        contamination="auto" if contamination is None else contamination, epochs=epochs,
-        patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
-        seed=seed, device=device, windows_per_epoch=windows_per_epoch,
+        kind, cell, hidden_size, layers, context, target=options.one_or_many(target), time=time,
+        id=id, features=tuple(feature or ()), short=short, memory=memory, quiet=quiet,
+        contamination="auto" if contamination is None else contamination, scaling=scaling,
+        epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate,
+        schedule=schedule, windows_per_epoch=windows_per_epoch, seed=seed, device=device,
     )  # fmt: skip
 
     def ends_of(cube: Cube) -> NDArray[np.int64]:

@@ -11,32 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import (
-    Buffer,
-    Category,
-    Data,
-    Feature,
-    Future,
-    Id,
-    Static,
-    Target,
-    Time,
-    one_or_many,
-)
+from gatework.cli import options
 from gatework.cli.jobs import Job
-from gatework.cli.options import (
-    BatchSize,
-    Cell,
-    Device,
-    Epochs,
-    HiddenSize,
-    Layers,
-    LearningRate,
-    Patience,
-    Schedule,
-    Seed,
-    WindowsPerEpoch,
-)
 from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.errors import DataError
 from gatework.training.settings import Settings
@@ -53,15 +29,15 @@ BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refi
 
 
 def prepare(
-    data: Data,
+    data: options.Data,
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
-    target: Target = None,
-    time: Time = None,
-    id: Id = None,
-    feature: Feature = None,
-    future: Future = None,
-    static: Static = None,
-    category: Category = None,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    feature: options.Feature = None,
+    future: options.Future = None,
+    static: options.Static = None,
+    category: options.Category = None,
     calendar: Annotated[
         list[str] | None,
         typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
@@ -69,9 +45,9 @@ def prepare(
     context: Annotated[
         int | None, typer.Option(min=1, help="Steps to read. (default: two seasons)")
     ] = None,
-    cell: Cell = "lstm",
-    hidden_size: HiddenSize = 32,
-    layers: Layers = 1,
+    cell: options.Cell = "lstm",
+    hidden_size: options.HiddenSize = 32,
+    layers: options.Layers = 1,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
     form: Annotated[str, typer.Option(help="direct, recursive or encoder_decoder.")] = "direct",
@@ -92,15 +68,15 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
-    epochs: Epochs = Settings.epochs,
-    patience: Patience = Settings.patience,
-    batch_size: BatchSize = Settings.batch_size,
-    learning_rate: LearningRate = Settings.learning_rate,
-    schedule: Schedule = Settings.schedule,
-    windows_per_epoch: WindowsPerEpoch = None,
-    seed: Seed = Settings.seed,
-    device: Device = None,
-    buffer: Buffer = None,
+    epochs: options.Epochs = Settings.epochs,
+    patience: options.Patience = Settings.patience,
+    batch_size: options.BatchSize = Settings.batch_size,
+    learning_rate: options.LearningRate = Settings.learning_rate,
+    schedule: options.Schedule = Settings.schedule,
+    windows_per_epoch: options.WindowsPerEpoch = None,
+    seed: options.Seed = Settings.seed,
+    device: options.Device = None,
+    buffer: options.Buffer = None,
 ) -> Job:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.doctor import overview
@@ -113,12 +89,13 @@ def prepare(
         raise DataError(f"--test {test} steps hold no forecast of --horizon {horizon} steps.")
     model = Forecaster(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
-        target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
+        target=options.one_or_many(target), time=time, id=id, features=tuple(feature or ()),
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
-        calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
-        form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
-        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, seed=seed,
-        device=device, windows_per_epoch=windows_per_epoch,
+        calendar=calendar == ["auto"] or tuple(calendar or ()), season=season, scaling=scaling,
+        per=per, form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        windows_per_epoch=windows_per_epoch,
+        seed=seed, device=device,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
@@ -172,7 +149,7 @@ def predict(
 
 def backtest(
     model: Annotated[Path, typer.Argument(help="The folder that `gatework fit forecast` wrote.")],
-    data: Data,
+    data: options.Data,
     folds: Annotated[int, typer.Option(min=1, help="Places to forecast from.")] = 5,
     stride: Annotated[
         int | None, typer.Option(min=1, help="Steps between them. (default: the horizon)")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatework.cli.data import Buffer
+from gatework.cli import options
 from gatework.cli.runs import PAGE, SUMMARY
 from gatework.errors import DataError, ModelError
 
@@ -33,7 +33,7 @@ def predict(
         float | None,
         typer.Option(help="Share of the values that intervals shall hold, as 0.9: low and high."),
     ] = None,
-    buffer: Buffer = None,
+    buffer: options.Buffer = None,
 ) -> None:
     """Forecast what follows each series, tell the class of each sequence, or score each step."""
     if out is not None and out.suffix not in (".csv", ".parquet"):

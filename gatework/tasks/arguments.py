@@ -57,15 +57,8 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = (
-    "context",
-    "season",
-    "forget_bias",
-    "target",
-    "time",
-    "id",
-    "windows_per_epoch",
-)  # None: worked out
+# None: worked out, or without.
+OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id", "windows_per_epoch")
 
 
 def cell_of(cell: CellLike) -> Spec:

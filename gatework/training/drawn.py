@@ -1,4 +1,4 @@
-"""Epochs of some examples: where there are more than an epoch needs, some are drawn anew for each."""
+"""Epochs of some examples, drawn anew for each: where there are more than an epoch needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatework.training.loop import InParts, Problem
 
 @dataclass
 class Drawn:
-    """A ``loop.Problem`` of which every epoch trains on some examples, drawn anew without repetition.
+    """A ``loop.Problem`` of which every epoch trains on some examples, drawn anew, each once.
 
     It is validated on at most as many, evenly spread, the same in every epoch.
 
