@@ -94,8 +94,7 @@ def prepare(
         calendar=calendar == ["auto"] or tuple(calendar or ()), season=season, scaling=scaling,
         per=per, form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
         batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
-        windows_per_epoch=windows_per_epoch,
-        seed=seed, device=device,
+        windows_per_epoch=windows_per_epoch, seed=seed, device=device,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
