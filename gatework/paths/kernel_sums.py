@@ -90,7 +90,7 @@ class Sums:
     def add_rows(self, to: Tensor, found: Tensor, part: Sum) -> None:
         """Add padded rows to plain ones, or put them there."""
         size = len(to) // part.count
-        padded = found.unflatten(0, (part.count, -1))[:, :size]
+        padded = torch.unflatten(found, 0, (part.count, -1))[:, :size]
         mine = to.view(padded.shape)
         mine.add_(padded) if self.begun[part.stem] else mine.copy_(padded)
 
