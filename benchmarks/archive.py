@@ -29,7 +29,7 @@ import gatework as gw
 from gatework.data.archive import read_split
 from gatework.data.cases import Labelled
 from gatework.data.labelled import load_labelled
-from gatework.tasks.classify import overview
+from gatework.tasks.classify_cases import overview
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "ucr_uea"

@@ -24,7 +24,8 @@ PLAIN = {"epochs": 6, "batch_size": 13, "device": "cpu"}
 STOPS = PLAIN | {"epochs": 60, "patience": 2, "learning_rate": 0.1}
 DROPOUT = PLAIN | {"num_layers": 2, "dropout": 0.5}
 DOUBLES = ("double", "norm", "sequences")
-FITS = {"plain": PLAIN, "stops": STOPS, "clipped": PLAIN | {"clip": 1e-3}}
+FITS = {"plain": PLAIN, "stops": STOPS, "clipped": PLAIN | {"clip": 1e-3},
+        "drawn": PLAIN | {"windows_per_epoch": 29}}  # fmt: skip
 
 
 def found(model):

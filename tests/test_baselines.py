@@ -92,7 +92,12 @@ def test_wide_contexts_are_read_by_the_target_alone(monkeypatch):
     monkeypatch.setattr(baselines, "WIDEST", 14)  # of 15
     model = LinearModel.fit(windows_of(values), reader)
     assert torch.equal(model.weight, alone.weight)
+    (said,) = reader.words(5, 3)
+    assert "at most 14 numbers of a window, and this one holds 15: it reads the last 5" in said
     monkeypatch.setattr(baselines, "WIDEST", 2)
+    model = quick(context=5, epochs=1, features="x1").fit(values[..., :2])
+    assert any("this one holds 10: it reads the last 2 values of the" in n for n in model.notes_)
+    assert not reader.words(0, 3)
     assert LinearModel.fit(windows_of(values), reader).weight.shape == (2, 3)
     monkeypatch.setattr(baselines, "MOST_WINDOWS", 10)
     monkeypatch.setattr(baselines, "AT_ONCE", 3)

@@ -214,11 +214,12 @@ def test_a_loss_is_the_weighted_cross_entropy():
     targets = np.unique(y, return_inverse=True)[1]
     problem = ClassifyProblem(
         model.network_,
-        model.model_.cases(load_labelled(X)),
+        model.model_.cases(load_labelled(X).cube),
         {"train": torch.tensor([5, 0, 3])},
         torch.from_numpy(targets),
         torch.tensor([0.5, 3.0]),
         ["'fast'", "'slow'"],
+        list(map(str, range(len(X)))),
     )
     losses = problem.losses(torch.tensor([2, 0]), "train").detach().numpy()
     probabilities = model.predict_proba([X[3], X[5]])

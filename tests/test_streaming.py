@@ -7,7 +7,6 @@ import torch
 from cli_tools import done, refused
 from data_tools import quick, same_weights
 
-import gatework as gw
 from gatework.data import Columns, load_cube
 from gatework.data.encoding import Encoding
 from gatework.data.scaling import Scaler
@@ -15,7 +14,8 @@ from gatework.data.splits import split
 from gatework.data.stream import Stream
 from gatework.errors import DataError, TrainingError
 from gatework.tasks.problem import problem_of
-from gatework.tasks.streaming import PARTS, StreamedProblem
+from gatework.tasks.streaming import PARTS, Streamed
+from gatework.training.epoch_order import epoch_order
 
 NAN = float("nan")
 ROLES = {"target": "sold", "time": "day", "id": "shop", "features": "rain", "future": "price",
@@ -95,12 +95,13 @@ def streamed(file, **arguments):
     """A fitted model, and its windows from pieces and from the whole table."""
     model = quick(**ROLES, **arguments).fit(opened(file))
     stream, whole = opened(file), load_cube(file, Columns(**ROLES))
-    sizes = {part: [] for part in PARTS}
-    for cube in stream:
-        problem = problem_of(model.model_, cube, split(cube, 3, 0.2))
-        for part in PARTS:
-            sizes[part].append(len(problem.parts[part]))
-    pieces = StreamedProblem(model.model_, stream, 0.2, sizes)
+
+    def load(number):
+        return problem_of(model.model_, stream[number], split(stream[number], 3, 0.2))
+
+    loaded = [load(number) for number in range(len(stream))]
+    sizes = {part: [len(problem.parts[part]) for problem in loaded] for part in PARTS}
+    pieces = Streamed(model.network_, load, sizes)
     return model, pieces, problem_of(model.model_, whole, split(whole, 3, 0.2))
 
 
@@ -119,11 +120,12 @@ def test_losses_are_those_of_the_whole(file):
 def test_an_epoch_has_every_window_once_in_another_order_each_time(file):
     _, pieces, _ = streamed(file)
     generator = torch.Generator().manual_seed(0)
-    one, two = (list(pieces.orders(generator)) for _ in range(2))
+    parts, size = pieces.train_parts, pieces.train_size
+    one, two = (list(epoch_order(parts, size, generator)) for _ in range(2))
     for orders in (one, two):
         everything = torch.cat(orders)
         assert torch.equal(everything.sort().values, torch.arange(pieces.train_size))
-        assert len(orders) == len(pieces.stream)
+        assert sorted(map(len, orders)) == sorted(parts)
     assert not torch.equal(torch.cat(one), torch.cat(two))
 
 
@@ -159,13 +161,7 @@ def test_forecasts_of_pieces_are_those_of_the_whole(file):
 def test_what_takes_no_pieces_says_what_to_do(file):
     stream = opened(file)
     model = quick(**ROLES, epochs=1).fit(stream)
-    for refuses in (
-        gw.Detector(**{k: ROLES[k] for k in ("target", "time", "id")}).fit,
-        gw.Classifier().fit,
-        model.evaluate,
-        model.continue_fit,
-        model.backtest,
-    ):
+    for refuses in (model.evaluate, model.continue_fit, model.backtest):
         with pytest.raises(DataError, match=r"Stream holds its data in pieces, which only fit and"):
             refuses(stream)
 
@@ -199,7 +195,7 @@ def test_the_command_line_fits_a_long_file_in_pieces(file, tmp_path):
 
 
 def test_the_test_part_can_be_cut_off(file):
-    stream = opened(file).without(5, 3)
+    stream = opened(file).until(lambda cube: cube.lengths - 5)
     whole = load_cube(file, Columns(**ROLES))
     lengths = np.concatenate([cube.lengths for cube in stream])
     assert lengths.tolist() == (whole.lengths - 5).tolist()

@@ -144,6 +144,7 @@ def test_the_command_that_is_told_fits_the_same_model(tmp_path, monkeypatch):
     horizon = ("--horizon", "3", "--device", "cpu")
     said = done("tune", "forecast", data, *columns, *words, *asked, *rest, *horizon, "--out", "run")
     assert "the same for every context from 4 to 8 steps" in said.out
+    assert said.out.count("note: Of the calendar weekday are read.") == 1  # found by the fit
     hand = by_hand(said.out)
     assert {"--form", "--context", "--learning-rate", "my shops.csv"} <= {*hand, hand[2][-12:]}
     monkeypatch.setattr(report, "render", lambda summary: "")  # drawn once

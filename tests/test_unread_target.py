@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cli_tools import done
 from data_tools import quick, sine
 
 import gatework as gw
+from gatework.cli import forecast
+from gatework.cli.jobs import typed
 from gatework.data import Columns, load_cube
 from gatework.data.splits import split
 from gatework.errors import DataError
@@ -121,3 +124,20 @@ def test_windows_to_judge_by_need_nothing_seen_of_the_target():
             f"the last {counts[-1]} window"
         )
     assert counts[1] > counts[0]
+
+
+def test_the_command_line_says_it_too(tmp_path):
+    table = tmp_path / "basins.csv"
+    basins(60).to_csv(table, index=False)
+    columns = ("--target", "flow", "--time", "day", "--id", "basin", "--feature", "rain")
+    small = ("--horizon", 2, "--context", 4, "--hidden-size", 3, "--epochs", 1, "--device", "cpu")
+    run = tmp_path / "run"
+    done("fit", "forecast", table, *columns, *small, "--no-reads-target", "--out", run)
+    model = gw.Forecaster.load(run)
+    assert model.get_params()["reads_target"] is False
+    assert model.network_.inputs.layout.numbers == (1,)
+    assert "linear" in done("backtest", run, table, "--folds", 1).out
+    given = {"data": "basins.csv", "horizon": 2, "reads_target": False}
+    assert "--horizon 2 --no-reads-target --out" in typed("forecast", forecast.prepare, given, {})
+    given |= {"reads_target": True}
+    assert "reads-target" not in typed("forecast", forecast.prepare, given, {})

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gatework.cli import options
 from gatework.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,32 +21,6 @@ CHECK_EXAMPLE = (
 )
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
 
-Data = Annotated[
-    str, typer.Argument(help="A CSV or Parquet file, or a bundled series: airpassengers, sunspots.")
-]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(help="Column to forecast; give it again for one series per column."),
-]
-Time = Annotated[str | None, typer.Option(help="Column of time stamps.")]
-Id = Annotated[str | None, typer.Option(help="Column that tells the series apart.")]
-Feature = Annotated[
-    list[str] | None,
-    typer.Option(help="Further input column, known up to the present; give it again for more."),
-]
-Future = Annotated[
-    list[str] | None,
-    typer.Option(help="Input column that is known for the steps to forecast too; repeatable."),
-]
-Static = Annotated[
-    list[str] | None,
-    typer.Option(help="Input column that does not vary within a series; repeatable."),
-]
-Category = Annotated[
-    list[str] | None,
-    typer.Option(help="Input column of numbers that are categories (text is anyway); repeatable."),
-]
-
 
 def check(
     data: Annotated[
@@ -55,13 +30,13 @@ def check(
             "sequences as fit classify reads them."
         ),
     ],
-    target: Target = None,
-    time: Time = None,
-    id: Id = None,
-    feature: Feature = None,
-    future: Future = None,
-    static: Static = None,
-    category: Category = None,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    feature: options.Feature = None,
+    future: options.Future = None,
+    static: options.Static = None,
+    category: options.Category = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast.")] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Steps to read.")] = None,
 ) -> None:
@@ -71,7 +46,7 @@ def check(
     from gatework.data.columns import Columns
 
     columns = Columns(
-        one_or_many(target), time, id, tuple(feature or ()), tuple(future or ()),
+        options.one_or_many(target), time, id, tuple(feature or ()), tuple(future or ()),
         tuple(static or ()), tuple(category or ()),
     )  # fmt: skip
     if is_archive(Path(data)):
@@ -95,27 +70,18 @@ def _cases(path: Path) -> list[Finding]:
     """What labelled sequences are, their test part too, as ``fit classify`` would find them."""
     from gatework.data.archive import read_split
     from gatework.data.doctor import ERROR, NOTE, OK, WARNING, Finding
-    from gatework.tasks.classify import check_scored, overview
+    from gatework.tasks.classify_cases import Gathered, check_scored
 
-    training, test = read_split(path)
-    findings = [Finding(OK, f"{training.name}: {overview(training)}")]
-    if test is not None:
-        findings.append(Finding(OK, f"The test part: {overview(test)}"))
-    parts = [training] if test is None else [training, test]
-    notes = dict.fromkeys(note for part in parts for note in part.cube.notes)
+    training, *test = (Gathered.of([part]) for part in read_split(path) if part is not None)
+    findings = [Finding(OK, f"{training.name}: {training.overview()}")]
+    findings += [Finding(OK, f"The test part: {part.overview()}") for part in test]
+    notes = dict.fromkeys(note for part in (training, *test) for note in part.notes)
     findings += [Finding(NOTE, note) for note in notes]
     if training.labels is None:
         findings.append(Finding(WARNING, "No classes: they can be told, and not learnt from."))
-    elif test is not None:
+    for part in test if training.labels is not None else ():
         try:
-            check_scored(test, training, shuffle=False)
+            check_scored(part, training, shuffle=False)
         except DataError as error:
             findings.append(Finding(ERROR, str(error)))
     return findings
-
-
-def one_or_many(target: list[str] | None) -> str | list[str] | None:
-    """A repeated option as the estimators take it: none, one name, or several."""
-    if not target:
-        return None
-    return target[0] if len(target) == 1 else target

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import Data, Id, Time, one_or_many
+from gatework.cli import options
 from gatework.cli.jobs import Job
-from gatework.cli.options import (
-    BatchSize,
-    Cell,
-    Device,
-    Dropout,
-    Epochs,
-    HiddenSize,
-    Layers,
-    LearningRate,
-    Patience,
-    Schedule,
-    Seed,
-    Validation,
-)
-from gatework.cli.runs import plain_console, print_notes, write_table
+from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FIT_EXAMPLE = "Example: gatework fit detect machine.csv --target temperature --time stamp --out run"
 Watched = Annotated[
@@ -40,10 +30,10 @@ WatchedToo = Annotated[
 
 
 def prepare(
-    data: Data,
+    data: options.Data,
     target: Watched = None,
-    time: Time = None,
-    id: Id = None,
+    time: options.Time = None,
+    id: options.Id = None,
     feature: WatchedToo = None,
     train: Annotated[
         float,
@@ -51,13 +41,13 @@ def prepare(
             min=0.01, max=1.0, help="Share of each series, from its begin, that is learnt from."
         ),
     ] = 0.5,
-    validation: Validation = None,
+    validation: options.Validation = None,
     kind: Annotated[str, typer.Option(help="forecast or autoencoder.")] = "forecast",
     context: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 64,
-    cell: Cell = "lstm",
-    hidden_size: HiddenSize = 32,
-    layers: Layers = 1,
-    dropout: Dropout = 0.0,
+    cell: options.Cell = "lstm",
+    hidden_size: options.HiddenSize = 32,
+    layers: options.Layers = 1,
+    dropout: options.Dropout = 0.0,
     short: Annotated[int, typer.Option(min=0, help="Steps of the short mean; 0: none.")] = 20,
     memory: Annotated[int, typer.Option(min=20, help="Steps to compare with, at most.")] = 8000,
     quiet: Annotated[
@@ -68,54 +58,62 @@ def prepare(
         typer.Option(help="Share of the steps learnt from to call anomalous. (default: by chance)"),
     ] = None,
     scaling: Annotated[str, typer.Option(help="standard or none.")] = "standard",
-    epochs: Epochs = Settings.epochs,
-    patience: Patience = Settings.patience,
-    batch_size: BatchSize = Settings.batch_size,
-    learning_rate: LearningRate = Settings.learning_rate,
-    schedule: Schedule = Settings.schedule,
-    seed: Seed = Settings.seed,
-    device: Device = None,
+    epochs: options.Epochs = Settings.epochs,
+    patience: options.Patience = Settings.patience,
+    batch_size: options.BatchSize = Settings.batch_size,
+    learning_rate: options.LearningRate = Settings.learning_rate,
+    schedule: options.Schedule = Settings.schedule,
+    windows_per_epoch: options.WindowsPerEpoch = None,
+    seed: options.Seed = Settings.seed,
+    device: options.Device = None,
+    buffer: options.Buffer = None,
 ) -> Job:
     """Learn how series go, score each of their steps, write a report of the anomalies."""
     import numpy as np
 
+    from gatework.data.cube import Cube
     from gatework.data.doctor import overview
     from gatework.inspect.detect_report import summarise
     from gatework.tasks.detect import Detector
 
     model = Detector(
-        kind, cell, hidden_size, layers, context, target=one_or_many(target), time=time, id=id,
-        features=tuple(feature or ()), short=short, memory=memory, quiet=quiet, scaling=scaling,
+        kind, cell, hidden_size, layers, context, target=options.one_or_many(target), time=time,
+        id=id, features=tuple(feature or ()), short=short, memory=memory, quiet=quiet,
+        contamination="auto" if contamination is None else contamination, scaling=scaling,
         dropout=dropout, validation=Detector.validation if validation is None else validation,
-        contamination="auto" if contamination is None else contamination, epochs=epochs,
-        patience=patience, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
-        seed=seed, device=device,
+        epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate,
+        schedule=schedule, windows_per_epoch=windows_per_epoch, seed=seed, device=device,
     )  # fmt: skip
-    cube = model.load_data(data)
-    ends = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+
+    def ends_of(cube: Cube) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = np.maximum(np.ceil(cube.lengths * train).astype(np.int64), 1)
+        return found
+
+    stream = None if buffer is None else model.open_stream(data, buffer)
+    cube = model.load_data(data) if stream is None else stream[0]
+    ends = ends_of(cube)
     return Job(
         model,
-        cube.until(ends),
+        cube.until(ends) if stream is None else stream.until(ends_of),
         [
             overview(cube),
             *(f"note: {note}" for note in cube.notes),
             f"Learns from the first {train:.0%} of each series and scores all of it.",
         ],
-        [],
+        [] if stream is None else [stream.first_words()],
         lambda fitted: summarise(fitted, cube, ends, Path(data).name),
         _print_result,
     )
 
 
-def predict(model: Path, data: str, out: Path | None) -> None:
+def predict(model: Path, data: str, out: Path | None, buffer: int | None = None) -> None:
     """The score of each step and whether it is anomalous, as a table."""
     from gatework.tasks.detect import Detector
 
     detector = Detector.load(model)
-    cube = detector.model_.load(data)
-    table = detector.predict_table(cube)
-    print_notes(plain_console(stderr=True), cube.notes)
-    write_table(table, out, "steps")
+    source = opened(data, detector.model_, buffer)
+    print_notes(plain_console(stderr=True), source.notes)
+    write_tables(detector.predict_tables(source), out, "steps")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatework.cli.data import (
-    Category,
-    Data,
-    Feature,
-    Future,
-    Id,
-    Static,
-    Target,
-    Time,
-    one_or_many,
-)
+from gatework.cli import options
 from gatework.cli.jobs import Job
-from gatework.cli.options import (
-    BatchSize,
-    Cell,
-    Device,
-    Dropout,
-    Epochs,
-    HiddenSize,
-    Layers,
-    LearningRate,
-    Patience,
-    Schedule,
-    Seed,
-    Validation,
-)
-from gatework.cli.runs import plain_console, print_notes, write_table
+from gatework.cli.runs import opened, plain_console, print_notes, write_tables
 from gatework.errors import DataError
 from gatework.training.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FIT_EXAMPLE = (
     "Example: gatework fit forecast sales.csv --target sold --time day --id shop --horizon 14 "
@@ -49,15 +29,15 @@ BACKTEST_EXAMPLE = "Example: gatework backtest run sales.csv --folds 4 --no-refi
 
 
 def prepare(
-    data: Data,
+    data: options.Data,
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
-    target: Target = None,
-    time: Time = None,
-    id: Id = None,
-    feature: Feature = None,
-    future: Future = None,
-    static: Static = None,
-    category: Category = None,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    feature: options.Feature = None,
+    future: options.Future = None,
+    static: options.Static = None,
+    category: options.Category = None,
     calendar: Annotated[
         list[str] | None,
         typer.Option(help="auto, or minute, hour, weekday, day, month, yearday; repeatable."),
@@ -66,10 +46,10 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Steps to read. (default: two seasons, or three horizons)"),
     ] = None,
-    cell: Cell = "lstm",
-    hidden_size: HiddenSize = 32,
-    layers: Layers = 1,
-    dropout: Dropout = 0.0,
+    cell: options.Cell = "lstm",
+    hidden_size: options.HiddenSize = 32,
+    layers: options.Layers = 1,
+    dropout: options.Dropout = 0.0,
     scaling: Annotated[str, typer.Option(help="standard, robust, log or none.")] = "standard",
     per: Annotated[str, typer.Option(help="A scale for each series, or one: global.")] = "series",
     loss: Annotated[str, typer.Option(help="mae, mse or huber, of the head point.")] = "mae",
@@ -77,6 +57,13 @@ def prepare(
     head: Annotated[
         str, typer.Option(help="point, quantile, normal, student_t or negative_binomial.")
     ] = "point",
+    reads_target: Annotated[
+        bool,
+        typer.Option(
+            "--reads-target/--no-reads-target",
+            help="Read the past of the target, or forecast it from the other inputs alone.",
+        ),
+    ] = True,
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season. (default: by the time stamps)")
     ] = None,
@@ -84,18 +71,16 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Steps held out at the end of each series. (default: 15 %)"),
     ] = None,
-    validation: Validation = None,
-    epochs: Epochs = Settings.epochs,
-    patience: Patience = Settings.patience,
-    batch_size: BatchSize = Settings.batch_size,
-    learning_rate: LearningRate = Settings.learning_rate,
-    schedule: Schedule = Settings.schedule,
-    seed: Seed = Settings.seed,
-    device: Device = None,
-    buffer: Annotated[
-        int | None,
-        typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows."),
-    ] = None,
+    validation: options.Validation = None,
+    epochs: options.Epochs = Settings.epochs,
+    patience: options.Patience = Settings.patience,
+    batch_size: options.BatchSize = Settings.batch_size,
+    learning_rate: options.LearningRate = Settings.learning_rate,
+    schedule: options.Schedule = Settings.schedule,
+    windows_per_epoch: options.WindowsPerEpoch = None,
+    seed: options.Seed = Settings.seed,
+    device: options.Device = None,
+    buffer: options.Buffer = None,
 ) -> Job:
     """Fit a forecaster, score it on held-out steps beside naive forecasts, write a report."""
     from gatework.data.doctor import overview
@@ -110,11 +95,12 @@ def prepare(
         cell=cell, hidden_size=hidden_size, num_layers=layers, horizon=horizon, context=context,
         loss=loss, dropout=dropout,
         validation=Forecaster.validation if validation is None else validation,
-        target=one_or_many(target), time=time, id=id, features=tuple(feature or ()), season=season,
+        target=options.one_or_many(target), time=time, id=id, features=tuple(feature or ()),
         future=tuple(future or ()), static=tuple(static or ()), categories=tuple(category or ()),
-        calendar=calendar == ["auto"] or tuple(calendar or ()), scaling=scaling, per=per,
-        form=form, head=head, epochs=epochs, patience=patience, batch_size=batch_size,
-        learning_rate=learning_rate, schedule=schedule, seed=seed, device=device,
+        calendar=calendar == ["auto"] or tuple(calendar or ()), season=season, scaling=scaling,
+        per=per, form=form, head=head, reads_target=reads_target, epochs=epochs, patience=patience,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        windows_per_epoch=windows_per_epoch, seed=seed, device=device,
     )  # fmt: skip
     stream = None if buffer is None else model.open_stream(data, buffer)
     cube = model.load_data(data) if stream is None else stream[0]
@@ -125,10 +111,10 @@ def prepare(
     if stream is None:
         check_scored(model.get_params(deep=False), known, cube)  # not only after the training
     else:
-        plan.append(f"This and the scores are of the first of {len(stream)} pieces of {data}.")
+        plan.append(stream.first_words())
     return Job(
         model,
-        known if stream is None else stream.without(test, horizon),
+        known if stream is None else stream.until(lambda piece: held_out(piece, horizon, test)),
         [overview(cube), *(f"note: {note}" for note in cube.notes)],
         [*plan, f"Reads {read} steps, forecasts {horizon}."],
         lambda fitted: summarise(fitted, cube, begin, Path(data).name),
@@ -144,29 +130,31 @@ def predict(
     buffer: int | None = None,
 ) -> None:
     """The steps after the end of each series, as a table; with a coverage, with intervals."""
-    from gatework.data.stream import Stream
     from gatework.tasks.forecast import Forecaster
 
     forecaster = Forecaster.load(model)
-    if buffer is None:
-        cube = forecaster.model_.load(data)
-        table, notes = forecaster.predict_table(cube, coverage), cube.notes
-    else:
-        stream = Stream.open(data, forecaster.model_.columns, buffer)
-        table, notes = forecaster.predict_table(stream, coverage), (stream.words(),)
-    print_notes(plain_console(stderr=True), notes)
-    if blind := table.column(table.num_columns - 1).null_count // forecaster.horizon:
+    source = opened(data, forecaster.model_, buffer)
+    blind = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal blind
+        for table in forecaster.predict_tables(source, coverage):
+            blind += table.column(table.num_columns - 1).null_count // forecaster.horizon
+            yield table
+
+    print_notes(plain_console(stderr=True), source.notes)
+    write_tables(tables(), out, "forecasts")
+    if blind:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "
             f"no forecast.",
             file=sys.stderr,
         )
-    write_table(table, out, "forecasts")
 
 
 def backtest(
     model: Annotated[Path, typer.Argument(help="The folder that `gatework fit forecast` wrote.")],
-    data: Data,
+    data: options.Data,
     folds: Annotated[int, typer.Option(min=1, help="Places to forecast from.")] = 5,
     stride: Annotated[
         int | None, typer.Option(min=1, help="Steps between them. (default: the horizon)")

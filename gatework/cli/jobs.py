@@ -91,10 +91,10 @@ def typed(task: str, prepare: Prepare, given: dict[str, Any], chosen: dict[str, 
     words = ["gatework", "fit", task, str(given[data.name])]
     for option in options:
         value = (given | chosen).get(option.name, option.default)
-        is_off = value is None or value is False
+        is_off = value is None or (value is False and option.default is not True)
         if is_off or (value == option.default and option.name not in chosen):
             continue
-        name = f"--{option.name.replace('_', '-')}"
+        name = f"--{'no-' if value is False else ''}{option.name.replace('_', '-')}"
         for one in value if isinstance(value, list) else [value]:
-            words += [name] if one is True else [name, str(one)]
+            words += [name] if isinstance(one, bool) else [name, str(one)]
     return shlex.join([*words, "--out", "by-hand"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gatework.cli import options
 from gatework.cli.runs import PAGE, SUMMARY
 from gatework.errors import DataError, ModelError
 
@@ -32,9 +33,7 @@ def predict(
         float | None,
         typer.Option(help="Share of the values that intervals shall hold, as 0.9: low and high."),
     ] = None,
-    buffer: Annotated[
-        int | None, typer.Option(min=1, help="Read a long Parquet file in pieces of so many rows.")
-    ] = None,
+    buffer: options.Buffer = None,
 ) -> None:
     """Forecast what follows each series, tell the class of each sequence, or score each step."""
     if out is not None and out.suffix not in (".csv", ".parquet"):
@@ -50,10 +49,10 @@ def predict(
     task = task_of(model)
     if task not in commands:
         raise ModelError(f"{model} holds a model for {task!r}, expected {' or '.join(commands)}.")
-    for name, given in (("--coverage", coverage), ("--buffer", buffer)):
-        if given is not None and task != "forecast":
-            raise DataError(f"{name} is for forecasts; {model} holds a model for {task!r}.")
-    commands[task](model, data, out, *((coverage, buffer) if task == "forecast" else ()))
+    more: dict[str, Any] = {} if coverage is None else {"coverage": coverage}
+    if more and task != "forecast":
+        raise DataError(f"--coverage is for forecasts; {model} holds a model for {task!r}.")
+    commands[task](model, data, out, buffer=buffer, **more)
 
 
 def report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,23 +21,52 @@ if TYPE_CHECKING:
 SUMMARY, PAGE = "summary.json", "report.html"
 
 
-def write_table(table: pa.Table, out: Path | None, what: str) -> None:
-    """Write a table as its ending says, or print it as CSV."""
+def write_tables(tables: Iterable[pa.Table], out: Path | None, what: str) -> None:
+    """Write the parts of a table, one after the other, as its ending says, or print it as CSV."""
     import pyarrow as pa
+    import pyarrow.csv
+
+    from gatework.training.files import appears_whole, is_main
+
+    if out is not None:
+        if is_main():
+            with appears_whole(out) as path:
+                rows = _write_parts(tables, path, out.suffix == ".parquet")
+            typer.echo(f"{rows} {what} written to {out}")
+        return
+    for number, table in enumerate(tables):
+        content = pa.BufferOutputStream()
+        options = pyarrow.csv.WriteOptions(include_header=not number)
+        pyarrow.csv.write_csv(table, content, options)
+        sys.stdout.write(content.getvalue().to_pybytes().decode())
+
+
+def _write_parts(tables: Iterable[pa.Table], path: Path, parquet: bool) -> int:
+    """Write them to a file; how many rows they have."""
     import pyarrow.csv
     import pyarrow.parquet
 
-    from gatework.training.files import write_whole
+    kind = pyarrow.parquet.ParquetWriter if parquet else pyarrow.csv.CSVWriter
+    parts, rows = iter(tables), 0
+    first = next(parts)
+    with path.open("wb") as file, kind(file, first.schema) as writer:
+        for table in chain([first], parts):
+            writer.write_table(table.cast(first.schema))
+            rows += table.num_rows
+    return rows
 
-    content = pa.BufferOutputStream()
-    parquet = out is not None and out.suffix == ".parquet"
-    (pyarrow.parquet.write_table if parquet else pyarrow.csv.write_csv)(table, content)
-    written = content.getvalue().to_pybytes()
-    if out is None:
-        sys.stdout.write(written.decode())
-        return
-    write_whole(out, written)
-    typer.echo(f"{table.num_rows} {what} written to {out}")
+
+def opened(data: str, model: Any, buffer: int | None) -> Any:
+    """The data of a forecaster or a detector, whole or in pieces; both have ``notes``.
+
+    Args:
+        data: a path or a bundled name.
+        model: what a fit left behind.
+        buffer: rows of a piece.
+    """
+    from gatework.data.stream import Stream
+
+    return model.load(data) if buffer is None else Stream.open(data, model.columns, buffer)
 
 
 def print_found(console: Console, summary: dict[str, Any], said: Iterable[str]) -> None:

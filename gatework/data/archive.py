@@ -102,7 +102,10 @@ def _ending(path: Path) -> str:
     ending = Path(path.name.removesuffix(PACKED)).suffix.lower()
     if ending not in ENDINGS:
         known = ", ".join((*ENDINGS, IDX))
-        raise DataError(f"{path} ends in {ending!r}; labelled series are {known}.")
+        raise DataError(
+            f"{path} ends in {ending!r}; labelled series are {known}. Of a long table name the "
+            f"columns (target, id and features)."
+        )
     return ending
 
 

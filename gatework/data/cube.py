@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,11 @@ class InPieces:
         raise NotImplementedError
 
 
+def pieces_of(data: Any) -> Iterable[Any]:
+    """The pieces of data that comes in some, else the data itself alone."""
+    return data if isinstance(data, InPieces) else [data]
+
+
 def check_whole(data: Any) -> None:
     """Refuse data of which not all is in memory.
 
@@ -33,9 +38,9 @@ def check_whole(data: Any) -> None:
     """
     if isinstance(data, InPieces):
         raise DataError(
-            f"{type(data).__name__} holds its data in pieces, which only fit and predict of a "
-            f"Forecaster take so. Give one piece (stream[0]), or one after another (for piece in "
-            f"stream), or the file itself where it fits into memory."
+            f"{type(data).__name__} holds its data in pieces, which only fit and what is told of "
+            f"each series by itself take so. Give one piece (stream[0]), or one after another (for "
+            f"piece in stream), or the file itself where it fits into memory."
         )
 
 

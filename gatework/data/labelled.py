@@ -12,11 +12,14 @@ from sklearn.utils.validation import check_array
 from gatework.data.archive import read_archive
 from gatework.data.cases import Labelled, cases_of
 from gatework.data.cube import Cube, check_whole
+from gatework.data.long_cases import LongCases
+from gatework.data.packed import PACKED
 from gatework.data.series import floats
+from gatework.data.table import PARQUET
 from gatework.errors import DataError
 
 
-def load_labelled(data: Any, labels: Any = None) -> Labelled:
+def load_labelled(data: Any, labels: Any = None, long: LongCases | None = None) -> Labelled:
     """Make cases of anything that holds sequences.
 
     Steps at the end in which every feature is missing are taken as padding and cut off, so a
@@ -28,11 +31,13 @@ def load_labelled(data: Any, labels: Any = None) -> Labelled:
             (T, F) or (T,) of different lengths; a cube; or labelled cases. Time comes before
             features: packages that write (N, F, T) want ``X.transpose(0, 2, 1)``.
         labels: (N,) the class of each, if the data does not bring it.
+        long: which column of a long table is what; where it names the ids, a data frame and the
+            path of a ``.csv`` or ``.parquet`` file are long tables.
 
     Raises:
         DataError: in one line, what is wrong and what to do.
     """
-    cases = _cases(data)
+    cases = _cases(data, long)
     if labels is None:
         return cases
     given = np.asarray(labels)
@@ -44,13 +49,16 @@ def load_labelled(data: Any, labels: Any = None) -> Labelled:
     return replace(cases, labels=given)
 
 
-def _cases(data: Any) -> Labelled:
+def _cases(data: Any, long: LongCases | None) -> Labelled:
     check_whole(data)
     if isinstance(data, Labelled):
         return data
     if isinstance(data, Cube):
-        return Labelled(data)
-    if isinstance(data, (str, Path)):
+        return Labelled(data) if long is None else long.labelled(data)
+    is_path = isinstance(data, (str, Path))
+    if long is not None and long.id is not None and (is_table(data) if is_path else is_frame(data)):
+        return long.read(data)
+    if is_path:
         return read_archive(data)
     if _is_ragged(data):
         parts = [floats(part) for part in data]
@@ -63,6 +71,16 @@ def _cases(data: Any) -> Labelled:
     if values.ndim > 3:
         raise DataError(f"Sequences are an array (N, T, F) or (N, T), got {values.shape}.")
     return cases_of([floats(v[:, None] if v.ndim == 1 else v) for v in values])
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether a path is that of a table, by its ending."""
+    return Path(path).name.lower().removesuffix(PACKED).endswith((".csv", ".tsv", *PARQUET))
+
+
+def is_frame(data: Any) -> bool:
+    """Whether it is a data frame, of any kind."""
+    return hasattr(data, "columns")
 
 
 def _in_words(error: Exception, data: Any) -> str:

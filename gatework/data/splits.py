@@ -84,20 +84,37 @@ def check_long_enough(cube: Cube, cut: Split, context: int, horizon: int) -> lis
             f"{cube.lengths[longest]} steps, {cut.train[longest]} of them for training{held}. Use "
             f"a shorter horizon or context, or more data."
         )
-    found = []
-    if short:
-        found.append(
-            f"{len(short)} of {len(cube.ids)} series have no training window of {needed} steps and "
-            f"are not trained on: {some([cube.ids[i] for i in short])}."
-        )
-    late = np.flatnonzero(~enough(cube.values[..., :1], cut.train) & (cut.train >= needed))
-    if len(late):
-        found.append(
-            f"{len(late)} of {len(cube.ids)} series have fewer than two values in their training "
-            f"part, which is too little for a scale; they are not validated on either: "
-            f"{some([cube.ids[i] for i in late])}."
-        )
-    return found
+    late = late_in(cube, cut, needed)
+    return [
+        *not_trained([cube.ids[i] for i in short], len(cube.ids), needed),
+        *not_validated(late, len(cube.ids)),
+    ]
+
+
+def late_in(cube: Cube, cut: Split, needed: int) -> list[str]:
+    """The series that have the steps that are needed, and too few values to be scaled by."""
+    few = ~enough(cube.values[..., :1], cut.train) & (cut.train >= needed)
+    return [cube.ids[i] for i in np.flatnonzero(few)]
+
+
+def not_trained(short: list[str], count: int, needed: int) -> list[str]:
+    """Which of so many series have no window of the steps that are needed, in words."""
+    if not short:
+        return []
+    return [
+        f"{len(short)} of {count} series have no training window of {needed} steps and are not "
+        f"trained on: {some(short)}."
+    ]
+
+
+def not_validated(late: list[str], count: int) -> list[str]:
+    """Which of so many series are not validated on either, in words."""
+    if not late:
+        return []
+    return [
+        f"{len(late)} of {count} series have fewer than two values in their training part, which "
+        f"is too little for a scale; they are not validated on either: {some(late)}."
+    ]
 
 
 def check_plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from gatework.data.columns import Columns
+from gatework.data.columns import Columns, as_list
 from gatework.data.cube import Cube, InPieces
 from gatework.data.load import load_cube
-from gatework.data.splits import held_out
 from gatework.data.table import Table
 from gatework.errors import DataError
 
 BUFFER = 1_000_000  # rows
+Change = Callable[[Cube], Cube]
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,24 @@ class Stream(InPieces):
     """Series of a long Parquet table, some of them in memory at a time; the pieces are cubes.
 
     The rows of each id have to stand together. A piece has as many whole series as fit into the
-    buffer; row groups are read for it and let go again. What stays in memory for the whole file
-    is of the order of its ids, not of its rows.
+    buffer when they stand side by side, each as long as the longest; row groups are read for it
+    and let go again. What stays in memory for the whole file is of the order of its ids, not of
+    its rows.
 
     Attributes:
         path: the file.
         columns: which column is what; those that the first piece was found to have.
         cuts: the first row of each piece, and the number of rows.
         buffer: rows of a piece, at most.
-        test, horizon: what is cut off of each series (see ``without``); horizon 0: nothing.
+        changes: what is done to each piece, one after the other (see ``through``).
     """
 
     path: Path
     columns: Columns
     cuts: tuple[int, ...]
     buffer: int
-    test: int | None = None
-    horizon: int = 0
+    changes: tuple[Change, ...] = ()
+    _names: list[str] | None = field(default=None, repr=False)  # columns that are read; None: all
     _groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)
 
     @classmethod
@@ -71,7 +72,10 @@ class Stream(InPieces):
         groups = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         cuts = _cuts([*firsts, int(groups[-1])], buffer, path)
         stream = cls(path, columns, cuts, buffer, _groups=groups)
-        return replace(stream, columns=stream[0].columns)
+        found = stream[0].columns
+        others = filter(None, [found.time, found.id])
+        names = [*as_list(found.target or ()), *others, *found.inputs]
+        return replace(stream, columns=found, _names=names)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -83,28 +87,49 @@ class Stream(InPieces):
         begin = int(np.searchsorted(self._groups, first, side="right")) - 1
         behind = int(np.searchsorted(self._groups, end, side="left"))
         with _opened(self.path) as file:
-            named = [self.columns.target, self.columns.time, self.columns.id]
-            wanted = None
-            if self.columns.settled:
-                targets, *others = named
-                wanted = [*(targets or ()), *filter(None, others), *self.columns.inputs]
-            rows = file.read_row_groups(list(range(begin, behind)), columns=wanted)
+            rows = file.read_row_groups(list(range(begin, behind)), columns=self._names)
         rows = rows.slice(first - int(self._groups[begin]), end - first)
         cube = load_cube(Table(rows, f"{self.path} (rows {first + 1} to {end})"), self.columns)
         del rows
         pa.default_memory_pool().release_unused()
-        return cube.until(held_out(cube, self.horizon, self.test)) if self.horizon else cube
+        for change in self.changes:
+            cube = change(cube)
+        return cube
 
     def __iter__(self) -> Iterator[Cube]:
         return (self[piece] for piece in range(len(self)))
 
-    def words(self) -> str:
+    @property
+    def notes(self) -> tuple[str]:
         """How it is read, in words."""
+        return (self.words(),)
+
+    def words(self) -> str:
+        """The same as one sentence."""
         return f"{self.path} is read in {len(self)} pieces of at most {self.buffer} rows."
 
-    def without(self, test: int | None, horizon: int) -> Self:
-        """The same without what ``held_out`` would hold out of each series."""
-        return replace(self, test=test, horizon=horizon)
+    def first_words(self) -> str:
+        """What is said and scored where that is of the first piece alone, in words."""
+        return f"This and the scores are of the first of {len(self)} pieces of {self.path}."
+
+    def through(self, change: Change) -> Self:
+        """The same with every piece as ``change`` makes it; it gets and gives whole series."""
+        return replace(self, changes=(*self.changes, change))
+
+    def until(self, ends: Callable[[Cube], NDArray[np.int64]]) -> Self:
+        """The same with each series up to where ``ends`` says; nothing of the rest is in it."""
+        return self.through(lambda cube: cube.until(ends(cube)))
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns of a Parquet file.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    with _opened(Path(path)) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
 
 
 def _opened(path: Path) -> pyarrow.parquet.ParquetFile:
@@ -144,8 +169,8 @@ def _first_rows(file: pyarrow.parquet.ParquetFile, name: str, path: Path) -> lis
 
 def _cuts(firsts: list[int], buffer: int, path: Path) -> tuple[int, ...]:
     """Where pieces begin, so that each holds as many whole series as the buffer can."""
-    edges = np.array(firsts)
-    longest = int(np.diff(edges).max(initial=0))
+    sizes = np.diff(firsts)
+    longest = int(sizes.max(initial=0))
     if not longest:
         raise DataError(f"{path} has no rows; nothing can be read from it.")
     if longest > buffer:
@@ -153,8 +178,10 @@ def _cuts(firsts: list[int], buffer: int, path: Path) -> tuple[int, ...]:
             f"A series of {path} has {longest} rows, more than the buffer of {buffer}. Use a "
             f"buffer that holds the longest series."
         )
-    cuts = [0]
-    while cuts[-1] < edges[-1]:
-        place = int(np.searchsorted(edges, cuts[-1] + buffer, side="right")) - 1
-        cuts.append(int(edges[place]))
-    return tuple(cuts)
+    cuts, series, longest = [], 0, buffer + 1
+    for first, size in zip(firsts, sizes.tolist(), strict=False):
+        series, longest = series + 1, max(longest, size)
+        if series * longest > buffer:  # side by side each takes as much as the longest
+            cuts.append(first)
+            series, longest = 1, size
+    return (*cuts, firsts[-1])

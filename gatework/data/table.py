@@ -7,6 +7,7 @@ numbers, times and ids by the functions below, so that a wrong value is found wi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,14 @@ def _checked(table: Table) -> Table:
     if table.arrow.num_columns == 0 or table.arrow.num_rows == 0:
         raise DataError(f"{table.name} has no rows; nothing can be read from it.")
     return table
+
+
+def together(tables: Sequence[pa.Table]) -> pa.Table:
+    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
+    times = [table.schema.field("time") for table in tables]
+    # Days, seconds, microseconds: in the order of their names too.
+    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
+    place = tables[0].schema.get_field_index("time")
+    return pa.concat_tables(
+        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
+    )

@@ -8,40 +8,42 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatework.data.cases import Labelled
+from gatework.data.cube import pieces_of
 from gatework.inspect import figures
 from gatework.inspect.maps import maps, plain
 from gatework.inspect.page import about_model
 from gatework.inspect.record import record
-from gatework.tasks.classify import Classifier, overview
+from gatework.tasks.classify import Classifier
 
 TASK = Classifier.task
 SETTINGS = ("hidden_size", "num_layers", "scaling", "seed")
 
 
-def summarise(model: Classifier, training: Labelled, scored: Labelled) -> dict[str, Any]:
+def summarise(model: Classifier, training: Any, scored: Any, name: str = "") -> dict[str, Any]:
     """Everything a report shows, JSON-ready.
 
     Args:
         model: a fitted classifier.
-        training: what it was fitted to.
-        scored: labelled sequences to score it on.
+        training: what it was fitted to: labelled sequences, or a stream of them.
+        scored: such to score it on.
+        name: what the data is called; else it is by its own name.
     """
+    learnt, told = model.gathered(training), model.gathered(scored)
     evaluation = model.evaluate(scored)
     unknown = evaluation.all_classes()[len(evaluation.classes) :]
     return {
         "task": TASK,
         "data": {
-            "name": training.name,
-            "training": overview(training),
-            "scored": overview(scored),
-            "overview": f"Training: {overview(training)} Scored: {overview(scored)}",
-            "notes": list(dict.fromkeys([*model.notes_, *scored.cube.notes])),
+            "name": name or learnt.name,
+            "training": learnt.overview(),
+            "scored": told.overview(),
+            "overview": f"Training: {learnt.overview()} Scored: {told.overview()}",
+            "notes": list(dict.fromkeys([*model.notes_, *told.notes])),
         },
         "model": {**about_model(model, SETTINGS), "reads": _reads(model)},
         "training": {"history": model.history_, "best_epoch": model.best_epoch_},
         "evaluation": {**evaluation.to_dict(), "unknown": [str(name) for name in unknown]},
-        "inside": None if model.network_.shuffle else _inside(model, scored),
+        "inside": None if model.network_.shuffle else _inside(model, scored, len(told.lengths)),
     }
 
 
@@ -72,18 +74,20 @@ def _reads(model: Classifier) -> str:
     return ", ".join(words)
 
 
-def _inside(model: Classifier, scored: Labelled) -> dict[str, Any]:
-    """Gates and states of the first layer over the last scored sequence."""
+def _inside(model: Classifier, data: Any, count: int) -> dict[str, Any]:
+    """Gates and states of the first layer over the last of so many scored sequences."""
     network = model.network_
+    *_, end = pieces_of(data)
+    scored = model.model_.load(end)
     last = len(scored) - 1
-    inputs, lengths = model.model_.cases(scored).batch(torch.tensor([last]))
+    inputs, lengths = model.model_.cases(scored.cube).batch(torch.tensor([last]))
     device = next(network.parameters()).device
     with torch.no_grad():
         steps, _ = network.steps_of(inputs.to(device), lengths)
         recording = record(network.recurrent, steps)
     assert scored.labels is not None  # they were scored
     return {
-        "title": f"feature 1 of sequence {last + 1}, of class {scored.labels[last]}",
+        "title": f"feature 1 of sequence {count}, of class {scored.labels[last]}",
         "series": plain(scored.cube.series(last)[:, 0]),
         **maps(recording),
     }

@@ -33,7 +33,7 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("horizon", "context", "season", "hidden_size", "num_layers", "epochs", "batch_size"), COUNT
     ),
-    **dict.fromkeys(("folds", "stride"), COUNT),
+    **dict.fromkeys(("folds", "stride", "windows_per_epoch"), COUNT),
     "memory": (WHOLE, lambda v: v >= WARM, f"a whole number from {WARM} on"),
     **dict.fromkeys(("validation", "dropout"), SHARE),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), SIZE),
@@ -57,7 +57,8 @@ RULES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "seed": (WHOLE, lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "forget_bias": (NUMBER, np.isfinite, "a number"),
 }
-OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id")  # None: worked out
+# None: worked out, or without.
+OPTIONAL = ("context", "season", "forget_bias", "target", "time", "id", "windows_per_epoch")
 
 
 def cell_of(cell: CellLike) -> Spec:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatework.data.cube import Cube
 from gatework.data.windows import Batch, Windows
+from gatework.data.words import counted
 from gatework.tasks.inputs import Layout, last_seen
 
 Array = NDArray[np.float64]
@@ -96,6 +97,17 @@ class Reader:
         if self._is_wide(context, horizon):
             return min(context, WIDEST) * self.layout.reads_target
         return self._all(context, horizon)
+
+    def words(self, context: int, horizon: int) -> list[str]:
+        """What is left out of windows of so many steps, in words."""
+        if not self._is_wide(context, horizon):
+            return []
+        size = self.size(context, horizon)
+        reads = f"the last {counted(size, 'value')} of the target alone" if size else "no input"
+        return [
+            f"The linear baseline takes at most {WIDEST} numbers of a window, and this one holds "
+            f"{self._all(context, horizon)}: it reads {reads}."
+        ]
 
     def _is_wide(self, context: int, horizon: int) -> bool:
         return self._all(context, horizon) > WIDEST

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
 from gatework.cells import CellLike, name_of
-from gatework.data.cases import Labelled
+from gatework.data.cube import Cube, pieces_of
 from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
-from gatework.data.words import check_choice, counted
+from gatework.data.stream import BUFFER, Stream, column_names
+from gatework.data.words import check_choice
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.classification import Classification
-from gatework.tasks.classify_model import ClassifyModel, check_readable, make_network
+from gatework.tasks.classify_cases import Gathered, Parts, checked
+from gatework.tasks.classify_model import ClassifyModel, long_of, make_network
 from gatework.tasks.classify_network import ClassifyNetwork
-from gatework.tasks.classify_problem import ClassifyProblem, stratified
+from gatework.tasks.classify_problem import ClassifyProblem
 from gatework.tasks.estimator import SCALINGS, Estimator
+from gatework.tasks.streaming import Streamed, Survey
 from gatework.training.loop import Watcher
 from gatework.training.settings import CASES_A_STEP
 
@@ -53,6 +56,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         cell: a cell class, description, name (``"lstm"``) or ``file.py:Class``.
         hidden_size: units of each layer and direction.
         num_layers: layers on top of each other.
+        target, time, id, features: columns of a long table, with a row for each step: the class
+            (the same in all rows of a sequence), time stamps, which sequence, and what is read.
         bidirectional: read each sequence in both directions.
         pool: ``"last"``, ``"mean"``, ``"max"`` or ``"attention"``, see ``gatework.Pool``.
         convolution: where three blocks of convolution stand: ``"beside"`` the stack, ``"before"``
@@ -86,6 +91,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     hidden_size: int = 64
     num_layers: int = 1
     _: KW_ONLY
+    target: str | None = None
+    time: str | None = None
+    id: str | None = None
+    features: str | Sequence[str] = ()
     bidirectional: bool = False
     pool: str = "last"
     convolution: str = "beside"
@@ -105,8 +114,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Train on all of ``X`` but its validation part, which is drawn class by class.
 
         Args:
-            X: an array (N, T, F) or (N, T), a list of arrays (T, F) of different lengths, or the
-                path of a file with classes (see ``data.labelled.load_labelled``).
+            X: an array (N, T, F) or (N, T), a list of arrays (T, F) of different lengths, the
+                path of a file with classes (see ``data.labelled.load_labelled``), a long table
+                (where ``id`` is given), or what ``open_stream`` gives, of a long table that is
+                larger than memory.
             y: (N,) the class of each sequence; needed unless ``X`` brings them.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -117,39 +128,74 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
         self._check()
-        data = load_labelled(X, y)
-        labels = checked(data.labels)
+        is_stream, long = isinstance(X, Stream), long_of(vars(self))
+        if is_stream and y is not None:
+            raise DataError("A stream brings its classes (target); leave y out.")
+        data = None if is_stream else load_labelled(X, y, long)
+        found = self.gathered(X) if data is None else Gathered.of([data])
+        if found.labels is None and self.target is not None:
+            raise DataError(
+                f"{found.name} has no class in a column {self.target!r}, and a classifier learns "
+                f"from classes."
+            )
+        labels = checked(found.labels)
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise DataError(
                 f"A classifier needs sequences of two classes or more; all are of one class, "
                 f"{str(classes[0])!r}."
             )
-        train, validation = stratified(targets, self.validation, self.seed)
-        lengths = data.cube.lengths.copy()
-        lengths[validation] = 0  # the scaling sees the training part alone
-        # One for all: what it has is no id of a sequence that is yet to be told.
-        scaler = Scaler.fit(data.cube, lengths, self.scaling, levels=False, per="global")
-        cell, features = cell_of(self.cell), len(data.cube.names)
-        parameters, steps = self.get_params(deep=False), int(data.cube.lengths.max())
-        network = make_network(cell, features, steps, len(classes), parameters)
-        counts = np.bincount(targets)
-        model = ClassifyModel(parameters, cell, classes, counts, features, steps, scaler, network)
-        cases = model.cases(data)
-        problem = ClassifyProblem(
-            network,
-            cases,
-            {"train": torch.from_numpy(train), "validation": torch.from_numpy(validation)},
-            torch.from_numpy(targets),
-            torch.from_numpy(self._weights(classes, labels[train])).float(),
-            [repr(str(name)) for name in classes],
-        )
-        notes = [*data.cube.notes, *self._notes(classes, targets, validation)]
-        shape = {key: str(getattr(self, key)) for key in SHAPES_A_RUN}
-        identity = self._identity(cell, shape, overview(data), cases.inputs.numpy(), targets)
+        parts = Parts.drawn(targets, found.edges, self.validation, self.seed)
+        weights = torch.from_numpy(self._weights(classes, labels[parts.train])).float()
+
+        def look(piece: int, cube: Cube) -> tuple[NDArray[np.int64], dict[str, int]]:
+            return parts.ends(piece, cube.lengths), parts.sizes(piece)
+
+        def problem_of(piece: int, cube: Cube) -> ClassifyProblem:
+            own = torch.from_numpy(targets[slice(*found.edges[piece : piece + 2])])
+            words = [repr(str(name)) for name in classes]
+            return ClassifyProblem(
+                model.network, model.cases(cube), parts.places(piece), own, weights, words, cube.ids
+            )
+
+        # One scale for all cases, ids or not: how large a case is may tell its class.
+        how = (self.scaling, False, "global")
+        problem: ClassifyProblem | Streamed[ClassifyProblem]
+        if data is None:
+            stream = X.through(lambda cube: long.labelled(cube).cube)
+            survey = Survey(stream, look)
+            first, scaler = survey.first, Scaler.joined(survey.pieces(), *how)
+            model = self._model(first, scaler, classes, targets, found.lengths)
+            problem = Streamed(model.network, lambda n: problem_of(n, stream[n]), survey.sizes)
+            notes, marks, more = survey.notes, survey.marks, {"rows": X.cuts}
+        else:
+            first = data.cube
+            scaler = Scaler.fit(first, look(0, first)[0], *how)
+            model = self._model(first, scaler, classes, targets, found.lengths)
+            problem = problem_of(0, first)
+            notes, marks, more = [*first.notes], [problem.cases.inputs.numpy()], {}
+        shape = {key: str(getattr(self, key)) for key in SHAPES_A_RUN} | more
+        words = found.overview()
+        identity = self._identity(model.cell, shape, words, *marks, targets)
         progress = self._run(problem, identity, folder, resume, watcher)
+        notes = [*notes, *self._notes(classes, targets, parts.validation)]
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(model, progress.history, progress.best_epoch, notes)
+
+    def _model(
+        self,
+        cube: Cube,
+        scaler: Scaler,
+        classes: NDArray[Any],
+        targets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> ClassifyModel:
+        """A model before training, for sequences like those of a cube."""
+        cell, given = cell_of(self.cell), self.get_params(deep=False)
+        features, steps = len(cube.names), int(lengths.max())
+        network = make_network(cell, features, steps, len(classes), given)
+        counts = np.bincount(targets)
+        return ClassifyModel(given, cell, classes, counts, features, steps, scaler, network)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class of ``classes_``, (N, C).
@@ -159,7 +205,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used, or has other features than the training data.
         """
         model: ClassifyModel = self._fitted()
-        return model.probabilities(model.load(X))
+        return np.concatenate([model.probabilities(part) for part in model.parts(X)])
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each sequence, (N,).
@@ -171,6 +217,22 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         model: ClassifyModel = self._fitted()
         told: NDArray[Any] = model.classes[self.predict_proba(X).argmax(axis=1)]
         return told
+
+    def predict_tables(self, X: Any) -> Iterator[pa.Table]:
+        """Of each piece of a stream, or of the data, the classes and the probabilities of all.
+
+        The column ``sequence`` has the ids of a long table, else a number from 1 on.
+
+        Raises:
+            ModelError, DataError: as ``predict_proba``.
+        """
+        model: ClassifyModel = self._fitted()
+        for part in model.parts(X):
+            found = model.probabilities(part)
+            told, cube = model.classes[found.argmax(axis=1)], part.cube
+            names = np.array(cube.ids) if cube.named else np.arange(1, len(part) + 1)
+            columns = {f"p({c})": p for c, p in zip(model.classes, found.T, strict=True)}
+            yield pa.table({"sequence": names, "class": told.astype(str)} | columns)
 
     def evaluate(self, X: Any, y: Any = None) -> Classification:
         """Told classes beside the true ones.
@@ -184,9 +246,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used.
         """
         model: ClassifyModel = self._fitted()
-        data = load_labelled(X, y)
-        truth = self._comparable(data.labels)
-        probabilities = model.probabilities(model.load(data))
+        parts = [
+            (self._comparable(part.labels), model.probabilities(part)) for part in model.parts(X, y)
+        ]
+        truth, probabilities = (np.concatenate(each) for each in zip(*parts, strict=True))
         told = model.classes[probabilities.argmax(axis=1)]
         return Classification(
             name_of(model.cell), truth, told, probabilities, model.classes, model.usual
@@ -194,8 +257,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The share of sequences whose class is told rightly."""
-        data = load_labelled(X, y)
-        return float(super().score(data, self._comparable(data.labels), sample_weight))
+        found = self.evaluate(X, y)
+        return float(accuracy_score(found.truth, found.told, sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         """For scikit-learn: X may have three axes and missing values."""
@@ -206,7 +269,34 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
         model = ClassifyModel.from_config(config)
-        return cls._restored(model, config, class_weight=model.parameters["class_weight"])
+        features = model.parameters.get("features", ())
+        given = {"features": features if isinstance(features, str) else tuple(features)}
+        return cls._restored(model, config, **given)
+
+    def gathered(self, X: Any, y: Any = None) -> Gathered:
+        """What all sequences of some data are: their classes and lengths.
+
+        Args:
+            X: data as for ``fit``.
+            y: likewise.
+
+        Raises:
+            DataError: the data cannot be used.
+        """
+        long = long_of(vars(self))
+        return Gathered.of(load_labelled(part, y, long) for part in pieces_of(X))
+
+    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
+        """A long table in Parquet that is larger than memory, by the columns of the estimator.
+
+        Args:
+            path: the file; the rows of each id stand together.
+            buffer: rows that are in memory together, at most.
+
+        Raises:
+            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
+        """
+        return Stream.open(path, long_of(vars(self)).columns(column_names(path)), buffer)
 
     def _keep(
         self,
@@ -226,6 +316,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 "read convolved steps; choose one, or convolution='beside'."
             )
         check_choice("scaling", self.scaling, SCALINGS)
+        if not isinstance(self.target, str | None):
+            raise DataError(f"target is the one column of the classes, got {self.target!r}.")
         given = self.class_weight
         if given is not None and given != "balanced" and not isinstance(given, Mapping):
             raise DataError(
@@ -272,53 +364,3 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             f"{len(absent)} of {len(classes)} classes have too few sequences to stand in the "
             f"validation part: {listed}{' ...' if len(absent) > 5 else ''}."
         ]
-
-
-def check_scored(scored: Labelled, training: Labelled, shuffle: bool) -> None:
-    """Refuse sequences to score on that a model of the training data could not be scored on.
-
-    Raises:
-        DataError: they have no classes, other features, or (with ``shuffle``) more steps.
-    """
-    if scored.labels is None:
-        raise DataError(f"{scored.name} has no classes to score against; name a file that has.")
-    longest = int(training.cube.lengths.max())
-    check_readable(scored, len(training.cube.names), longest if shuffle else None)
-
-
-def overview(data: Labelled) -> str:
-    """What the sequences are, in one sentence: how many, how long, of how many classes."""
-    steps, features = _between(data.cube.lengths, "step"), counted(len(data.cube.names), "feature")
-    text = f"{counted(len(data), 'sequence')} of {steps} and {features}"
-    if data.labels is None:
-        return f"{text}, without classes."
-    names, counts = np.unique(data.labels, return_counts=True)
-    kinds = "1 class" if len(names) == 1 else f"{len(names)} classes"
-    return f"{text}; {kinds} of {_between(counts, 'sequence')}."
-
-
-def _between(counts: NDArray[np.int64], what: str) -> str:
-    """The smallest and the largest of some numbers, with their noun."""
-    low, high = int(counts.min()), int(counts.max())
-    return counted(low, what) if low == high else f"{low} to {high} {what}s"
-
-
-def checked(labels: NDArray[Any] | None) -> NDArray[Any]:
-    """Classes that can be learnt and compared, (N,).
-
-    Raises:
-        DataError: there are none, or they are numbers to regress on.
-    """
-    if labels is None:
-        raise DataError(
-            "The Classifier requires y to be passed, but the target y is None: give the class of "
-            "each sequence, or data that holds them."
-        )
-    try:
-        found: NDArray[Any] = column_or_1d(labels, warn=True)
-        assert_all_finite(found, input_name="y")
-        check_classification_targets(found)
-        np.unique(found)
-    except (TypeError, ValueError) as error:
-        raise DataError(" ".join(str(error).split())) from error
-    return found

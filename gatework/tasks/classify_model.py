@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatework.data.cases import Labelled
+from gatework.data.cube import Cube, pieces_of
 from gatework.data.labelled import load_labelled
+from gatework.data.long_cases import LongCases
 from gatework.data.scaling import Scaler
 from gatework.data.words import counted
 from gatework.equations import Spec
@@ -76,26 +78,31 @@ class ClassifyModel:
         """The largest class of the training data."""
         return self.classes[self.counts.argmax()]
 
-    def load(self, data: Any) -> Labelled:
+    def load(self, data: Any, labels: Any = None) -> Labelled:
         """New sequences, read as the training data was.
 
         Raises:
             DataError: they cannot be read, have other features, or are too long to be shuffled.
         """
-        cases = load_labelled(data)
-        check_readable(cases, self.features, self.steps if self.network.shuffle else None)
+        cases = load_labelled(data, labels, long_of(self.parameters))
+        longest, most = int(cases.cube.lengths.max()), self.steps if self.network.shuffle else None
+        check_readable(len(cases.cube.names), longest, cases.name, self.features, most)
         return cases
 
-    def cases(self, data: Labelled) -> Cases:
+    def parts(self, data: Any, labels: Any = None) -> Iterator[Labelled]:
+        """``load`` of the data, or of each of its pieces, which bring their classes."""
+        return (self.load(part, labels) for part in pieces_of(data))
+
+    def cases(self, cube: Cube) -> Cases:
         """Sequences in the units of the network."""
-        scaled = torch.from_numpy(self.scaler.scaled(data.cube))
+        scaled = torch.from_numpy(self.scaler.scaled(cube))
         seen = ~scaled.isnan()
         inputs = torch.cat([scaled.nan_to_num(), seen.to(scaled)], dim=2)
-        return Cases(inputs, torch.from_numpy(data.cube.lengths))
+        return Cases(inputs, torch.from_numpy(cube.lengths))
 
     def probabilities(self, data: Labelled) -> NDArray[np.float64]:
         """The probability of each class, (N, C)."""
-        cases, device = self.cases(data), next(self.network.parameters()).device
+        cases, device = self.cases(data.cube), next(self.network.parameters()).device
         # Sequences of like length together: less padding.
         order = torch.argsort(cases.lengths, stable=True)
         found = torch.empty(len(cases), len(self.classes), dtype=torch.float64)
@@ -147,27 +154,33 @@ class ClassifyModel:
         return cls(parameters, cell, classes, counts, features, steps, scaler, network)
 
 
-def check_readable(cases: Labelled, features: int, steps: int | None) -> None:
+def long_of(parameters: Mapping[str, Any]) -> LongCases:
+    """Which column of a long table is what, by an estimator's arguments; earlier ones lack them."""
+    target, time, case = (parameters.get(name) for name in ("target", "time", "id"))
+    return LongCases(target, time, case, parameters.get("features", ()))
+
+
+def check_readable(found: int, longest: int, name: str, features: int, steps: int | None) -> None:
     """Refuse sequences that a model cannot read.
 
     Args:
-        cases: the sequences.
+        found: F of the sequences.
+        longest: T of the longest of them.
+        name: what they are called.
         features: F of those that the model learns from.
         steps: T of the longest of them, where the model reads at most so many.
 
     Raises:
         DataError: they have other features, or are longer.
     """
-    found, longest = len(cases.cube.names), int(cases.cube.lengths.max())
     if found != features:
         raise DataError(
-            f"The training sequences have {counted(features, 'feature')}, those of {cases.name} "
-            f"{found}."
+            f"The training sequences have {counted(features, 'feature')}, those of {name} {found}."
         )
     if steps is not None and longest > steps:
         raise DataError(
             f"With shuffle the model reads at most the {steps} steps of its training sequences; "
-            f"one of {cases.name} has {longest}. Shorten it, or fit with shuffle=False."
+            f"one of {name} has {longest}. Shorten it, or fit with shuffle=False."
         )
 
 

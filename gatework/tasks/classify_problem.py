@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,7 @@ class ClassifyProblem:
         targets: (N,) number of the class of each case.
         weights: (C,) what a case of each class counts.
         names: (C,) what the classes are called.
+        ids: (N,) what the cases are called.
     """
 
     model: ClassifyNetwork
@@ -33,6 +35,7 @@ class ClassifyProblem:
     targets: Tensor
     weights: Tensor
     names: list[str]
+    ids: Sequence[str]
 
     @property
     def train_size(self) -> int:
@@ -59,7 +62,7 @@ class ClassifyProblem:
     def describe(self, index: int, part: str) -> str:
         """One case in words."""
         place = int(self.places[part][index])
-        return f"sequence {place}, of class {self.names[int(self.targets[place])]}"
+        return f"sequence {self.ids[place]}, of class {self.names[int(self.targets[place])]}"
 
 
 def stratified(

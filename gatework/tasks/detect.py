@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,24 +16,31 @@ from gatework.cells import CellLike
 from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
-from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler, enough
+from gatework.data.series import stacked
 from gatework.data.splits import Split
+from gatework.data.stream import Stream
+from gatework.data.table import together
 from gatework.data.words import check_choice, some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
 from gatework.tasks.detect_model import DetectModel
 from gatework.tasks.detect_network import KINDS, make_network
-from gatework.tasks.detect_problem import DetectProblem, parts_of
+from gatework.tasks.detect_problem import DetectProblem, cut_of, parts_of
 from gatework.tasks.detect_stream import DetectStream
 from gatework.tasks.estimator import SCALINGS, Estimator
+from gatework.tasks.streaming import Streamed, Survey
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Watcher
 
+TOO_LITTLE = (
+    "The training part holds no two steps with a value, one behind the other; more data are needed."
+)
 THRESHOLD = 3.5  # one step in about 3000, where the chances are what they are taken for
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "kind", "hidden_size", "num_layers", "context", "scaling", "dropout", "forget_bias",
-    "validation",
+    "validation", "windows_per_epoch",
 )  # fmt: skip
 
 
@@ -69,6 +76,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         forget_bias: initial bias of the forget gate, for cells that have one.
         epochs, batch_size, learning_rate, weight_decay, schedule, clip, patience, seed, device:
             see ``gatework.training.settings.Settings``.
+        windows_per_epoch: windows that an epoch trains on, drawn anew for each by the seed, and at
+            most so many that it is validated on, evenly spread; ``None``: all.
         validation: share of each series, at its end, that decides when to stop, and whose errors
             scores begin to compare with; 0: the training part's, which are smaller.
 
@@ -97,6 +106,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
     memory: int = 8000
     quiet: int = 0
     contamination: str | float = "auto"
+    windows_per_epoch: int | None = None
 
     def fit(
         self,
@@ -110,7 +120,8 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """Learn what to expect, of all of ``X`` but its validation part at each series' end.
 
         Args:
-            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``).
+            X: a path, a bundled name, a data frame, arrays, or a cube (see ``load_cube``); or
+                what ``open_stream`` gives, of a file that is larger than memory.
             y: not used.
             folder: where checkpoints are written.
             resume: go on from the checkpoint in ``folder``.
@@ -121,11 +132,65 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             TrainingError: a loss is not finite, or a checkpoint does not fit.
         """
         self._check()
+        if isinstance(X, Stream):
+            return self._fit_stream(X, folder, resume, watcher)
         cube = self.load_data(X)
-        cell, cut = cell_of(self.cell), parts_of(cube, self.validation)
+        cut = self._cut(cube)
         scaler = Scaler.fit(cube, cut.train, self.scaling, levels=False)
-        parameters, features = self.get_params(deep=False), len(cube.names)
-        model = DetectModel(
+        model = self._model(cube, scaler)
+        problem = self._problem(model, cube)
+        notes = [
+            *cube.notes,
+            *scaler.notes(cube, cut.train),
+            *_words(*_few(cube, cut, self.context), len(cube.ids), self.context),
+        ]
+        identity = self._run_identity(model, cube, problem.values.cpu().numpy())
+        return self._train(model, problem, [cube], notes, identity, folder, resume, watcher)
+
+    def _fit_stream(
+        self, stream: Stream, folder: str | Path | None, resume: bool, watcher: Watcher | None
+    ) -> Self:
+        """``fit`` on pieces."""
+        if self.contamination != "auto":
+            raise DataError(
+                "A contamination is a share of all scores at once; read in pieces, it is 'auto'."
+            )
+        few: tuple[list[str], list[str]] = [], []
+
+        def look(_: int, cube: Cube) -> tuple[NDArray[np.int64], dict[str, int]]:
+            cut = self._cut(cube)
+            for names, more in zip(few, _few(cube, cut, self.context), strict=True):
+                names.extend(more)
+            parts = parts_of(cube.values, cut, self.context, KINDS[self.kind].ahead)
+            return cut.train, {name: len(part.rows) for name, part in parts.items()}
+
+        survey = Survey(stream, look)
+        first = survey.first
+        scaler = Scaler.joined(survey.pieces(), self.scaling, levels=False)
+        model = self._model(first, scaler)
+        problem = Streamed(
+            model.network, lambda number: self._problem(model, stream[number]), survey.sizes
+        )
+        notes = [
+            *survey.notes,
+            *scaler.notes(first, self._cut(first).train),
+            *_words(*few, survey.series, self.context),
+        ]
+        identity = self._run_identity(model, first, *survey.marks, rows=stream.cuts)
+        return self._train(model, problem, stream, notes, identity, folder, resume, watcher)
+
+    def _cut(self, cube: Cube) -> Split:
+        return cut_of(cube, self.validation)
+
+    def _problem(self, model: DetectModel, cube: Cube) -> DetectProblem:
+        scaled = model.scaler.scaled(cube)
+        return DetectProblem.of(model.network, cube, scaled, self._cut(cube), self.context)
+
+    def _model(self, cube: Cube, scaler: Scaler) -> DetectModel:
+        """A model before training, for data like a cube."""
+        cell, parameters = cell_of(self.cell), self.get_params(deep=False)
+        features = len(cube.names)
+        return DetectModel(
             parameters,
             cell,
             cube.columns,
@@ -137,20 +202,40 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             {},
             THRESHOLD,
         )
-        problem = DetectProblem.of(model.network, cube, scaler.scaled(cube), cut, self.context)
-        told = enough(cube.values, cut.train)
-        if not (problem.train_size and told.any()):
-            raise DataError(
-                "The training part holds no two steps with a value, one behind the other; more "
-                "data are needed."
-            )
-        notes = [*cube.notes, *scaler.notes(cube, cut.train), *_short(cube, cut, self.context)]
-        shape = {key: getattr(self, key) for key in SHAPES_A_RUN}
-        identity = self._identity(cell, shape, overview(cube), problem.values.cpu().numpy())
+
+    def _run_identity(
+        self, model: DetectModel, cube: Cube, *data: NDArray[Any], **more: Any
+    ) -> dict[str, Any]:
+        """What a checkpoint of this run must agree in, beside the settings."""
+        arguments = {key: getattr(self, key) for key in SHAPES_A_RUN} | more
+        return self._identity(model.cell, arguments, overview(cube), *data)
+
+    def _train(
+        self,
+        model: DetectModel,
+        problem: DetectProblem | Streamed[DetectProblem],
+        cubes: Iterable[Cube],
+        notes: list[str],
+        identity: dict[str, Any],
+        folder: str | Path | None,
+        resume: bool,
+        watcher: Watcher | None,
+    ) -> Self:
+        """Train a model's network, and keep it with what is fitted beside it."""
+        if not problem.train_size:
+            raise DataError(TOO_LITTLE)
+        limited = self._limited(problem)
+        notes += limited.words() if isinstance(limited, Drawn) else []
         progress = self._run(problem, identity, folder, resume, watcher)
-        begin = cut.train * bool(problem.validation_size)
-        model = model.calibrated(cube, np.where(told, begin, cube.lengths))
+        held = bool(problem.validation_size)
+
+        def begin(cube: Cube) -> NDArray[np.int64]:
+            train = self._cut(cube).train
+            return np.where(enough(cube.values, train), train * held, cube.lengths)
+
+        model = model.calibrated(cubes, begin)
         if self.contamination != "auto":
+            (cube,) = cubes
             model = model.at_most(cube, float(self.contamination))
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(model, progress.history, progress.best_epoch, notes)
@@ -165,7 +250,7 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used, or has other features than the training data.
         """
         model: DetectModel = self._fitted()
-        return model.scores(model.load(X))
+        return stacked([row for cube in model.parts(X) for row in model.scores(cube)])
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Minus the anomaly scores: the lower, the more anomalous."""
@@ -188,8 +273,14 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
 
         A column of the data that is called like one of these is called ``value of ...``.
         """
+        return together(list(self.predict_tables(X)))
+
+    def predict_tables(self, X: Any) -> Iterator[pa.Table]:
+        """``predict_table`` of each piece of a stream, one after the other; else of the data."""
         model: DetectModel = self._fitted()
-        cube = model.load(X)
+        return (self._table(model, cube) for cube in model.parts(X))
+
+    def _table(self, model: DetectModel, cube: Cube) -> pa.Table:
         scores = model.scores(cube)
         behind = np.isnan(scores)
         told = {
@@ -219,11 +310,9 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         """
         return DetectStream(self._fitted(), series)
 
-    def load_data(self, X: Any) -> Cube:
-        """``X`` as a cube, by the columns that are given to the estimator."""
-        # Settled: a detector watches numbers alone, and no distance between rows.
-        columns = Columns(self.target, self.time, self.id, self.features, settled=True)
-        return load_cube(X, columns)
+    def _columns(self) -> Columns:
+        # A detector watches numbers alone, and no distance between rows.
+        return replace(super()._columns(), settled=True)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
@@ -248,17 +337,22 @@ class Detector(OutlierMixin, Estimator):  # type: ignore[misc]
         return super()._keep(model, history, best_epoch, notes)
 
 
-def _short(cube: Cube, cut: Split, context: int) -> list[str]:
-    """Which series are shorter than a window or tell nothing of their scale, in words."""
+def _few(cube: Cube, cut: Split, context: int) -> tuple[list[str], list[str]]:
+    """Which series are shorter than a window, and which tell nothing of their scale."""
+    few = cut.train < context, ~enough(cube.values, cut.train)
+    short, late = ([cube.ids[row] for row in np.flatnonzero(rows)] for rows in few)
+    return short, late
+
+
+def _words(short: Sequence[str], late: Sequence[str], count: int, context: int) -> list[str]:
+    """Which of so many series these are, in words; raises where all of them tell nothing."""
+    if len(late) == count:
+        raise DataError(TOO_LITTLE)
     found = []
-    for few, what in (
-        (cut.train < context, f"{context} steps for training (context)"),
-        (
-            ~enough(cube.values, cut.train),
-            "two values in their training part, by which to scale them; no other is judged by them",
-        ),
+    for names, what in (
+        (short, f"{context} steps for training (context)"),
+        (late, "two values to be scaled by in their training part; no other is judged by them"),
     ):
-        if names := [cube.ids[row] for row in np.flatnonzero(few)]:
-            count = f"{len(names)} of {len(cube.ids)}"
-            found.append(f"{count} series have fewer than {what}: {some(names)}.")
+        if names:
+            found.append(f"{len(names)} of {count} series have fewer than {what}: {some(names)}.")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gatework.data.columns import Columns
-from gatework.data.cube import Cube
+from gatework.data.cube import Cube, pieces_of
 from gatework.data.scaling import COMMON, Scaler
 from gatework.data.times import Step
 from gatework.equations import Spec
@@ -78,6 +78,10 @@ class DetectModel:
     def judge(self, name: str) -> Judge:
         """A judge that begins with what is known of a series, or of all of them."""
         return self._judge(self.begins[name if name in self.begins else COMMON])
+
+    def parts(self, data: Any) -> Iterator[Cube]:
+        """``load`` of the data, or of each of its pieces."""
+        return (self.load(part) for part in pieces_of(data))
 
     def scores(self, cube: Cube) -> Array:
         """How anomalous each step is, (N, T); NaN behind the end of a series."""
@@ -145,28 +149,37 @@ class DetectModel:
         distances: Array = np.sqrt(mean)
         return distances
 
-    def calibrated(self, cube: Cube, begin: NDArray[np.int64]) -> DetectModel:
-        """The model with scatter and begins of the steps from ``begin[n]`` on of each series.
+    def calibrated(
+        self, cubes: Iterable[Cube], begin: Callable[[Cube], NDArray[np.int64]]
+    ) -> DetectModel:
+        """The model with scatter and begins of some steps of each series.
 
-        A series of which no step is left tells nothing of the others.
+        Args:
+            cubes: the data, or its pieces; they are gone through twice.
+            begin: (N,) of a cube, from which step on; a series of none tells nothing of the others.
         """
-        network, scaled = self.exact(), self.scaled(cube)
-        series = [values[:end] for values, end in zip(scaled, cube.lengths, strict=True)]
-        each = list(zip(series, begin.tolist(), strict=True))
-        later = (part for values, first in each for part in self.errors(network, values, first))
+        network = self.exact()
+        later = (
+            part
+            for cube in cubes
+            for values, first in zip(self._series(cube), begin(cube).tolist(), strict=True)
+            for part in self.errors(network, values, first)
+        )
         model = replace(self, scatter=_scatter(later, len(self.names)))
-        levels, known = [_mean(values) for values in series], []
-        for (values, first), level in zip(each, levels, strict=True):
-            judge = model._judge(Begin(level, np.empty(0), np.empty(0)))
-            distances = model.along(network, values)
-            seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
-            known.append(np.array(seen)[first:])
-        own = [Begin.of(level, seen) for level, seen in zip(levels, known, strict=True)]
-        judged = [values for values, first in each if first < len(values)]
-        begins = {COMMON: Begin.joined(_mean(np.concatenate(judged)), own)}
-        if cube.named:
-            begins |= dict(zip(cube.ids, own, strict=True))
-        return replace(model, begins=begins)
+        sums, own, named = np.zeros((2, len(self.names))), [], {}
+        for cube in cubes:
+            firsts = begin(cube).tolist()
+            for name, values, first in zip(cube.ids, self._series(cube), firsts, strict=True):
+                level = _mean(_sums(values))
+                judge = model._judge(Begin.of(level, np.empty((0, 2))))
+                distances = model.along(network, values)
+                seen = [judge.evidence(d, v) for d, v in zip(distances, values, strict=True)]
+                own.append(Begin.of(level, np.array(seen)[first:]))
+                if first < len(values):
+                    sums += _sums(values)
+                if cube.named:
+                    named[name] = own[-1]
+        return replace(model, begins={COMMON: Begin.joined(_mean(sums), own), **named})
 
     def at_most(self, cube: Cube, share: float) -> DetectModel:
         """The model with the threshold that so many of the cube's steps lie above."""
@@ -215,15 +228,24 @@ class DetectModel:
             float(config["threshold"]),
         )
 
+    def _series(self, cube: Cube) -> list[Array]:
+        """Each series in the units of the network, (T, F), up to its end."""
+        return [v[:end] for v, end in zip(self.scaled(cube), cube.lengths, strict=True)]
+
     def _judge(self, begin: Begin) -> Judge:
         short, memory, quiet = (int(self.parameters[key]) for key in ("short", "memory", "quiet"))
         return Judge(short, memory, quiet, begin)
 
 
-def _mean(values: Array) -> Array:
-    """The mean of each feature of a series (T, F); 0 where it has no value."""
+def _sums(values: Array) -> Array:
+    """Of each feature of a series (T, F) the sum of its values, and how many there are; (2, F)."""
     seen = ~np.isnan(values)
-    found: Array = np.where(seen, values, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    return np.stack([np.where(seen, values, 0.0).sum(axis=0), seen.sum(axis=0)])
+
+
+def _mean(sums: Array) -> Array:
+    """The mean of each feature, (F,); 0 where it has no value."""
+    found: Array = sums[0] / np.maximum(sums[1], 1)
     return found
 
 

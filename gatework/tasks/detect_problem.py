@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,14 +65,9 @@ class DetectProblem:
         context: int,
     ) -> DetectProblem:
         """The problem of a cube in the model's units, (N, T, F)."""
-        inputs = np.stack([observed(series.astype(np.float64)) for series in scaled])
-        start = np.zeros_like(cut.train)
-        values = torch.from_numpy(scaled)
-        parts = {
-            "train": _windows(scaled, start, cut.train, context, model.ahead),
-            "validation": _windows(scaled, cut.train, cut.validation, context, model.ahead),
-        }
-        return cls(model, torch.from_numpy(inputs).float(), values, context, parts, cube)
+        inputs = [observed(series.astype(np.float64)).astype(np.float32) for series in scaled]
+        read, values = torch.from_numpy(np.stack(inputs)), torch.from_numpy(scaled)
+        return cls(model, read, values, context, parts_of(scaled, cut, context, model.ahead), cube)
 
     @property
     def train_size(self) -> int:
@@ -112,7 +108,7 @@ class DetectProblem:
         return f"series {self.cube.ids[row]!r}, the window of {self.context} steps from {first}"
 
 
-def parts_of(cube: Cube, validation: float) -> Split:
+def cut_of(cube: Cube, validation: float) -> Split:
     """Where the parts of each series end.
 
     One whose training part does not tell its scale has no validation part: its errors would be in
@@ -123,14 +119,31 @@ def parts_of(cube: Cube, validation: float) -> Split:
     return replace(cut, validation=np.where(told, cut.validation, cut.train))
 
 
+def parts_of(
+    values: NDArray[np.floating[Any]], cut: Split, context: int, ahead: int
+) -> dict[str, Part]:
+    """The windows for training and those for validation; of the values counts what is missing.
+
+    Args:
+        values: (N, T, F), NaN where missing.
+        cut: where the parts of each series end.
+        context: steps of a window.
+        ahead: how many steps what is expected lies ahead of what is read.
+    """
+    return {
+        "train": _windows(values, np.zeros_like(cut.train), cut.train, context, ahead),
+        "validation": _windows(values, cut.train, cut.validation, context, ahead),
+    }
+
+
 def _windows(
-    scaled: NDArray[np.float32], begin: Places, end: Places, context: int, ahead: int
+    values: NDArray[np.floating[Any]], begin: Places, end: Places, context: int, ahead: int
 ) -> Part:
     """Windows over the steps ``begin[n] .. end[n]`` of each series, if any of them has a value."""
     stride = max(1, context // OVERLAP)
     found: list[tuple[int, int, int, int]] = []
     for row, (first, last) in enumerate(zip(begin, end, strict=True)):
-        known = ~np.isnan(scaled[row]).all(axis=1)
+        known = ~np.isnan(values[row]).all(axis=1)
         # The network has read something when the first step comes that counts.
         start = max(0, int(first) - context // 2)
         latest = max(start, int(last) - context - ahead)

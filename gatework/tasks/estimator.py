@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,22 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from gatework.cells import CellLike, all_cells, name_of
+from gatework.data.columns import Columns
+from gatework.data.cube import Cube
+from gatework.data.load import load_cube
 from gatework.data.scaling import Scaler
 from gatework.data.splits import VALIDATION
+from gatework.data.stream import BUFFER, Stream
 from gatework.equations import Spec
 from gatework.equations.spec import to_dict
 from gatework.errors import ModelError
 from gatework.tasks import saving
 from gatework.training.checkpoint import Progress
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Problem, Watcher, fit
 from gatework.training.settings import Settings
 
+P = TypeVar("P", bound=Problem)
 SCALINGS = ("standard", "none")  # where no logarithm makes sense, nor quartiles
 
 
@@ -134,6 +140,27 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         estimator._check()
         return estimator._keep(model, config["history"], config["best_epoch"], config["notes"])
 
+    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
+        """A Parquet file to fit on that is larger than memory, by the columns of the estimator.
+
+        Args:
+            path: the file; the rows of each id stand together.
+            buffer: rows that are in memory together, at most.
+
+        Raises:
+            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
+        """
+        return Stream.open(path, self._columns(), buffer)
+
+    def load_data(self, X: Any) -> Cube:
+        """``X`` as a cube, by the columns that are given to the estimator."""
+        return load_cube(X, self._columns())
+
+    def _columns(self) -> Columns:
+        """Which column of a table is what, by the arguments that say so."""
+        names = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
+        return Columns(**{name: getattr(self, name) for name in names})
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """What was fitted beside the network, by name."""
         return {}
@@ -158,6 +185,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.history_, self.best_epoch_, self.notes_ = history, best_epoch, notes
         return self
 
+    def _limited(self, problem: P) -> P | Drawn:
+        """The problem with so many examples of an epoch as are asked for."""
+        most = getattr(self, "windows_per_epoch", None)
+        return problem if most is None else Drawn(problem, int(most))
+
     def _run(
         self,
         problem: Problem,
@@ -169,7 +201,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Train; the network ends with the weights of the best epoch, and is to be used."""
         settings = Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
         place = None if folder is None else Path(folder)
-        progress = fit(problem, settings, place, resume, identity, watcher)
+        progress = fit(self._limited(problem), settings, place, resume, identity, watcher)
         problem.model.eval()
         return progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatework.cells import CellLike
-from gatework.data.columns import Columns
 from gatework.data.cube import Cube
 from gatework.data.doctor import overview
 from gatework.data.encoding import Encoding
-from gatework.data.load import load_cube
 from gatework.data.scaling import LEAST, Scaler
 from gatework.data.splits import Split, check_long_enough, default_context, split
-from gatework.data.stream import BUFFER, Stream
+from gatework.data.stream import Stream
 from gatework.data.words import some
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
@@ -28,17 +26,25 @@ from gatework.tasks.baselines import LinearModel
 from gatework.tasks.diagnosis import diagnose
 from gatework.tasks.evaluation import Evaluation
 from gatework.tasks.forecast_model import ForecastModel, new_model
+from gatework.tasks.forecast_stream import streamed
 from gatework.tasks.heads import COUNTS, check_counts, check_head, check_levels
 from gatework.tasks.network import check_form
 from gatework.tasks.predictions import Predictions
-from gatework.tasks.problem import NO_VALIDATION, Contexts, ForecastProblem, mean_loss, problem_of
-from gatework.tasks.streaming import fit_stream
+from gatework.tasks.problem import (
+    NO_VALIDATION,
+    Contexts,
+    ForecastProblem,
+    problem_of,
+    validation_loss,
+)
+from gatework.tasks.streaming import Streamed
+from gatework.training.drawn import Drawn
 from gatework.training.loop import Watcher
 
 # The arguments that a checkpoint must agree in; those of the loop, the loop adds.
 SHAPES_A_RUN = (
     "form", "validation", "forget_bias", "hidden_size", "num_layers", "horizon", "head", "loss",
-    "relative", "reads_target", "dropout", "scaling", "per",
+    "relative", "reads_target", "dropout", "scaling", "per", "windows_per_epoch",
 )  # fmt: skip
 
 
@@ -90,6 +96,8 @@ class Forecaster(Predictions):
         loss: of the head ``"point"``: ``"mae"``, ``"mse"`` or ``"huber"``, in the scaled units.
         epochs, batch_size, learning_rate, weight_decay, schedule, clip, patience, seed, device:
             see ``gatework.training.settings.Settings``.
+        windows_per_epoch: windows that an epoch trains on, drawn anew for each by the seed, and at
+            most so many that it is validated on, evenly spread; ``None``: all.
         validation: share of each series, at its end, that decides when to stop; 0: none.
 
     Attributes:
@@ -124,6 +132,7 @@ class Forecaster(Predictions):
     head: str = "point"
     quantiles: Sequence[float] = (0.1, 0.5, 0.9)
     loss: str = "mae"
+    windows_per_epoch: int | None = None
 
     def fit(
         self,
@@ -153,7 +162,11 @@ class Forecaster(Predictions):
         """
         self._check()
         if isinstance(X, Stream):
-            return self._keep(*fit_stream(self, X, folder, resume, watcher))
+            found = streamed(X, cell_of(self.cell), self.get_params(deep=False))
+            first, marks = found.survey.first, found.survey.marks
+            identity = self._run_identity(found.model, first, *marks, rows=X.cuts)
+            run = (identity, folder, resume, watcher)
+            return self._train(found.model, found.problem, found.notes, *run)
         cube = self.load_data(X)
         cell, season = cell_of(self.cell), self.season or cube.step.season
         cut = split(cube, self.horizon, self.validation)
@@ -168,7 +181,8 @@ class Forecaster(Predictions):
         given = self.get_params(deep=False)
         model = new_model(given, cell, cube, season, context, scaler, encoding)
         problem = self._problem(model, cube, cut, contexts)
-        return self._train(model, cube, problem, notes, folder, resume, watcher)
+        identity = self._run_identity(model, cube, problem.scaled())
+        return self._train(model, problem, notes, identity, folder, resume, watcher)
 
     def continue_fit(self, X: Any, y: None = None, *, watcher: Watcher | None = None) -> Self:
         """Train on with new data: the same network, context, columns and scaling.
@@ -204,34 +218,33 @@ class Forecaster(Predictions):
             *short,
         ]
         problem = self._problem(model, cube, cut)
-        return self._train(model, cube, problem, notes, watcher=watcher, earlier=self.history_)
+        identity = self._run_identity(model, cube, problem.scaled())
+        return self._train(model, problem, notes, identity, watcher=watcher, earlier=self.history_)
 
     def _train(
         self,
         model: ForecastModel,
-        cube: Cube,
-        problem: ForecastProblem,
+        problem: ForecastProblem | Streamed[ForecastProblem],
         notes: list[str],
+        identity: dict[str, Any],
         folder: str | Path | None = None,
         resume: bool = False,
         watcher: Watcher | None = None,
         earlier: Sequence[dict[str, float]] = (),
     ) -> Self:
         """Train a model's network, and keep it with what is fitted beside it."""
-        validation = problem.parts["validation"]
-        if self.validation and not len(validation):
+        if self.validation and not problem.validation_size:
             notes.append(NO_VALIDATION)
-        model = replace(model, linear=LinearModel.fit(problem.parts["train"], model.reader))
+        if part := problem.sample("train"):
+            model = replace(model, linear=LinearModel.fit(part.parts["train"], model.reader))
         if model.linear is None:
             notes.append("No training window is known in all its steps: no linear baseline.")
+        else:
+            notes += model.reader.words(model.context, model.horizon)
         before = deepcopy(model.network.state_dict())
-        loss = mean_loss(problem, "validation") if earlier and len(validation) else np.inf
-        identity = self._identity(
-            model.cell,
-            self.checkpoint_arguments(model),
-            overview(cube),
-            problem.parts["train"].scaled.cpu().numpy(),
-        )
+        limited = self._limited(problem)
+        notes += limited.words() if isinstance(limited, Drawn) else []
+        loss = validation_loss(limited) if earlier else np.inf
         progress = self._run(problem, identity, folder, resume, watcher)
         best, done = progress.best_epoch, len(earlier)
         if np.isfinite(loss):
@@ -242,9 +255,10 @@ class Forecaster(Predictions):
                 model.network.load_state_dict(before)
                 notes[-1] = f"No epoch made it better on the new data ({found}); it is as it was."
                 best = 0
-        if len(validation):
-            model = model.calibrated(cube, validation)
-            notes += diagnose(model.network, validation, model.units(cube, model.scaler))
+        if part := problem.sample("validation"):
+            model = model.calibrated(part.cube, part.parts["validation"])
+            units = model.units(part.cube, model.scaler)
+            notes += diagnose(model.network, part.parts["validation"], units)
         history = [r | {"epoch": int(r["epoch"]) + done} for r in progress.history]
         # Only now, so that a fit that fails leaves an earlier one as it was.
         return self._keep(
@@ -277,26 +291,6 @@ class Forecaster(Predictions):
         self._check()
         return backtest(self, self.load_data(X), folds, stride, refit, coverage)
 
-    def load_data(self, X: Any) -> Cube:
-        """``X`` as a cube, by the columns that are given to the estimator."""
-        return load_cube(X, self._columns())
-
-    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
-        """A Parquet file to fit on that is larger than memory, by the columns of the estimator.
-
-        Args:
-            path: the file; the rows of each id stand together.
-            buffer: rows that are in memory together, at most.
-
-        Raises:
-            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
-        """
-        return Stream.open(path, self._columns(), buffer)
-
-    def _columns(self) -> Columns:
-        names = {field.name for field in fields(Columns)} & self.get_params(deep=False).keys()
-        return Columns(**{name: getattr(self, name) for name in names})
-
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Self:
         model = ForecastModel.from_config(config)
@@ -326,14 +320,18 @@ class Forecaster(Predictions):
         check_form(self.form, self.head, self.reads_target)
         check_head(self.head, self.loss, self.quantiles, self.scaling)
 
-    def checkpoint_arguments(self, model: ForecastModel) -> dict[str, Any]:
-        """What a checkpoint of this run must agree in, beside cell, data and settings."""
-        return {
+    def _run_identity(
+        self, model: ForecastModel, cube: Cube, *data: NDArray[Any], **more: Any
+    ) -> dict[str, Any]:
+        """What a checkpoint of this run must agree in, beside the settings."""
+        arguments = {
             "context": model.context,
             **{key: getattr(self, key) for key in SHAPES_A_RUN},
             "quantiles": check_levels(self.quantiles, "quantiles"),
             "inputs": model.encoding.to_dict(),
+            **more,
         }
+        return self._identity(model.cell, arguments, overview(cube), *data)
 
     def _problem(
         self, model: ForecastModel, cube: Cube, cut: Split, contexts: Contexts = None

@@ -321,7 +321,8 @@ def check_scored(given: Mapping[str, Any], training: Cube, cube: Cube) -> None:
         DataError: there is one.
     """
     ends = split(training, given["horizon"], given["validation"]).train
-    Scaler.fit(training, ends, given["scaling"], given["relative"], given["per"]).scaled(cube)
+    levels = given["relative"] and given["reads_target"]
+    Scaler.fit(training, ends, given["scaling"], levels, given["per"]).scaled(cube)
 
 
 def new_model(

@@ -17,10 +17,11 @@ from gatework.data.splits import check_long_enough, default_context, split
 from gatework.data.stream import Stream
 from gatework.data.words import counted
 from gatework.errors import DataError
-from gatework.tasks import classify
 from gatework.tasks.arguments import cell_of
+from gatework.tasks.classify_cases import checked
+from gatework.tasks.classify_cases import overview as overview_of_cases
 from gatework.tasks.classify_problem import stratified
-from gatework.tasks.detect_problem import parts_of
+from gatework.tasks.detect_problem import cut_of
 from gatework.tasks.estimator import Estimator
 from gatework.tasks.problem import validated
 from gatework.tasks.search_space import SEARCHED, Kind, Range, Space
@@ -115,7 +116,9 @@ def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     check_long_enough(cube, cut, longest, model.horizon)
     rows, _ = validated(cube, cut, (shortest, longest), model.horizon, not model.reads_target)
     alone, _ = validated(cube, cut, (shortest, shortest), model.horizon, not model.reads_target)
-    words = f"the last {counted(len(rows), 'window')} of {len(np.unique(rows))} series"
+    most = model.windows_per_epoch or len(rows)
+    words = f"{most} of " if most < len(rows) else ""
+    words += f"the last {counted(len(rows), 'window')} of {len(np.unique(rows))} series"
     if shortest < longest:
         words += f", the same for every context from {shortest} to {longest} steps"
         left = len(alone) - len(rows)
@@ -131,19 +134,21 @@ def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
 
 def _classes(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     cases = load_labelled(data)
-    _, targets = np.unique(classify.checked(cases.labels), return_inverse=True)
+    _, targets = np.unique(checked(cases.labels), return_inverse=True)
     _, held = stratified(targets, model.validation, model.seed)
     words = f"{len(held)} of the {counted(len(cases), 'sequence')}, drawn class by class"
-    return Judged(words, classify.overview(cases), (cases.cube.values, targets), {}), len(held)
+    return Judged(words, overview_of_cases(cases), (cases.cube.values, targets), {}), len(held)
 
 
 def _steps(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
     cube = _cube(model, data)
-    cut, steps = parts_of(cube, model.validation), np.arange(cube.values.shape[1])
+    cut, steps = cut_of(cube, model.validation), np.arange(cube.values.shape[1])
     later = (steps >= cut.train[:, None]) & (steps < cut.validation[:, None])
     known = later & ~np.isnan(cube.values).all(axis=2)
     rows, count = int(known.any(axis=1).sum()), int(known.sum())
     words = f"the last {counted(count, 'step')} with a value of {rows} series"
+    most = model.windows_per_epoch
+    words += f", in at most {counted(most, 'window')}" if most else ""
     return Judged(words, overview(cube), (cube.values,), {}), count
 
 

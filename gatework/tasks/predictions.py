@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gatework.data.cube import Cube, InPieces
+from gatework.data.cube import Cube, pieces_of
+from gatework.data.table import together
 from gatework.data.windows import places
 from gatework.errors import DataError
 from gatework.tasks.arguments import check_arguments
@@ -82,7 +83,7 @@ class Predictions(Estimator):
             say: given the model, a cube, its rows, and where each of them ends.
         """
         model: ForecastModel = self._fitted()
-        cubes = (model.load(part) for part in (X if isinstance(X, InPieces) else [X]))
+        cubes = (model.load(part) for part in pieces_of(X))
         return np.concatenate([say(model, c, np.arange(len(c.ids)), c.lengths) for c in cubes])
 
     def predict_table(self, X: Any, coverage: float | None = None) -> pa.Table:
@@ -91,10 +92,14 @@ class Predictions(Estimator):
         With a ``coverage`` the ends of ``predict_interval`` follow as ``low`` and ``high``. A
         target that is called like one of the others is called ``forecast`` there.
         """
+        return together(list(self.predict_tables(X, coverage)))
+
+    def predict_tables(self, X: Any, coverage: float | None = None) -> Iterator[pa.Table]:
+        """``predict_table`` of each piece of a stream, one after the other; else of the data."""
         model: ForecastModel = self._fitted()
-        if isinstance(X, InPieces):
-            return _together([self.predict_table(piece, coverage) for piece in X])
-        cube = model.load(X)
+        return (self._table(model, model.load(part), coverage) for part in pieces_of(X))
+
+    def _table(self, model: ForecastModel, cube: Cube, coverage: float | None) -> pa.Table:
         values = self.predict(cube)
         steps = np.arange(model.horizon)
         table = {
@@ -164,14 +169,3 @@ class Predictions(Estimator):
     def score(self, X: Any, y: None = None) -> float:
         """1 - MAE / MAE of the best baseline, over all windows of ``X``: at most 1."""
         return float(self.evaluate(X).skill())
-
-
-def _together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
-    times = [table.schema.field("time") for table in tables]
-    # Days, seconds, microseconds: in the order of their names too.
-    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
-    place = tables[0].schema.get_field_index("time")
-    return pa.concat_tables(
-        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
-    )

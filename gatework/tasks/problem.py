@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from gatework.data.splits import Split
 from gatework.data.windows import Batch, Windows, places
 from gatework.tasks.forecast_model import ForecastModel
 from gatework.tasks.network import ForecastNetwork
+from gatework.training.loop import Problem
 
 Contexts = tuple[int, int] | None  # the shortest and the longest of models that are compared
 NO_VALIDATION = (
@@ -63,6 +65,15 @@ class ForecastProblem:
         weighted = self.model.outcome.loss(found, batch.target, units) * batch.known
         mean: Tensor = weighted.sum(dim=1) / batch.known.sum(dim=1)
         return mean
+
+    def scaled(self) -> NDArray[np.float32]:
+        """All that windows are cut out of, (N, T, F) in the units of the network."""
+        values: NDArray[np.float32] = self.parts["train"].scaled.cpu().numpy()
+        return values
+
+    def sample(self, part: str) -> ForecastProblem | None:
+        """Itself, if it has windows of a part."""
+        return self if len(self.parts[part]) else None
 
     def describe(self, index: int, part: str) -> str:
         """One window in words."""
@@ -133,11 +144,11 @@ def validated(
     return places(cube, begin, end, shortest, horizon, blind=blind)
 
 
-def mean_loss(problem: ForecastProblem, part: str) -> float:
-    """The mean loss of the windows of one part, as the network is."""
-    windows = torch.arange(len(problem.parts[part]))
+def validation_loss(problem: Problem) -> float:
+    """The mean loss of the validation windows, as the network is; infinite where there are none."""
+    windows = torch.arange(problem.validation_size)
     problem.to(next(problem.model.parameters()).device)
     problem.model.eval()
     with torch.no_grad():
-        found = [problem.losses(index, part) for index in torch.split(windows, 1024)]
-    return float(torch.cat(found).mean())
+        found = [problem.losses(index, "validation") for index in torch.split(windows, 1024)]
+    return float(torch.cat(found).mean()) if len(windows) else math.inf

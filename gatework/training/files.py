@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -28,10 +29,20 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     if not is_main():
         return
+    with appears_whole(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """The temporary name of a file that gets its own when it is written.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    data = content.encode() if isinstance(content, str) else content
     try:
-        temporary.write_bytes(data)
+        yield temporary
         temporary.replace(path)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror}.") from error

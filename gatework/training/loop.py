@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gatework.errors import TrainingError
 from gatework.training import checkpoint
 from gatework.training.checkpoint import Progress
+from gatework.training.epoch_order import epoch_order
 from gatework.training.processes import Processes
 from gatework.training.settings import Settings
 
@@ -33,7 +34,7 @@ class Problem(Protocol):
 
     @property
     def train_size(self) -> int:
-        """How many examples there are for training."""
+        """How many examples an epoch trains on."""
 
     @property
     def validation_size(self) -> int:
@@ -50,11 +51,15 @@ class Problem(Protocol):
 
 
 @runtime_checkable
-class Ordered(Protocol):
-    """A problem whose examples have an order of their own, since they are not all in memory."""
+class InParts(Protocol):
+    """A problem whose examples are not all in memory, or not all trained on in every epoch."""
 
-    def orders(self, generator: torch.Generator) -> Iterator[Tensor]:
-        """All training examples once, in parts that are shuffled; a batch is of one part."""
+    @property
+    def train_parts(self) -> Sequence[int]:
+        """The training examples of each part that is in memory at a time; a batch is of one.
+
+        Where they are more than ``train_size``, so many are drawn of them in every epoch.
+        """
 
 
 class Watcher(Protocol):
@@ -202,10 +207,9 @@ class _Run:
 
     def batches(self) -> Iterator[Tensor]:
         """The training examples of an epoch, in an order by the generator."""
-        if isinstance(self.problem, Ordered):
-            orders = self.problem.orders(self.order)
-        else:
-            orders = iter([torch.randperm(self.problem.train_size, generator=self.order)])
+        size = self.problem.train_size
+        parts = self.problem.train_parts if isinstance(self.problem, InParts) else [size]
+        orders = epoch_order(parts, size, self.order)
         return chain.from_iterable(torch.split(o, self.settings.batch_size) for o in orders)
 
     def validate(self, epoch: int) -> float:
