@@ -131,9 +131,12 @@ class _Run:
         )
         # Evaluation mode: without accelerate's own wrapper, for the processes add gradients up.
         self.model = self.accelerator.prepare_model(problem.model, evaluation_mode=True)
-        # Its optimiser looks for packages in every step, a millisecond; only a scaler needs it.
+        # Its optimiser and its clipping look for packages in every step, a millisecond; only a
+        # scaler needs them.
         scales = self.accelerator.scaler is not None
         self.optimizer = self.accelerator.prepare_optimizer(optimizer) if scales else optimizer
+        self.clip = self.accelerator.clip_grad_norm_ if scales else nn.utils.clip_grad_norm_
+        self.parameters = list(self.model.parameters())
         problem.to(self.accelerator.device)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
@@ -189,16 +192,15 @@ class _Run:
             losses = self.problem.losses(own, "train")
             loss = losses.mean() * weight
             self.accelerator.backward(loss)
-            value = self.processes.add_up(float(loss.detach()), self.model.parameters())
+            value = self.processes.add_up(float(loss.detach()), self.parameters)
             where = f"in epoch {epoch}, batch {number}"
             if not math.isfinite(value):
                 self.fail(f"loss ({value}) is", where, "train", own, losses)
-            limit = self.settings.clip or math.inf
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+            norm = self.clip(self.parameters, self.settings.clip or math.inf)
             if not bool(torch.isfinite(norm)):
                 self.fail("gradient is", where, "train", own, losses)
             self.optimizer.step()
-            if not bool(torch.isfinite(nn.utils.get_total_norm(self.model.parameters()))):
+            if not bool(torch.isfinite(nn.utils.get_total_norm(self.parameters))):
                 self.fail("norm of the weights is", f"after {where[3:]}", "train", own, losses)
             total += value * len(index)
             if self.watcher is not None:
