@@ -140,7 +140,7 @@ def predict(model: Path, data: str, out: Path | None, buffer: int | None = None)
     source: Any = None if buffer is None else classifier.open_stream(data, buffer)
     cases = _read(classifier, data) if source is None else None
     print_notes(plain_console(stderr=True), cases.cube.notes if cases else source.notes)
-    write_tables(classifier.predict_tables(cases or source), out, "classes")
+    write_tables(lambda: classifier.predict_tables(cases or source), out, "classes")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

@@ -324,11 +324,16 @@ def _checked(table: Table) -> Table:
 
 
 def together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
-    times = [table.schema.field("time") for table in tables]
-    # Days, seconds, microseconds: in the order of their names too.
-    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
-    place = tables[0].schema.get_field_index("time")
-    return pa.concat_tables(
-        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
-    )
+    """The tables of pieces as that of the whole."""
+    schema = finest([table.schema for table in tables])
+    return pa.concat_tables(table.cast(schema) for table in tables)
+
+
+def finest(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Of tables of the same columns that of all: its times are as fine as the finest of them."""
+
+    def fineness(field: pa.Field) -> tuple[bool, str]:
+        # Days, seconds, microseconds: in the order of their names too.
+        return pa.types.is_timestamp(field.type), str(field.type)
+
+    return pa.schema([max(fields, key=fineness) for fields in zip(*schemas, strict=True)])
