@@ -85,17 +85,16 @@ def prepare(
     training, scored = _read_both(model, data, test, buffer)
     learnt, told = model.gathered(training), model.gathered(scored)
     check_scored(told, learnt, shuffle)  # not only when hours of training are over
-    name = learnt.name if buffer is None else data.name
     return Job(
         model,
         training,
         [
-            f"{name}: {learnt.overview()}",
+            f"{learnt.name}: {learnt.overview()}",
             f"Scored on {told.overview()}",
             *(f"note: {note}" for note in dict.fromkeys((*learnt.notes, *told.notes))),
         ],
         [],
-        lambda fitted: summarise(fitted, training, scored, name),
+        lambda fitted: summarise(fitted, training, scored),
         _print_result,
     )
 
