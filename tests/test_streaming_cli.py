@@ -9,6 +9,8 @@ import pytest
 from cli_tools import TINY, done, refused
 
 import gatework as gw
+from gatework.data.labelled import load_labelled
+from gatework.data.long_cases import LongCases
 from gatework.inspect import report
 
 WAYS = {
@@ -109,3 +111,13 @@ def test_what_cannot_be_costs_one_line(folder, tmp_path):
         "fit", "classify", folder / "train.parquet", *named, *heat, *cut, "--out", tmp_path / "no"
     )
     assert not (tmp_path / "no").exists()
+
+
+def test_truth_values_are_the_same_classes_in_csv_and_parquet(folder, tmp_path):
+    table = pd.read_parquet(folder / "train.parquet")
+    table["state"] = table["state"] == "slow"
+    table.to_parquet(tmp_path / "truth.parquet")
+    table.to_csv(tmp_path / "truth.csv", index=False)
+    long = LongCases("state", None, "machine", "heat")
+    one, two = (load_labelled(tmp_path / f"truth.{kind}", None, long) for kind in ("csv", "parquet"))
+    assert one.labels.tolist() == two.labels.tolist() == ["True", "False"] * 5

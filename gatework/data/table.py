@@ -143,10 +143,14 @@ def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str,
     """One column as categories: the place of each value among the names, NaN where missing.
 
     The names are in the order of text. Numbers are named by their shortest form, also amid text,
-    so that a value has the same name in a CSV and in a typed table, whatever the others are.
+    so that a value has the same name in a CSV and in a typed table, whatever the others are. For
+    the same reason truth values are True and False, as pandas writes them.
     """
     column = table.column(name)
-    if _is_numbers(table, name):
+    is_truth = pa.types.is_boolean(column.type)
+    if is_truth:
+        column = pc.if_else(column, "True", "False")
+    if not is_truth and _is_numbers(table, name):
         values = numbers(table, name)
         shown, places = np.unique(values[~np.isnan(values)], return_inverse=True)
         names = np.array([f"{v:.15g}" for v in shown])
