@@ -119,5 +119,6 @@ def test_truth_values_are_the_same_classes_in_csv_and_parquet(folder, tmp_path):
     table.to_parquet(tmp_path / "truth.parquet")
     table.to_csv(tmp_path / "truth.csv", index=False)
     long = LongCases("state", None, "machine", "heat")
-    one, two = (load_labelled(tmp_path / f"truth.{kind}", None, long) for kind in ("csv", "parquet"))
+    files = (tmp_path / f"truth.{kind}" for kind in ("csv", "parquet"))
+    one, two = (load_labelled(file, None, long) for file in files)
     assert one.labels.tolist() == two.labels.tolist() == ["True", "False"] * 5
