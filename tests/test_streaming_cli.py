@@ -9,6 +9,8 @@ import pytest
 from cli_tools import TINY, done, refused
 
 import gatework as gw
+from gatework.data.labelled import load_labelled
+from gatework.data.long_cases import LongCases
 from gatework.inspect import report
 
 WAYS = {
@@ -98,6 +100,9 @@ def test_what_cannot_be_costs_one_line(folder, tmp_path):
     assert "(features); it has machine, heat" in line(*named)
     assert "no column 'mood'" in line(*named, "--feature", "mood")
     assert "named as the class and as a feature" in line(*named, "--feature", "state", *cut)
+    lacking = ("--test", folder / "none.parquet", *cut)
+    pd.read_parquet(folder / "test.parquet").drop(columns="state").to_parquet(lacking[1])
+    assert "none.parquet has no classes to score against" in line(*named, *heat, *lacking)
     assert "has no class" in line("--id", "machine", "--target", "mood", *heat)
     assert "name the columns (target, id and features)" in line("--target", "state", *heat)
     assert "tells them apart (id)" in line("--target", "state", *heat, *cut)
@@ -106,3 +111,14 @@ def test_what_cannot_be_costs_one_line(folder, tmp_path):
         "fit", "classify", folder / "train.parquet", *named, *heat, *cut, "--out", tmp_path / "no"
     )
     assert not (tmp_path / "no").exists()
+
+
+def test_truth_values_are_the_same_classes_in_csv_and_parquet(folder, tmp_path):
+    table = pd.read_parquet(folder / "train.parquet")
+    table["state"] = table["state"] == "slow"
+    table.to_parquet(tmp_path / "truth.parquet")
+    table.to_csv(tmp_path / "truth.csv", index=False)
+    long = LongCases("state", None, "machine", "heat")
+    files = (tmp_path / f"truth.{kind}" for kind in ("csv", "parquet"))
+    one, two = (load_labelled(file, None, long) for file in files)
+    assert one.labels.tolist() == two.labels.tolist() == ["True", "False"] * 5

@@ -16,6 +16,7 @@ from gatework.data.stream import Stream
 from gatework.errors import DataError, TrainingError
 from gatework.tasks.classify_cases import Parts
 from gatework.tasks.detect_problem import DetectProblem
+from gatework.tasks.judging import judged
 from gatework.tasks.streaming import Streamed
 from gatework.training import loop
 
@@ -233,6 +234,24 @@ def test_one_piece_at_a_time_is_held(file, monkeypatch):
     assert len(made) > 3 * len(stream)
 
 
+def test_a_piece_of_one_row_has_the_step_of_the_others(file, table, tmp_path):
+    one = table.iloc[:1].assign(machine="new", hour=pd.Timestamp("2024-02-01"))
+    path = written(pd.concat([table, one], ignore_index=True), tmp_path / "one.parquet")
+    model = detector(**WATCHED, epochs=1)
+    stream = model.open_stream(path, 40)
+    assert stream[len(stream) - 1].lengths.tolist() == [1]
+    model.fit(stream)
+    assert model.predict_table(stream).column("time")[-1].as_py() == one["hour"].iloc[0]
+
+
+def test_what_is_found_in_every_piece_is_said_once(file, table, tmp_path):
+    path = written(table.drop(columns="hour"), tmp_path / "rows.parquet")
+    model = detector(**WATCHED | {"time": None}, epochs=1)
+    model.fit(model.open_stream(path, PIECE))
+    told = [note for note in model.notes_ if "consecutive steps" in note]
+    assert told == ["From row 1: No time column is given; the rows are taken as consecutive steps."]
+
+
 def test_series_of_very_different_lengths_do_not_blow_a_piece_up(tmp_path):
     lengths = [3] * 20 + [60] + [3] * 20 + [50, 50]
     ids = np.repeat([f"{i:03}" for i in range(len(lengths))], lengths)
@@ -243,6 +262,16 @@ def test_series_of_very_different_lengths_do_not_blow_a_piece_up(tmp_path):
     assert [n for cube in cubes for n in cube.lengths.tolist()] == lengths
     assert max(cube.values.size for cube in cubes) <= 100
     assert isinstance(stream, Stream)
+
+
+def test_a_search_reads_long_tables_and_refuses_pieces(file, table):
+    model, space = MODELS["classify"](), {"hidden_size": (2, 3)}
+    found = judged(model, table, space)
+    assert found.words == "2 of the 14 sequences, drawn class by class"
+    assert judged(model, str(file), space).words == found.words
+    for task in MODELS.values():
+        with pytest.raises(DataError, match="a file in pieces is fitted, not searched on"):
+            judged(task(), task().open_stream(file, PIECE), space)
 
 
 def test_what_cannot_be_had_from_pieces_says_so(file, table, tmp_path):

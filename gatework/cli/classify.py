@@ -85,17 +85,16 @@ def prepare(
     training, scored = _read_both(model, data, test, buffer)
     learnt, told = model.gathered(training), model.gathered(scored)
     check_scored(told, learnt, shuffle)  # not only when hours of training are over
-    name = learnt.name if buffer is None else data.name
     return Job(
         model,
         training,
         [
-            f"{name}: {learnt.overview()}",
+            f"{learnt.name}: {learnt.overview()}",
             f"Scored on {told.overview()}",
             *(f"note: {note}" for note in dict.fromkeys((*learnt.notes, *told.notes))),
         ],
         [],
-        lambda fitted: summarise(fitted, training, scored, name),
+        lambda fitted: summarise(fitted, training, scored),
         _print_result,
     )
 
@@ -140,7 +139,7 @@ def predict(model: Path, data: str, out: Path | None, buffer: int | None = None)
     source: Any = None if buffer is None else classifier.open_stream(data, buffer)
     cases = _read(classifier, data) if source is None else None
     print_notes(plain_console(stderr=True), cases.cube.notes if cases else source.notes)
-    write_tables(classifier.predict_tables(cases or source), out, "classes")
+    write_tables(lambda: classifier.predict_tables(cases or source), out, "classes")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def predict(model: Path, data: str, out: Path | None, buffer: int | None = None)
     detector = Detector.load(model)
     source = opened(data, detector.model_, buffer)
     print_notes(plain_console(stderr=True), source.notes)
-    write_tables(detector.predict_tables(source), out, "steps")
+    write_tables(lambda: detector.predict_tables(source), out, "steps")
 
 
 def _print_result(console: Console, summary: dict[str, Any]) -> None:

@@ -138,12 +138,13 @@ def predict(
 
     def tables() -> Iterator[pa.Table]:
         nonlocal blind
+        blind = 0
         for table in forecaster.predict_tables(source, coverage):
             blind += table.column(table.num_columns - 1).null_count // forecaster.horizon
             yield table
 
     print_notes(plain_console(stderr=True), source.notes)
-    write_tables(tables(), out, "forecasts")
+    write_tables(tables, out, "forecasts")
     if blind:
         print(
             f"note: {blind} series without a value in their last {forecaster.context_} steps have "

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,38 +23,55 @@ if TYPE_CHECKING:
 SUMMARY, PAGE = "summary.json", "report.html"
 
 
-def write_tables(tables: Iterable[pa.Table], out: Path | None, what: str) -> None:
-    """Write the parts of a table, one after the other, as its ending says, or print it as CSV."""
-    import pyarrow as pa
-    import pyarrow.csv
+def write_tables(tables: Callable[[], Iterable[pa.Table]], out: Path | None, what: str) -> None:
+    """Write the parts of a table, one after the other, as its ending says, or print it as CSV.
 
+    Args:
+        tables: makes the parts, anew each time.
+        out: a ``.csv`` or ``.parquet`` file; ``None``: the terminal.
+        what: its rows in words.
+    """
     from gatework.training.files import appears_whole, is_main
 
-    if out is not None:
-        if is_main():
-            with appears_whole(out) as path:
-                rows = _write_parts(tables, path, out.suffix == ".parquet")
-            typer.echo(f"{rows} {what} written to {out}")
-        return
-    for number, table in enumerate(tables):
-        content = pa.BufferOutputStream()
-        options = pyarrow.csv.WriteOptions(include_header=not number)
-        pyarrow.csv.write_csv(table, content, options)
-        sys.stdout.write(content.getvalue().to_pybytes().decode())
+    if out is None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "table.csv"
+            _write_parts(tables, path, parquet=False)
+            with path.open(encoding="utf-8", newline="") as file:
+                copyfileobj(file, sys.stdout)
+    elif is_main():
+        with appears_whole(out) as path:
+            rows = _write_parts(tables, path, out.suffix == ".parquet")
+        typer.echo(f"{rows} {what} written to {out}")
 
 
-def _write_parts(tables: Iterable[pa.Table], path: Path, parquet: bool) -> int:
-    """Write them to a file; how many rows they have."""
+def _write_parts(tables: Callable[[], Iterable[pa.Table]], path: Path, parquet: bool) -> int:
+    """Write them to a file; how many rows they have.
+
+    A file has one form of time stamps, by the first part. Where those of a later one are finer, it
+    is begun anew.
+    """
     import pyarrow.csv
     import pyarrow.parquet
 
+    from gatework.data.table import finest
+
     kind = pyarrow.parquet.ParquetWriter if parquet else pyarrow.csv.CSVWriter
-    parts, rows = iter(tables), 0
-    first = next(parts)
-    with path.open("wb") as file, kind(file, first.schema) as writer:
-        for table in chain([first], parts):
-            writer.write_table(table.cast(first.schema))
-            rows += table.num_rows
+
+    schema: pa.Schema | None = None
+    rows: int | None = None
+    while rows is None:
+        rows, parts = 0, iter(tables())
+        first = next(parts)
+        schema = schema or first.schema
+        with path.open("wb") as file, kind(file, schema) as writer:
+            for table in chain([first], parts):
+                needed = finest([schema, table.schema])
+                if needed != schema:
+                    schema, rows = needed, None
+                    break
+                writer.write_table(table.cast(schema))
+                rows += table.num_rows
     return rows
 
 

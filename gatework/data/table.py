@@ -143,10 +143,14 @@ def categories(table: Table, name: str) -> tuple[NDArray[np.float64], tuple[str,
     """One column as categories: the place of each value among the names, NaN where missing.
 
     The names are in the order of text. Numbers are named by their shortest form, also amid text,
-    so that a value has the same name in a CSV and in a typed table, whatever the others are.
+    so that a value has the same name in a CSV and in a typed table, whatever the others are. For
+    the same reason truth values are True and False, as pandas writes them.
     """
     column = table.column(name)
-    if _is_numbers(table, name):
+    is_truth = pa.types.is_boolean(column.type)
+    if is_truth:
+        column = pc.if_else(column, "True", "False")
+    if not is_truth and _is_numbers(table, name):
         values = numbers(table, name)
         shown, places = np.unique(values[~np.isnan(values)], return_inverse=True)
         names = np.array([f"{v:.15g}" for v in shown])
@@ -324,11 +328,16 @@ def _checked(table: Table) -> Table:
 
 
 def together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables of pieces as that of the whole: its times are as fine as the finest of them."""
-    times = [table.schema.field("time") for table in tables]
-    # Days, seconds, microseconds: in the order of their names too.
-    finest = max(times, key=lambda time: (pa.types.is_timestamp(time.type), str(time.type)))
-    place = tables[0].schema.get_field_index("time")
-    return pa.concat_tables(
-        table.set_column(place, finest, table.column(place).cast(finest.type)) for table in tables
-    )
+    """The tables of pieces as that of the whole."""
+    schema = finest([table.schema for table in tables])
+    return pa.concat_tables(table.cast(schema) for table in tables)
+
+
+def finest(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Of tables of the same columns that of all: its times are as fine as the finest of them."""
+
+    def fineness(field: pa.Field) -> tuple[bool, str]:
+        # Days, seconds, microseconds: in the order of their names too.
+        return pa.types.is_timestamp(field.type), str(field.type)
+
+    return pa.schema([max(fields, key=fineness) for fields in zip(*schemas, strict=True)])

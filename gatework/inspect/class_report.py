@@ -19,14 +19,13 @@ TASK = Classifier.task
 SETTINGS = ("hidden_size", "num_layers", "scaling", "seed")
 
 
-def summarise(model: Classifier, training: Any, scored: Any, name: str = "") -> dict[str, Any]:
+def summarise(model: Classifier, training: Any, scored: Any) -> dict[str, Any]:
     """Everything a report shows, JSON-ready.
 
     Args:
         model: a fitted classifier.
         training: what it was fitted to: labelled sequences, or a stream of them.
         scored: such to score it on.
-        name: what the data is called; else it is by its own name.
     """
     learnt, told = model.gathered(training), model.gathered(scored)
     evaluation = model.evaluate(scored)
@@ -34,7 +33,7 @@ def summarise(model: Classifier, training: Any, scored: Any, name: str = "") -> 
     return {
         "task": TASK,
         "data": {
-            "name": name or learnt.name,
+            "name": learnt.name,
             "training": learnt.overview(),
             "scored": told.overview(),
             "overview": f"Training: {learnt.overview()} Scored: {told.overview()}",

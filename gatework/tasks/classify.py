@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -284,7 +284,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             DataError: the data cannot be used.
         """
         long = long_of(vars(self))
-        return Gathered.of(load_labelled(part, y, long) for part in pieces_of(X))
+        found = Gathered.of(load_labelled(part, y, long) for part in pieces_of(X))
+        return replace(found, name=X.path.name) if isinstance(X, Stream) else found
 
     def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
         """A long table in Parquet that is larger than memory, by the columns of the estimator.

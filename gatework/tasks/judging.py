@@ -20,6 +20,7 @@ from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of
 from gatework.tasks.classify_cases import checked
 from gatework.tasks.classify_cases import overview as overview_of_cases
+from gatework.tasks.classify_model import long_of
 from gatework.tasks.classify_problem import stratified
 from gatework.tasks.detect_problem import cut_of
 from gatework.tasks.estimator import Estimator
@@ -133,7 +134,7 @@ def _forecasts(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
 
 
 def _classes(model: Any, data: Any, space: Space) -> tuple[Judged, int]:
-    cases = load_labelled(data)
+    cases = load_labelled(_whole(data), None, long_of(model.get_params(deep=False)))
     _, targets = np.unique(checked(cases.labels), return_inverse=True)
     _, held = stratified(targets, model.validation, model.seed)
     words = f"{len(held)} of the {counted(len(cases), 'sequence')}, drawn class by class"
@@ -160,12 +161,16 @@ JUDGED: dict[str, Callable[[Any, Any, Space], tuple[Judged, int]]] = {
 
 
 def _cube(model: Any, data: Any) -> Cube:
+    cube: Cube = model.load_data(_whole(data))
+    return cube
+
+
+def _whole(data: Any) -> Any:
     if isinstance(data, Stream):
         raise DataError(
             "A search reads all data at once; a file in pieces is fitted, not searched on."
         )
-    cube: Cube = model.load_data(data)
-    return cube
+    return data
 
 
 def _context(model: Any, cube: Cube) -> int:

@@ -53,8 +53,11 @@ class Survey:
 
     def pieces(self) -> Iterator[tuple[Cube, Places]]:
         """Every piece with the ends of its training parts; what it holds is noted on the way."""
+        said: set[str] = set()
         for number, cube in enumerate(self.stream):
-            if (cube.step, cube.names) != (self.first.step, self.first.names):
+            # Single rows say nothing of their step.
+            step = self.first.step if cube.lengths.max() == 1 else cube.step
+            if (step, cube.names) != (self.first.step, self.first.names):
                 raise DataError(
                     f"The series of {self.stream.path} differ: those with id "
                     f"{self.first.ids[0]!r} and after have steps of {self.first.step.words()}, "
@@ -67,8 +70,9 @@ class Survey:
             whole = hashlib.sha256(np.ascontiguousarray(cube.values).tobytes())
             whole.update(repr((cube.ids, cube.levels, cube.lengths.tolist())).encode())
             self.marks.append(np.frombuffer(whole.digest(), np.uint8))
-            new = [f"From row {self.stream.cuts[number] + 1}: {note}" for note in cube.notes]
-            self.notes += new[: max(0, MOST_NOTES - len(self.notes))]
+            new = [note for note in cube.notes if note not in said][: MOST_NOTES - len(said)]
+            said.update(new)
+            self.notes += [f"From row {self.stream.cuts[number] + 1}: {note}" for note in new]
             yield cube, ends
 
 
