@@ -354,9 +354,8 @@ def test_a_device_that_is_not_there(tmp_path):
 def test_as_a_process_an_error_of_fit_is_one_line_too(tmp_path):
     """Warnings and loggers write there as well, which is not seen from within pytest."""
     words = [*AIR, "--cell", "lsmt", "--out", str(tmp_path / "a" / "run")]
-    code = "from gatework.cli.main import run; run()"
     result = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "gatework", *words], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
     assert "Did you mean 'lstm'?" in result.stderr

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 FLOORS = (
     "errors", "equations", "cells", "read", "compile", "paths", "layers", "convert",
-    "data", "training", "tasks", "inspect", "serve", "studio", "cli",
+    "data", "training", "tasks", "inspect", "serve", "studio", "cli", "__main__",
 )  # fmt: skip
 
 

@@ -223,3 +223,13 @@ def test_names_of_columns_beside_arrays_are_refused(role):
 def test_features_that_arrays_do_not_have_are_refused():
     with pytest.raises(DataError, match="no input 'price'; theirs are x1"):
         quick(features="price").fit(np.zeros((2, 40, 2)))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a_TRAIN.ts", "a.arff", "a.ts.gz"])
+@pytest.mark.parametrize("task", ["forecast", "detect"])
+def test_an_archive_given_as_a_table_is_named_as_what_it_is(tmp_path, name, task):
+    (tmp_path / name).write_text("1,2,3\n4,5,6\n")  # as text it would pass for a table
+    more = ("--horizon", "2") if task == "forecast" else ()
+    line = refused("fit", task, tmp_path / name, *more, "--out", tmp_path / "run")
+    assert f"{name} is no table but an archive of sequences" in line
+    assert "gatework fit classify" in line

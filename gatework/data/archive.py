@@ -24,11 +24,11 @@ from scipy.io import arff
 
 from gatework.data.cases import Labelled, cases_of
 from gatework.data.idx_file import is_idx, labels_beside, part_beside, read_idx
-from gatework.data.packed import PACKED, beside, content_of
+from gatework.data.packed import PACKED, SEQUENCES, beside, content_of, ending_of
 from gatework.data.ts_file import read_ts
 from gatework.errors import DataError
 
-ENDINGS, IDX = (".ts", ".arff", ".npz", ".npy"), "-idx3-ubyte"
+IDX = "-idx3-ubyte"
 TRAIN, TEST = "_TRAIN", "_TEST"
 
 
@@ -69,12 +69,12 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
     """
     path = Path(path)
     if path.is_dir():
-        endings = [f"{e}{z}" for e in ENDINGS for z in ("", PACKED)]
+        endings = [f"{e}{z}" for e in SEQUENCES for z in ("", PACKED)]
         found = [f for e in endings for f in sorted(path.glob(f"*{TRAIN}{e}"))]
         found += sorted(path.glob("*.npz"))
         found += [f for f in sorted(path.glob("*train*images*")) if is_idx(f)]
         if not found:
-            raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join((*ENDINGS, IDX))}).")
+            raise DataError(f"{path} holds no NAME{TRAIN} file ({', '.join((*SEQUENCES, IDX))}).")
         path = found[0]
     if _ending(path) == ".npz" and "x_train" in _arrays(path):
         return read_archive(path, "train"), read_archive(path, "test")
@@ -87,11 +87,7 @@ def read_split(path: str | Path) -> tuple[Labelled, Labelled | None]:
 
 def is_archive(path: Path) -> bool:
     """Whether a file holds labelled series, or a folder may, by its name."""
-    return (
-        path.is_dir()
-        or is_idx(path)
-        or Path(path.name.removesuffix(PACKED)).suffix.lower() in ENDINGS
-    )
+    return path.is_dir() or is_idx(path) or ending_of(path) in SEQUENCES
 
 
 def _ending(path: Path) -> str:
@@ -99,9 +95,9 @@ def _ending(path: Path) -> str:
         raise DataError(f"There is no file {path}.")
     if is_idx(path):
         return IDX
-    ending = Path(path.name.removesuffix(PACKED)).suffix.lower()
-    if ending not in ENDINGS:
-        known = ", ".join((*ENDINGS, IDX))
+    ending = ending_of(path)
+    if ending not in SEQUENCES:
+        known = ", ".join((*SEQUENCES, IDX))
         raise DataError(
             f"{path} ends in {ending!r}; labelled series are {known}. Of a long table name the "
             f"columns (target, id and features)."

@@ -9,6 +9,7 @@ from pathlib import Path
 from gatework.errors import DataError
 
 PACKED = ".gz"
+SEQUENCES = (".ts", ".arff", ".npz", ".npy")  # of archives of sequences with classes
 
 
 def content_of(path: Path) -> bytes:
@@ -29,3 +30,8 @@ def beside(path: Path, name: str) -> Path | None:
     plain = name.removesuffix(PACKED)
     found = (path.with_name(n) for n in (name, plain, plain + PACKED))
     return next((f for f in found if f.is_file()), None)
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a file's name in small letters, without that of its packing."""
+    return Path(path.name.removesuffix(PACKED)).suffix.lower()

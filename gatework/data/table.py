@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gatework.data.bundled import bundled_names, bundled_path
 from gatework.data.csv_file import Records, is_number, read_csv
+from gatework.data.packed import SEQUENCES, ending_of
 from gatework.data.words import listed
 from gatework.errors import DataError
 
@@ -280,6 +281,7 @@ def _from_path(data: str | Path) -> Table:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{name} is empty.")
+    _check_no_archive(path, name)
     records = None
     try:
         if path.suffix.lower() in PARQUET:
@@ -290,6 +292,16 @@ def _from_path(data: str | Path) -> Table:
         first = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{name} cannot be read as a table: {first}.") from error
     return _checked(Table(arrow, name, records))
+
+
+def _check_no_archive(path: Path, name: str) -> None:
+    """Refuse sequences with classes, which some readers of text would take for a table."""
+    if ending_of(path) in SEQUENCES:
+        raise DataError(
+            f"{name} is no table but an archive of sequences, which a Classifier reads "
+            f"(gatework fit classify). Elsewhere save it as CSV or Parquet, or in Python give the "
+            f"arrays themselves."
+        )
 
 
 def _from_pandas(data: Any) -> Any:
