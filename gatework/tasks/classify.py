@@ -16,10 +16,11 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from gatework.cells import CellLike, name_of
+from gatework.data.columns import Columns
 from gatework.data.cube import Cube, pieces_of
 from gatework.data.labelled import load_labelled
 from gatework.data.scaling import Scaler
-from gatework.data.stream import BUFFER, Stream, column_names
+from gatework.data.stream import Stream, column_names
 from gatework.data.words import check_choice
 from gatework.errors import DataError
 from gatework.tasks.arguments import cell_of, check_arguments
@@ -287,17 +288,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         found = Gathered.of(load_labelled(part, y, long) for part in pieces_of(X))
         return replace(found, name=X.path.name) if isinstance(X, Stream) else found
 
-    def open_stream(self, path: str | Path, buffer: int = BUFFER) -> Stream:
-        """A long table in Parquet that is larger than memory, by the columns of the estimator.
-
-        Args:
-            path: the file; the rows of each id stand together.
-            buffer: rows that are in memory together, at most.
-
-        Raises:
-            DataError: it cannot be read in pieces (see ``data.stream.Stream``).
-        """
-        return Stream.open(path, long_of(vars(self)).columns(column_names(path)), buffer)
+    def _columns_of(self, path: str | Path) -> Columns:
+        return long_of(vars(self)).columns(column_names(path))
 
     def _keep(
         self,

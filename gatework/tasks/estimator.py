@@ -150,7 +150,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: it cannot be read in pieces (see ``data.stream.Stream``).
         """
-        return Stream.open(path, self._columns(), buffer)
+        return Stream.open(path, self._columns_of(path), buffer)
+
+    def _columns_of(self, path: str | Path) -> Columns:
+        """Which column of a Parquet file is what."""
+        return self._columns()
 
     def load_data(self, X: Any) -> Cube:
         """``X`` as a cube, by the columns that are given to the estimator."""
